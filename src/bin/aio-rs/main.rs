@@ -1,0 +1,52 @@
+//! The command `aio-rs`: a tour of the library, and a runner that puts any program on it.
+//!
+//! It deliberately uses nothing of the crate `aio_rs`: linked in, the library's `aio_*` would answer instead of libc's.
+//! Child processes get the library with `LD_PRELOAD`, as any other program does.
+
+mod aio;
+mod client;
+mod elf;
+mod library;
+mod report;
+mod run;
+mod tour;
+mod workload;
+
+use clap::{Parser, Subcommand};
+use std::process::ExitCode;
+
+const EXAMPLES: &str = "\
+Examples:
+  aio-rs                                  the tour: checks and figures, aio_rs beside libc
+  aio-rs --dir /mnt/data                  the same on another file system
+  aio-rs run -- fio job.fio               run a program on aio_rs
+  aio-rs run --stats -- ./server --port 80";
+
+/// POSIX AIO that keeps its promises, in place of libc's.
+///
+/// Without a command: the tour, which runs one unmodified POSIX AIO program on libc and on aio_rs, checks what it
+/// wrote and when its fsync completed, and prints both speeds. Exit status 1 if aio_rs fails a check.
+#[derive(Parser)]
+#[command(name = "aio-rs", version, args_conflicts_with_subcommands = true, after_help = EXAMPLES)]
+struct Cli {
+    #[command(flatten)]
+    tour: tour::Args,
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    Run(run::Args),
+    #[command(hide = true)]
+    Client(client::Args),
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    match cli.command {
+        None => tour::main(&cli.tour),
+        Some(Command::Run(args)) => run::main(&args),
+        Some(Command::Client(args)) => client::main(&args),
+    }
+}

@@ -1,0 +1,292 @@
+//! What the tour found out, and how it prints it. No I/O here.
+
+use crate::client::Line;
+use crate::tour::{SIDES, Side};
+use crate::workload::{BLOCK, FILE_SIZE, WORKLOADS};
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::Path;
+
+/// Width of the first column.
+const NAME: usize = 36;
+
+pub struct Report {
+    heading: String,
+    libc: Facts,
+    aio_rs: Facts,
+}
+
+#[derive(Default)]
+struct Facts {
+    version: Option<String>,
+    data: Vec<(String, String)>,
+    promises: Vec<(String, usize, usize)>,
+    rates: BTreeMap<String, Vec<f64>>,
+    skipped: BTreeMap<String, String>,
+}
+
+impl Report {
+    pub fn new(library: &Path, directory: &Path, filesystem: &str) -> Report {
+        let heading = format!(
+            "One POSIX AIO program, on libc and with LD_PRELOAD={}\n\
+             Data file: {} MiB in {} ({filesystem}); processors: {}\n",
+            library.display(),
+            FILE_SIZE >> 20,
+            directory.display(),
+            std::thread::available_parallelism().map_or(1, usize::from),
+        );
+        Report {
+            heading,
+            libc: Facts::default(),
+            aio_rs: Facts::default(),
+        }
+    }
+
+    pub fn add(&mut self, side: Side, line: Line) {
+        let facts = match side {
+            Side::Libc => &mut self.libc,
+            Side::AioRs => &mut self.aio_rs,
+        };
+        facts.add(line);
+    }
+
+    /// The checks that aio_rs did not pass. Libc's failures are no failure of the tour.
+    pub fn failures(&self) -> Vec<String> {
+        let mut failures = Vec::new();
+        if self.aio_rs.version.as_deref().unwrap_or("").is_empty() {
+            failures.push("the client did not run on aio_rs".to_owned());
+        }
+        if self.libc.version.as_deref() != Some("") {
+            failures.push("the client to compare with did not run on libc".to_owned());
+        }
+        for (name, verdict) in &self.aio_rs.data {
+            if verdict != "ok" && verdict != "not supported" {
+                failures.push(format!("data, {name}: {verdict}"));
+            }
+        }
+        for (name, kept, trials) in &self.aio_rs.promises {
+            if kept < trials {
+                failures.push(format!("fsync {name}: {kept} of {trials}"));
+            }
+        }
+        failures
+    }
+
+    fn side(&self, side: Side) -> &Facts {
+        match side {
+            Side::Libc => &self.libc,
+            Side::AioRs => &self.aio_rs,
+        }
+    }
+
+    fn data(&self, out: &mut fmt::Formatter) -> fmt::Result {
+        row(
+            out,
+            "Written, read back and compared",
+            ["aio_rs", "libc", ""],
+        )?;
+        for (index, (name, verdict)) in self.aio_rs.data.iter().enumerate() {
+            let libc = self.libc.data.get(index).map_or("", |(_, verdict)| verdict);
+            row(out, &format!("  {name}"), [verdict, libc, ""])?;
+        }
+        Ok(())
+    }
+
+    fn promises(&self, out: &mut fmt::Formatter) -> fmt::Result {
+        row(out, "\nfsync completes in time", ["aio_rs", "libc", ""])?;
+        for (index, promise) in self.aio_rs.promises.iter().enumerate() {
+            let cell = |promise: Option<&(String, usize, usize)>| match promise {
+                Some((_, kept, trials)) if *trials > 0 => format!("{kept} of {trials}"),
+                _ => "not tried".to_owned(),
+            };
+            let cells = [cell(Some(promise)), cell(self.libc.promises.get(index))];
+            row(out, &format!("  {}", promise.0), [&cells[0], &cells[1], ""])?;
+        }
+        let [(libc, of_libc), (kept, trials)] = SIDES.map(|side| self.side(side).kept());
+        writeln!(
+            out,
+            "fsync kept its promise: {kept} of {trials} (libc: {libc} of {of_libc})"
+        )
+    }
+
+    fn rates(&self, out: &mut fmt::Formatter) -> fmt::Result {
+        let rounds = self.aio_rs.rates.values().map(Vec::len).max().unwrap_or(0);
+        if rounds == 0 {
+            return Ok(());
+        }
+        let title = format!("\nThousand requests of {} KiB a second", BLOCK >> 10);
+        row(out, &title, ["aio_rs", "libc", "ratio"])?;
+        for workload in &WORKLOADS {
+            let [libc, ours] = SIDES.map(|side| self.side(side).median(workload.name));
+            let name = format!("  {}", workload.name);
+            match (ours, libc) {
+                (Some(ours), Some(libc)) => {
+                    let cells = [ours / 1e3, libc / 1e3].map(|thousands| format!("{thousands:.1}"));
+                    row(
+                        out,
+                        &name,
+                        [&cells[0], &cells[1], &format!("{:.2}", ours / libc)],
+                    )?;
+                }
+                _ => {
+                    let reason = self.aio_rs.skipped.get(workload.name);
+                    writeln!(
+                        out,
+                        "{name:NAME$} {}",
+                        reason.map_or("not measured", String::as_str)
+                    )?;
+                }
+            }
+        }
+        let rounds = format!("{rounds} round{}", if rounds == 1 { "" } else { "s" });
+        writeln!(
+            out,
+            "Medians of {rounds}, a tenth of a second each: an impression, not a benchmark."
+        )
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, out: &mut fmt::Formatter) -> fmt::Result {
+        writeln!(out, "{}", self.heading)?;
+        self.data(out)?;
+        self.promises(out)?;
+        self.rates(out)?;
+        let failures = self.failures();
+        if failures.is_empty() {
+            let version = self.aio_rs.version.as_deref().unwrap_or("");
+            return writeln!(out, "\naio_rs {version} passed every check.");
+        }
+        writeln!(out, "\naio_rs FAILED:")?;
+        failures
+            .iter()
+            .try_for_each(|failure| writeln!(out, "  {failure}"))
+    }
+}
+
+impl Facts {
+    fn add(&mut self, line: Line) {
+        match line {
+            Line::Library(version) => self.version = Some(version),
+            Line::Data { name, verdict } => self.data.push((name, verdict)),
+            Line::Promise { name, kept, trials } => self.promises.push((name, kept, trials)),
+            Line::Rate {
+                workload,
+                per_second,
+            } => self.rates.entry(workload).or_default().push(per_second),
+            Line::Skipped { workload, reason } => drop(self.skipped.insert(workload, reason)),
+        }
+    }
+
+    fn kept(&self) -> (usize, usize) {
+        self.promises.iter().fold((0, 0), |sum, (_, kept, trials)| {
+            (sum.0 + kept, sum.1 + trials)
+        })
+    }
+
+    fn median(&self, workload: &str) -> Option<f64> {
+        let mut rates = self.rates.get(workload)?.clone();
+        rates.sort_by(f64::total_cmp);
+        rates.get(rates.len() / 2).copied()
+    }
+}
+
+fn row(out: &mut fmt::Formatter, name: &str, cells: [&str; 3]) -> fmt::Result {
+    // A blank line before a heading does not count towards its width.
+    let width = NAME + usize::from(name.starts_with('\n'));
+    let line = format!(
+        "{name:width$} {:>13} {:>13} {:>7}",
+        cells[0], cells[1], cells[2]
+    );
+    writeln!(out, "{}", line.trim_end())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn report(ours: Vec<Line>, libc: Vec<Line>) -> Report {
+        let mut report = Report::new(
+            Path::new("/lib/libaio_rs.so"),
+            Path::new("/var/tmp"),
+            "ext4",
+        );
+        report.add(Side::AioRs, Line::Library("0.1.0".into()));
+        report.add(Side::Libc, Line::Library(String::new()));
+        ours.into_iter()
+            .for_each(|line| report.add(Side::AioRs, line));
+        libc.into_iter()
+            .for_each(|line| report.add(Side::Libc, line));
+        report
+    }
+
+    fn promise(kept: usize) -> Line {
+        Line::Promise {
+            name: "through a dup".into(),
+            kept,
+            trials: 10,
+        }
+    }
+
+    #[test]
+    fn libc_may_fail_and_aio_rs_may_not() {
+        let good = report(vec![promise(10)], vec![promise(3)]);
+        assert!(good.failures().is_empty());
+        assert!(
+            good.to_string()
+                .contains("fsync kept its promise: 10 of 10 (libc: 3 of 10)")
+        );
+        let bad = report(vec![promise(9)], vec![promise(10)]);
+        assert_eq!(bad.failures(), ["fsync through a dup: 9 of 10"]);
+        assert!(bad.to_string().contains("FAILED"));
+    }
+
+    #[test]
+    fn a_client_on_the_wrong_library_is_a_failure() {
+        let mut same = report(vec![], vec![]);
+        same.add(Side::AioRs, Line::Library(String::new()));
+        same.add(Side::Libc, Line::Library("0.1.0".into()));
+        assert_eq!(same.failures().len(), 2);
+    }
+
+    #[test]
+    fn wrong_data_fails_and_a_file_system_without_direct_io_does_not() {
+        let data = |verdict: &str| Line::Data {
+            name: "O_DIRECT".into(),
+            verdict: verdict.into(),
+        };
+        assert!(
+            report(vec![data("not supported")], vec![])
+                .failures()
+                .is_empty()
+        );
+        assert_eq!(
+            report(vec![data("wrong data at 8")], vec![])
+                .failures()
+                .len(),
+            1
+        );
+    }
+
+    #[test]
+    fn the_median_is_printed_with_its_ratio() {
+        let rate = |per_second| Line::Rate {
+            workload: WORKLOADS[0].name.into(),
+            per_second,
+        };
+        let ours = [10e3, 900e3, 20e3].map(rate).into();
+        let text = report(ours, vec![rate(10e3)]).to_string();
+        let line = text
+            .lines()
+            .find(|line| line.contains(WORKLOADS[0].name))
+            .unwrap();
+        assert_eq!(
+            line.split_whitespace().rev().take(3).collect::<Vec<_>>(),
+            ["2.00", "10.0", "20.0"]
+        );
+        assert!(
+            text.contains("not measured"),
+            "the workloads without a figure"
+        );
+    }
+}

@@ -1,0 +1,194 @@
+//! close, dup2 and their kin, wrapped: a number that is given up must take no request along to the next file of that number.
+//!
+//! What has not started goes on with a duplicate of the library's own, so no accepted write is lost. A read that waits on
+//! a stream is cancelled (POSIX allows it, and a duplicate would keep the peer from seeing the end). What runs has a hold
+//! on its file as soon as its thread is inside the system call: that is waited for, not the transfer.
+//!
+//! The library's own descriptors look closed to the program: it can neither close nor replace them.
+
+use libc::{c_int, c_uint};
+
+use crate::cancel;
+use crate::engine::{Caller, Engine};
+use crate::errno::{Errno, Result};
+use crate::files;
+use crate::order::{Kind, State};
+use crate::submit;
+use crate::sys::{descriptor, io, thread};
+use crate::sys::descriptor::Nature;
+
+/// close.
+pub fn close(fd: c_int) -> Result<c_int> {
+    give_up(fd)?;
+    descriptor::close(fd)
+}
+
+/// dup2.
+pub fn dup2(old: c_int, new: c_int) -> Result<c_int> {
+    if old != new && descriptor::is_open(old) {
+        give_up(new)?;
+    }
+    descriptor::dup2(old, new)
+}
+
+/// dup3.
+pub fn dup3(old: c_int, new: c_int, flags: c_int) -> Result<c_int> {
+    if old != new && descriptor::is_open(old) {
+        give_up(new)?;
+    }
+    descriptor::dup3(old, new, flags)
+}
+
+/// fclose.
+///
+/// # Safety
+/// `stream` is an open stream, which the call ends.
+#[cfg(target_env = "gnu")]
+pub unsafe fn fclose(stream: *mut libc::FILE) -> c_int {
+    // SAFETY: the caller's promise.
+    let fd = unsafe { libc::fileno(stream) };
+    if fd != -1 {
+        let _ = give_up(fd);
+    }
+    // SAFETY: the caller's promise.
+    unsafe { descriptor::fclose(stream) }
+}
+
+/// close_range, which leaves out the library's own descriptors.
+pub fn close_range(first: c_uint, last: c_uint, flags: c_uint) -> Result<c_int> {
+    let Some(engine) = engine_of_process().filter(|_| flags == 0 && first <= last) else {
+        return descriptor::close_range(first, last, flags);
+    };
+    give_up_range(engine, first, last);
+    let mut from = first;
+    loop {
+        let own = lowest_own(engine, from).filter(|own| *own <= last);
+        let end = own.map_or(Some(last), |own| own.checked_sub(1)).filter(|end| *end >= from);
+        if let Some(end) = end {
+            descriptor::close_range(from, end, 0)?;
+        }
+        match own {
+            Some(own) => from = own + 1,
+            None => return Ok(0),
+        }
+        if from > last {
+            return Ok(0);
+        }
+    }
+}
+
+/// closefrom.
+pub fn closefrom(first: c_int) {
+    let first = c_uint::try_from(first).unwrap_or(0);
+    if close_range(first, c_uint::MAX, 0).is_ok() {
+        return;
+    }
+    for fd in first..descriptor::table_size() {
+        let _ = c_int::try_from(fd).map(close);
+    }
+}
+
+/// The engine, if this process has one of its own: a child of vfork sees its parent's, but has other descriptors.
+fn engine_of_process() -> Option<&'static Engine> {
+    Engine::current().filter(|engine| engine.process == thread::process_id())
+}
+
+fn give_up_range(engine: &'static Engine, first: c_uint, last: c_uint) {
+    let mut next = c_int::try_from(first).ok();
+    while let Some(from) = next {
+        let found = Caller::enter(engine).lock().order.lowest_from(from);
+        let Some(fd) = found.filter(|fd| fd.cast_unsigned() <= last) else { return };
+        let _ = give_up(fd);
+        next = fd.checked_add(1);
+    }
+}
+
+/// The lowest of the library's own descriptors from `first` on.
+fn lowest_own(engine: &'static Engine, first: c_uint) -> Option<c_uint> {
+    let first = c_int::try_from(first).ok()?;
+    let private = Caller::enter(engine).lock().order.lowest_private_from(first);
+    let lowest = [private, engine.poller.lowest_own(first)].into_iter().flatten().min()?;
+    c_uint::try_from(lowest).ok()
+}
+
+/// Frees a number of its requests, before it is closed or replaced. Error: EBADF, the descriptor is the library's own.
+fn give_up(fd: c_int) -> Result<()> {
+    // The usual case: no system call, no lock.
+    let Some(engine) = Engine::current() else { return Ok(()) };
+    if files::unfinished() == 0 && !engine.poller.owns(fd) {
+        return Ok(());
+    }
+    let Some(engine) = engine_of_process() else { return Ok(()) };
+    let caller = Caller::enter(engine);
+    let table = caller.lock();
+    if engine.poller.owns(fd) || table.order.is_private(fd) {
+        return Err(Errno::BADF);
+    }
+    let concerned = table.order.has_requests(fd);
+    drop(table);
+    if concerned {
+        cancel_waiting_reads(&caller, fd);
+        move_away(&caller, fd);
+    }
+    Ok(())
+}
+
+/// Reads that wait for data on a stream would wait for ever.
+fn cancel_waiting_reads(caller: &Caller, fd: c_int) {
+    let mut table = caller.lock();
+    let Some(mut walk) = table.order.walk(fd) else { return };
+    while let Some(id) = table.order.step(&mut walk) {
+        let of_stream = table.order.payload(id).nature != Nature::File;
+        if of_stream && table.order.kind(id) == Kind::Read {
+            cancel::try_cancel(&mut table, id);
+        }
+    }
+    submit::hand_over(caller, table);
+}
+
+/// Sends what is left to a duplicate, and waits until nobody can still use the number.
+fn move_away(caller: &Caller, fd: c_int) {
+    let duplicate = descriptor::duplicate(fd);
+    let mut table = caller.lock();
+    if !table.order.has_requests(fd) {
+        drop(table);
+        let _ = duplicate.and_then(descriptor::close);
+        return;
+    }
+    let Ok(duplicate) = duplicate else {
+        // No descriptor is free: the requests must end first.
+        drop(table);
+        while caller.lock().order.has_requests(fd) {
+            thread::yield_now();
+        }
+        return;
+    };
+    table.order.detach(fd, duplicate);
+    table.streams_moved = true;
+    drop(table);
+    caller.engine.poller.disarm(fd);
+    caller.engine.poller.wake();
+    while let Some((id, seq, runner)) = still_on_number(caller, duplicate) {
+        if io::sleeps_in_transfer(runner, fd) == Some(true) {
+            let mut table = caller.lock();
+            if table.order.is_current(id, seq) {
+                table.order.payload_mut(id).runner = 0;
+            }
+        } else {
+            thread::yield_now();
+        }
+    }
+}
+
+/// A running request whose thread may not have reached its file yet.
+fn still_on_number(caller: &Caller, duplicate: c_int) -> Option<(u32, u64, i32)> {
+    let mut table = caller.lock();
+    let mut walk = table.order.walk(duplicate)?;
+    while let Some(id) = table.order.step(&mut walk) {
+        let runner = table.order.payload(id).runner;
+        if table.order.state(id) == State::Running && runner != 0 {
+            return Some((id, table.order.seq(id), runner));
+        }
+    }
+    None
+}

@@ -1,0 +1,142 @@
+//! The end of a request: its status, its successors, its waiters, its notification; in this order.
+
+use crate::engine::Engine;
+use crate::errno::{Errno, Result};
+use crate::files::{Ended, Notice, Table};
+use crate::notify;
+use crate::route::worker::{HandOuts, Handed, Next, Task};
+use crate::slab::{Id, NONE};
+use crate::sys::{descriptor, io, thread, wait};
+
+/// Ends what a worker has run. `next` finds the worker's next job in the lock section that stores the last status.
+pub fn finish_task(
+    engine: &'static Engine,
+    task: &Task,
+    result: Result<isize>,
+    next: impl FnOnce(&mut Table) -> Next,
+) -> Option<Handed> {
+    if task.kind.is_barrier() {
+        return finish_group(engine, task, result, next);
+    }
+    let mut table = engine.lock();
+    let ended = table.end(task.id, result);
+    let (found, others) = next(&mut table);
+    drop(table);
+    settle(engine, &ended, others);
+    found
+}
+
+/// Ends all barriers that one fsync has served, each with its own error.
+fn finish_group(
+    engine: &'static Engine,
+    task: &Task,
+    result: Result<isize>,
+    next: impl FnOnce(&mut Table) -> Next,
+) -> Option<Handed> {
+    let mut id = task.id;
+    loop {
+        let own_result = result_for(engine, task, id, result);
+        let mut table = engine.lock();
+        let following = table.order.group_next(id);
+        let ended = table.end(id, own_result);
+        let Some(following) = following else {
+            let (found, others) = next(&mut table);
+            drop(table);
+            settle(engine, &ended, others);
+            return found;
+        };
+        table.stats.counts.fsyncs_coalesced += 1;
+        table.stats.counts.route_worker += 1;
+        drop(table);
+        settle(engine, &ended, HandOuts::NONE);
+        id = following;
+    }
+}
+
+/// The fsync's result as another descriptor of the file sees it: the kernel reports an error of writing back once to each
+/// open file description, so the others have to be asked.
+fn result_for(engine: &'static Engine, task: &Task, id: Id, result: Result<isize>) -> Result<isize> {
+    let fd = engine.lock().order.fd(id);
+    if fd == task.fd {
+        return result;
+    }
+    result.and_then(|done| io::pending_write_error(fd).map(|()| done))
+}
+
+/// Ends a request of the poller.
+pub fn finish_stream(engine: &'static Engine, task: &Task, result: Result<isize>) {
+    let mut table = engine.lock();
+    table.stats.counts.route_stream += 1;
+    let ended = table.end(task.id, result);
+    let others = HandOuts::prepare(&mut table);
+    drop(table);
+    settle(engine, &ended, others);
+}
+
+/// What is left to do for an ended request without the lock.
+fn settle(engine: &'static Engine, ended: &Ended, others: HandOuts) {
+    wake(ended);
+    others.send();
+    if let Some(fd) = ended.retired {
+        // The library's own duplicate: its errors were reported by the requests.
+        let _ = descriptor::close(fd);
+    }
+    if !ended.notice.is_none() && deliver(engine, ended.notice).is_err() {
+        keep(engine, ended.notice);
+    }
+}
+
+/// Wakes who waits for a request that ended, or for its list.
+pub fn wake(ended: &Ended) {
+    wait::wake(ended.word);
+    if !ended.list_word.is_null() {
+        wait::wake(ended.list_word);
+    }
+}
+
+/// Delivers a notification, and the list's if it was the last one of it. Error: EAGAIN, nothing was delivered.
+fn deliver(engine: &'static Engine, notice: Notice) -> Result<()> {
+    notify::deliver(&notice.notify, &engine.callbacks)?;
+    let of_list = if notice.batch == NONE { None } else { engine.lock().member_delivered(notice.batch) };
+    if let Some(of_list) = of_list {
+        let notice = Notice { notify: of_list, batch: NONE };
+        if deliver(engine, notice).is_err() {
+            keep(engine, notice);
+        }
+    }
+    Ok(())
+}
+
+/// The signal queue is full, or there is no thread to be had: a library thread will try again.
+fn keep(engine: &'static Engine, notice: Notice) {
+    let mut table = engine.lock();
+    table.stats.counts.notifications_delayed += 1;
+    table.notices.push(notice);
+    let handed = HandOuts::prepare(&mut table);
+    drop(table);
+    handed.send();
+}
+
+/// A worker's role: delivers all that is owed, however long it takes.
+pub fn deliver_owed(engine: &'static Engine) {
+    loop {
+        let mut table = engine.lock();
+        let Some(notice) = table.notices.pop() else {
+            table.notices.claimed = false;
+            return;
+        };
+        drop(table);
+        if deliver(engine, notice) == Err(Errno::AGAIN) {
+            engine.lock().notices.push_front(notice);
+            thread::sleep_a_millisecond();
+        }
+    }
+}
+
+/// A request that a caller cancelled: its notification is left to a library thread.
+pub fn owe(table: &mut Table, ended: &Ended) {
+    if !ended.notice.is_none() {
+        table.notices.push(ended.notice);
+    }
+}
+

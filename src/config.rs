@@ -1,0 +1,157 @@
+//! The configuration: one environment variable, `AIO_RS`, read at the first request; and glibc's aio_init.
+//!
+//! `AIO_RS="threads=64,idle=1s,order=overlap,fsync=linux,stats"`. What the variable names wins over aio_init: it is the
+//! user's word on a program that may call aio_init itself.
+
+use std::fmt::Write;
+use std::num::IntErrorKind;
+
+use crate::abi::aioinit;
+use crate::order::Policy;
+use crate::sys::environment;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// Most threads that run requests at the same time.
+    pub threads: u32,
+    /// How long a thread stays without work, in milliseconds.
+    pub idle_ms: u64,
+    pub order: Policy,
+    /// Whether aio_fsync demands a descriptor open for writing.
+    pub fsync_needs_write: bool,
+    /// Print figures to standard error at exit.
+    pub stats: bool,
+    threads_set: bool,
+    idle_set: bool,
+}
+
+/// The highest number of workers that can be asked for.
+pub const MOST_THREADS: u32 = 1024;
+
+impl Config {
+    pub const DEFAULT: Config = Config {
+        threads: 64,
+        idle_ms: 1_000,
+        order: Policy::Overlap,
+        // POSIX before 2008 and QNX demand it; Linux programs synchronise directories, which cannot be opened for writing.
+        fsync_needs_write: cfg!(target_os = "nto"),
+        stats: false,
+        threads_set: false,
+        idle_set: false,
+    };
+
+    /// Reads the environment. Each item that is not understood is named in one line on standard error.
+    pub fn from_environment() -> Config {
+        let mut config = Config::DEFAULT;
+        if let Some(text) = environment::variable(c"AIO_RS") {
+            let text = text.to_string_lossy();
+            for item in text.split(',').map(str::trim).filter(|item| !item.is_empty()) {
+                if let Err(valid) = config.set(item) {
+                    complain(item, valid);
+                }
+            }
+        }
+        config
+    }
+
+    /// Applies one item. Error: what would have been valid.
+    fn set(&mut self, item: &str) -> Result<(), &'static str> {
+        let (key, value) = match item.split_once('=') {
+            Some((key, value)) => (key.trim(), Some(value.trim())),
+            None => (item, None),
+        };
+        match (key, value) {
+            ("threads", value) => {
+                self.threads = threads(value).ok_or("threads=1 to threads=1024")?;
+                self.threads_set = true;
+            }
+            ("idle", value) => {
+                self.idle_ms = value.and_then(milliseconds).ok_or("idle=500ms, idle=1s, idle=2m")?;
+                self.idle_set = true;
+            }
+            ("order", Some("overlap")) => self.order = Policy::Overlap,
+            ("order", Some("strict")) => self.order = Policy::Strict,
+            ("order", Some("posix")) => self.order = Policy::Posix,
+            ("order", _) => return Err("order=overlap, order=strict, order=posix"),
+            ("fsync", Some("linux")) => self.fsync_needs_write = false,
+            ("fsync", Some("strict")) => self.fsync_needs_write = true,
+            ("fsync", _) => return Err("fsync=linux, fsync=strict"),
+            ("stats", None) => self.stats = true,
+            ("stats", _) => return Err("stats (without a value)"),
+            _ => return Err("threads, idle, order, fsync, stats"),
+        }
+        Ok(())
+    }
+
+    /// Applies aio_init where the environment says nothing.
+    pub fn apply(&mut self, init: &aioinit) {
+        if let (false, Ok(threads @ 1..)) = (self.threads_set, u32::try_from(init.aio_threads)) {
+            self.threads = threads.min(MOST_THREADS);
+        }
+        if let (false, Ok(seconds)) = (self.idle_set, u64::try_from(init.aio_idle_time)) {
+            self.idle_ms = seconds * 1_000;
+        }
+    }
+}
+
+fn threads(value: Option<&str>) -> Option<u32> {
+    match value?.parse::<u32>() {
+        Ok(number) => (1..=MOST_THREADS).contains(&number).then_some(number),
+        Err(_) => None,
+    }
+}
+
+fn milliseconds(value: &str) -> Option<u64> {
+    let digits = value.find(|c: char| !c.is_ascii_digit()).unwrap_or(value.len());
+    let (number, unit) = value.split_at_checked(digits)?;
+    let number = number.parse::<u64>().or_else(|error| match error.kind() {
+        IntErrorKind::PosOverflow => Ok(u64::MAX),
+        _ => Err(error),
+    });
+    let factor = match unit {
+        "ms" => 1,
+        "s" => 1_000,
+        "m" => 60_000,
+        _ => return None,
+    };
+    Some(number.ok()?.saturating_mul(factor))
+}
+
+fn complain(item: &str, valid: &str) {
+    let mut line = String::new();
+    let _ = writeln!(line, "aio_rs: AIO_RS: \"{item}\" is not known; valid: {valid}");
+    environment::write_stderr(line.as_bytes());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parsed(items: &[&str]) -> (Config, Vec<&'static str>) {
+        let mut config = Config::DEFAULT;
+        let errors = items.iter().filter_map(|item| config.set(item).err()).collect();
+        (config, errors)
+    }
+
+    #[test]
+    fn every_key_is_understood() {
+        let (config, errors) = parsed(&["threads=3", "idle=250ms", "order=strict", "fsync=strict", "stats"]);
+        assert_eq!(errors, Vec::<&str>::new());
+        assert_eq!((config.threads, config.idle_ms, config.order), (3, 250, Policy::Strict));
+        assert!(config.fsync_needs_write && config.stats);
+        assert_eq!(parsed(&["idle=2s"]).0.idle_ms, 2_000);
+        assert_eq!(parsed(&["idle=3m"]).0.idle_ms, 180_000);
+    }
+
+    #[test]
+    fn what_is_not_understood_is_named_and_changes_nothing() {
+        let wrong = ["threads=0", "threads=1025", "threads", "threads=x", "idle=5", "idle=", "order=", "order=fifo"];
+        let (config, errors) = parsed(&wrong);
+        assert_eq!(errors.len(), wrong.len());
+        assert_eq!(config, Config::DEFAULT);
+        assert!(errors[0].contains("threads=1") && errors[4].contains("idle=1s") && errors[7].contains("strict"));
+        assert!(parsed(&["colour=red"]).1[0].contains("order"));
+        assert!(parsed(&["fsync=maybe"]).1[0].contains("linux"));
+        assert!(parsed(&["stats=1"]).1.len() == 1);
+    }
+}

@@ -1,0 +1,167 @@
+//! The engine: made at the first call, replaced in a child process, never destroyed.
+
+use std::fmt::Write;
+use std::ptr;
+use std::sync::atomic::{AtomicPtr, Ordering};
+
+use lock_api::{Mutex, MutexGuard};
+use once_cell::race::{OnceBool, OnceBox};
+
+use crate::abi::aioinit;
+use crate::config::Config;
+use crate::errno::{Errno, Result};
+use crate::files::Table;
+use crate::notify::Callbacks;
+use crate::stats::aio_rs_stats;
+use crate::sys::fork::Mark;
+use crate::sys::lock::RawLock;
+use crate::sys::poller::Poller;
+use crate::sys::signals::Blocked;
+use crate::sys::{environment, thread, wait};
+
+pub struct Engine {
+    table: Mutex<RawLock, Table>,
+    pub poller: Poller,
+    pub callbacks: Callbacks,
+    mark: Mark,
+    /// `fsync=strict`: aio_fsync demands a descriptor open for writing.
+    pub fsync_needs_write: bool,
+    /// The process that made it; a child of vfork shares the memory, but not the descriptors.
+    pub process: i32,
+}
+
+/// The table, locked by a library thread.
+pub type Locked = MutexGuard<'static, RawLock, Table>;
+
+static ENGINE: AtomicPtr<Engine> = AtomicPtr::new(ptr::null_mut());
+
+impl Engine {
+    /// The engine of this process, made now if there is none. Error: EAGAIN, out of memory.
+    pub fn get() -> Result<&'static Engine> {
+        match Engine::current() {
+            Some(engine) => Ok(engine),
+            None => Engine::create(),
+        }
+    }
+
+    /// The engine of this process, if it has one.
+    pub fn current() -> Option<&'static Engine> {
+        // Acquire: pairs with the store in `create`.
+        let engine = ENGINE.load(Ordering::Acquire);
+        // SAFETY: an engine is never freed.
+        let known = unsafe { engine.as_ref() }?;
+        if known.mark.is_ours() {
+            return Some(known);
+        }
+        forget(engine);
+        None
+    }
+
+    #[cold]
+    fn create() -> Result<&'static Engine> {
+        let config = configuration();
+        let new = Box::into_raw(Box::new(Engine {
+            table: Mutex::new(Table::new(config)),
+            poller: Poller::new(),
+            callbacks: Callbacks::new(config.idle_ms),
+            mark: Mark::new().map_err(|_| Errno::AGAIN)?,
+            fsync_needs_write: config.fsync_needs_write,
+            process: thread::process_id(),
+        }));
+        // AcqRel: publishes the engine, or sees another thread's. Pairs with the load in `current`.
+        match ENGINE.compare_exchange(ptr::null_mut(), new, Ordering::AcqRel, Ordering::Acquire) {
+            // SAFETY: it was just made, and is never freed.
+            Ok(_) => Ok(unsafe { &*new }),
+            Err(other) => {
+                // SAFETY: nobody has seen the new one. The other one is never freed.
+                unsafe {
+                    drop(Box::from_raw(new));
+                    Ok(&*other)
+                }
+            }
+        }
+    }
+
+    /// Locks the table in a thread whose signals are all blocked: a library thread's, or under `Caller`.
+    pub fn lock(&'static self) -> Locked {
+        self.table.lock()
+    }
+}
+
+/// A caller's thread inside the library, its signals blocked: a handler cannot find the table locked by its own thread.
+pub struct Caller {
+    pub engine: &'static Engine,
+    _blocked: Blocked,
+}
+
+impl Caller {
+    pub fn enter(engine: &'static Engine) -> Caller {
+        Caller { engine, _blocked: Blocked::all() }
+    }
+
+    pub fn lock(&self) -> Locked {
+        self.engine.lock()
+    }
+}
+
+/// Read once in the life of a program; children of fork keep it.
+fn configuration() -> Config {
+    static CONFIG: OnceBox<Config> = OnceBox::new();
+    static REGISTERED: OnceBool = OnceBool::new();
+    let config = *CONFIG.get_or_init(|| Box::new(Config::from_environment()));
+    REGISTERED.get_or_init(|| {
+        thread::at_fork_in_child(forget_parent);
+        if config.stats {
+            environment::at_exit(print_stats);
+        }
+        true
+    });
+    config
+}
+
+/// glibc's aio_init.
+pub fn init(settings: &aioinit) -> Result<()> {
+    let engine = Engine::get()?;
+    let caller = Caller::enter(engine);
+    let mut table = caller.lock();
+    table.config.apply(settings);
+    let expected = usize::try_from(settings.aio_num).unwrap_or(0);
+    // A hint: without the memory each request asks for its own.
+    let _ = table.order.reserve(expected);
+    Ok(())
+}
+
+/// After fork: the parent's requests, threads and lock stay the parent's. The child starts anew.
+extern "C" fn forget_parent() {
+    let engine = ENGINE.load(Ordering::Acquire);
+    // SAFETY: an engine is never freed.
+    if unsafe { engine.as_ref() }.is_some() {
+        forget(engine);
+    }
+}
+
+fn forget(engine: *mut Engine) {
+    if ENGINE.compare_exchange(engine, ptr::null_mut(), Ordering::AcqRel, Ordering::Relaxed).is_ok() {
+        wait::reset_in_child();
+        // SAFETY: an engine is never freed.
+        unsafe { &*engine }.poller.close();
+    }
+}
+
+/// The figures so far; zeroes before the first request.
+pub fn stats() -> aio_rs_stats {
+    match Engine::current() {
+        Some(engine) => Caller::enter(engine).lock().stats.counts,
+        None => aio_rs_stats::default(),
+    }
+}
+
+extern "C" fn print_stats() {
+    let counts = stats();
+    if counts.reads + counts.writes + counts.fsyncs == 0 {
+        return;
+    }
+    let mut text = String::new();
+    let _ = write!(text, "{counts}");
+    environment::write_stderr(text.as_bytes());
+}

@@ -1,0 +1,267 @@
+//! The table: everything that is shared, and its one lock.
+//!
+//! Lock order: the table's lock is the innermost; nobody who holds it takes another, allocates, signals, calls back or does
+//! I/O. A caller's thread holds it with all signals blocked (a handler may submit); library threads have theirs blocked for
+//! good. It is held for a bounded, short time, whatever the number of requests (aio_cancel of a whole descriptor excepted).
+
+use std::ptr;
+use std::sync::atomic::{AtomicI32, AtomicUsize, Ordering};
+
+use crate::config::Config;
+use crate::errno::{Errno, Result};
+use crate::notify::Notify;
+use crate::order::{Admission, Finished, Order, State};
+use crate::request::{self, Request};
+use crate::route::worker::Workers;
+use crate::slab::{Id, Index, NONE, Slab};
+use crate::stats::Stats;
+
+/// Number of unfinished requests, for those who ask without the lock.
+static UNFINISHED: AtomicUsize = AtomicUsize::new(0);
+
+/// Whether a call that has nothing to do with AIO needs to look at the table at all.
+pub fn unfinished() -> usize {
+    UNFINISHED.load(Ordering::Relaxed)
+}
+
+pub struct Table {
+    pub config: Config,
+    pub order: Order<Request>,
+    /// Unfinished requests by the address of their aiocb.
+    by_aiocb: Index,
+    pub batches: Slab<Batch>,
+    pub notices: Notices,
+    pub workers: Workers,
+    pub poller: PollerState,
+    /// Descriptors of streams were closed: the poller has to look at the numbers anew.
+    pub streams_moved: bool,
+    pub stats: Stats,
+}
+
+/// Whether a thread waits for streams.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum PollerState {
+    Off,
+    /// The next free worker takes the role.
+    Wanted,
+    On,
+}
+
+/// A lio_listio call that is under way.
+pub struct Batch {
+    /// Members that have not ended.
+    pub pending: u32,
+    /// Members whose own notification is still owed.
+    pub undelivered: u32,
+    /// LIO_WAIT: the calling thread looks at this record.
+    pub awaited: bool,
+    /// A member failed.
+    pub failed: bool,
+    pub notify: Notify,
+    /// EINPROGRESS until the last member has ended: what LIO_WAIT sleeps on.
+    pub word: AtomicI32,
+}
+
+/// What has to be done for a request that ended, once the lock is released.
+pub struct Ended {
+    /// The status word that waiters sleep on: an address, the aiocb may be gone.
+    pub word: *const AtomicI32,
+    /// The same of a list that ended with it.
+    pub list_word: *const AtomicI32,
+    pub notice: Notice,
+    /// A descriptor of the library's own that is no longer needed.
+    pub retired: Option<i32>,
+}
+
+/// A notification that is owed, and the list that waits for its delivery.
+#[derive(Clone, Copy)]
+pub struct Notice {
+    pub notify: Notify,
+    pub batch: Id,
+}
+
+impl Notice {
+    pub fn is_none(&self) -> bool {
+        self.notify.is_none() && self.batch == NONE
+    }
+}
+
+impl Table {
+    pub fn new(config: Config) -> Table {
+        Table {
+            config,
+            order: Order::new(config.order),
+            by_aiocb: Index::new(),
+            batches: Slab::new(),
+            notices: Notices::new(),
+            workers: Workers::new(),
+            poller: PollerState::Off,
+            streams_moved: false,
+            stats: Stats::new(),
+        }
+    }
+
+    /// Takes in a request; from here on it will end. Errors: EINVAL (the aiocb is in flight), EAGAIN (no memory).
+    pub fn admit(&mut self, new: Admission<Request>) -> Result<()> {
+        let handle = new.payload.handle;
+        if self.find(handle.key()).is_some() {
+            return Err(Errno::INVAL);
+        }
+        let id = self.reserve_and_admit(new).map_err(|_| Errno::AGAIN)?;
+        self.by_aiocb.insert(handle.key(), id);
+        self.stats.counts.barriers_waited += u64::from(new.kind.is_barrier() && self.order.state(id) == State::Waiting);
+        // SAFETY: the caller has just handed the aiocb in.
+        unsafe { handle.block() }.begin();
+        self.stats.admitted(new.kind, self.order.len());
+        UNFINISHED.store(self.order.len(), Ordering::Relaxed);
+        Ok(())
+    }
+
+    fn reserve_and_admit(&mut self, new: Admission<Request>) -> Result<Id> {
+        self.reserve_notice()?;
+        let order = &self.order;
+        self.by_aiocb.reserve(|id| order.payload(id).handle.key())?;
+        self.order.admit(new)
+    }
+
+    /// Room for the notifications of all that is unfinished and one more, so that none is ever lost for lack of memory.
+    pub fn reserve_notice(&mut self) -> Result<()> {
+        self.notices.queued.reserve(self.order.len() + self.batches.len() + 1)
+    }
+
+    /// The unfinished request of the aiocb at this address.
+    pub fn find(&self, key: u64) -> Option<Id> {
+        self.by_aiocb.find(key, |id| self.order.payload(id).handle.key() == key)
+    }
+
+    /// Ends a request: out of the table, its status stored, its successors free.
+    pub fn end(&mut self, id: Id, result: Result<isize>) -> Ended {
+        let kind = self.order.kind(id);
+        let finished = self.order.finish(id, result.err());
+        if kind.is_barrier() {
+            self.stats.barrier_ended(request::waited(&finished.payload));
+        }
+        let covered = Errno(finished.covered_error);
+        let result = if covered.0 == 0 { result } else { Err(covered) };
+        self.stats.ended(result.err());
+        self.publish(id, finished, result)
+    }
+
+    /// Cancels a request, unless it runs. Its notification is left to a library thread.
+    pub fn cancel(&mut self, id: Id) -> Option<Ended> {
+        let finished = self.order.withdraw(id)?;
+        self.stats.ended(Some(Errno::CANCELED));
+        Some(self.publish(id, finished, Err(Errno::CANCELED)))
+    }
+
+    fn publish(&mut self, id: Id, finished: Finished<Request>, result: Result<isize>) -> Ended {
+        let Request { handle, notify, batch, .. } = finished.payload;
+        UNFINISHED.store(self.order.len(), Ordering::Relaxed);
+        let order = &self.order;
+        self.by_aiocb.remove(handle.key(), id, |other| order.payload(other).handle.key());
+        // SAFETY: nobody has been told yet that the request ended; the next line does, and is the last to touch it.
+        let block = unsafe { handle.block() };
+        let word = ptr::from_ref(block.error_word());
+        match result {
+            Ok(count) => block.publish(0, count),
+            Err(error) => block.publish(error.0, -1),
+        }
+        let list_is_owed = batch != NONE && self.batches[batch].undelivered > 0;
+        let notice = Notice { notify, batch: if list_is_owed { batch } else { NONE } };
+        let list_word = self.leave_batch(batch, result.is_err());
+        Ended { word, list_word: list_word.unwrap_or(ptr::null()), notice, retired: finished.retired }
+    }
+
+    /// A member of a list has ended. Some: it was the last; waiters sleep on this word.
+    pub fn leave_batch(&mut self, id: Id, failed: bool) -> Option<*const AtomicI32> {
+        if id == NONE {
+            return None;
+        }
+        let batch = &mut self.batches[id];
+        batch.failed |= failed;
+        batch.pending -= 1;
+        if batch.pending != 0 {
+            return None;
+        }
+        // Release: pairs with the Acquire of the waiter's sleep.
+        batch.word.store(0, Ordering::Release);
+        let word = ptr::from_ref(&batch.word);
+        self.drop_batch_if_done(id);
+        Some(word)
+    }
+
+    /// A member's own notification is out. Some: the last one; this is the list's.
+    pub fn member_delivered(&mut self, id: Id) -> Option<Notify> {
+        if id == NONE {
+            return None;
+        }
+        let batch = &mut self.batches[id];
+        batch.undelivered -= 1;
+        let notify = (batch.undelivered == 0).then_some(batch.notify);
+        self.drop_batch_if_done(id);
+        notify
+    }
+
+    /// A batch is needed while members run, notifications are owed or a thread waits.
+    pub fn drop_batch_if_done(&mut self, id: Id) {
+        let batch = &self.batches[id];
+        if batch.pending == 0 && batch.undelivered == 0 && !batch.awaited {
+            self.batches.remove(id);
+        }
+    }
+}
+
+/// Notifications that a library thread still has to deliver: of requests that a caller cancelled, and those that found the
+/// signal queue full or no thread to be had. First in, first out.
+pub struct Notices {
+    queued: Slab<Queued>,
+    head: Id,
+    tail: Id,
+    /// A thread is delivering.
+    pub claimed: bool,
+}
+
+struct Queued {
+    notice: Notice,
+    next: Id,
+}
+
+impl Notices {
+    fn new() -> Notices {
+        Notices { queued: Slab::new(), head: NONE, tail: NONE, claimed: false }
+    }
+
+    pub fn push(&mut self, notice: Notice) {
+        let id = self.queued.insert(Queued { notice, next: NONE });
+        match self.tail {
+            NONE => self.head = id,
+            tail => self.queued[tail].next = id,
+        }
+        self.tail = id;
+    }
+
+    /// Keeps a notification that could not be delivered, ahead of the others.
+    pub fn push_front(&mut self, notice: Notice) {
+        let id = self.queued.insert(Queued { notice, next: self.head });
+        if self.head == NONE {
+            self.tail = id;
+        }
+        self.head = id;
+    }
+
+    pub fn pop(&mut self) -> Option<Notice> {
+        if self.head == NONE {
+            return None;
+        }
+        let Queued { notice, next } = self.queued.remove(self.head);
+        self.head = next;
+        if next == NONE {
+            self.tail = NONE;
+        }
+        Some(notice)
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.head == NONE
+    }
+}

@@ -1,0 +1,40 @@
+//! aio_rs: POSIX AIO for C programs, in place of libc's.
+//!
+//! The modules stand in the order in which a request meets them:
+//!
+//! ```text
+//! entry ──► request ──► submit ──► order ──► route ──► complete ──► notify, wait
+//! C ABI     copy and    admission  may it    stream    publish      signal, thread;
+//!           validate    (one lock) run yet?  worker    the status   futex
+//! ```
+//!
+//! `listio`, `cancel` and `close` are the other calls of the family; `files` is the table that all of them share, and its
+//! lock; `engine` makes it, and replaces it after fork. System calls are in `sys` only.
+#![allow(non_camel_case_types)]
+
+pub mod abi;
+pub mod entry;
+mod errno;
+
+mod request;
+
+mod close;
+mod listio;
+mod submit;
+
+mod files;
+mod order;
+mod slab;
+
+mod route;
+
+mod complete;
+mod notify;
+
+mod cancel;
+mod wait;
+
+mod config;
+mod engine;
+mod stats;
+mod sys;

@@ -1,0 +1,212 @@
+//! lio_listio: entries are taken in groups, one lock section each; a batch record counts the members down.
+
+use std::ffi::c_void;
+use std::ptr;
+use std::slice;
+use std::sync::atomic::AtomicI32;
+
+use libc::c_int;
+
+use crate::abi::{aiocb, lio, sigevent};
+use crate::engine::{Caller, Engine, Locked};
+use crate::errno::{Errno, Result};
+use crate::files::{Batch, Notice};
+use crate::notify::Notify;
+use crate::order::Admission;
+use crate::request::{self, Operation, Request};
+use crate::route::worker;
+use crate::slab::{Id, NONE};
+use crate::submit;
+use crate::sys::cancellation::with_cleanup;
+use crate::wait;
+
+/// Entries per lock section; they stand on the caller's stack, which may be a signal's small one.
+const GROUP: usize = 16;
+
+/// lio_listio. Errors: EINVAL (mode, n, the sigevent); EAGAIN, not all entries could be queued; EIO, an entry failed;
+/// EINTR, a handler ran during LIO_WAIT.
+///
+/// # Safety
+/// `list` points to `n` pointers, each NULL or to an aiocb as for aio_read; `event` is NULL or points to a sigevent.
+pub unsafe fn listio(mode: c_int, list: *const *mut aiocb, n: c_int, event: *const sigevent) -> Result<()> {
+    let n = usize::try_from(n).map_err(|_| Errno::INVAL)?;
+    let waits = match mode {
+        libc::LIO_WAIT => true,
+        libc::LIO_NOWAIT => false,
+        _ => return Err(Errno::INVAL),
+    };
+    if n > 0 && list.is_null() {
+        return Err(Errno::INVAL);
+    }
+    // SAFETY: the caller's promise.
+    let event = unsafe { event.as_ref() }.filter(|_| !waits);
+    let notify = request::parse_list_notification(event)?;
+    // SAFETY: the caller's promise; an empty list is not looked at.
+    let list = if n == 0 { &[] } else { unsafe { slice::from_raw_parts(list, n) } };
+    // SAFETY: the caller's promise.
+    unsafe { run(list, waits, notify) }
+}
+
+/// # Safety
+/// As for `listio`.
+unsafe fn run(list: &[*mut aiocb], waits: bool, notify: Notify) -> Result<()> {
+    let engine = Engine::get()?;
+    let batch = open_batch(engine, waits, notify)?;
+    let mut refused = None;
+    for group in list.chunks(GROUP) {
+        // SAFETY: the caller's promise.
+        refused = worse(refused, unsafe { submit_group(engine, group, batch) });
+    }
+    close_batch(engine, batch);
+    let failed = if waits { wait_for_batch(engine, batch)? } else { false };
+    match refused {
+        Some(error) => Err(error),
+        None if failed => Err(Errno::IO),
+        None => Ok(()),
+    }
+}
+
+/// A record for the list, if anybody will ask for its end. It has one member, this call itself, until `close_batch`.
+fn open_batch(engine: &'static Engine, waits: bool, notify: Notify) -> Result<Id> {
+    if !waits && notify.is_none() {
+        return Ok(NONE);
+    }
+    let caller = Caller::enter(engine);
+    // A notification needs a thread even if the list is empty.
+    let mut table = if waits { caller.lock() } else { worker::ensure(&caller)? };
+    table.batches.reserve(1).map_err(|_| Errno::AGAIN)?;
+    table.reserve_notice().map_err(|_| Errno::AGAIN)?;
+    let undelivered = u32::from(!notify.is_none());
+    let word = AtomicI32::new(libc::EINPROGRESS);
+    Ok(table.batches.insert(Batch { pending: 1, undelivered, awaited: waits, failed: false, notify, word }))
+}
+
+/// All members are in: from here on the last one to end finishes the list.
+fn close_batch(engine: &'static Engine, batch: Id) {
+    if batch == NONE {
+        return;
+    }
+    let caller = Caller::enter(engine);
+    let mut table = caller.lock();
+    let owes = table.batches[batch].undelivered > 0;
+    table.leave_batch(batch, false);
+    if owes && let Some(notify) = table.member_delivered(batch) {
+        table.notices.push(Notice { notify, batch: NONE });
+    }
+    submit::hand_over(&caller, table);
+}
+
+/// Submits some entries. Returns the worst error of those that were refused.
+///
+/// # Safety
+/// As for `listio`.
+unsafe fn submit_group(engine: &'static Engine, group: &[*mut aiocb], batch: Id) -> Option<Errno> {
+    let mut parsed: [Option<(&aiocb, Result<Admission<Request>>)>; GROUP] = [const { None }; GROUP];
+    for (place, block) in parsed.iter_mut().zip(group) {
+        // SAFETY: the caller's promise.
+        *place = unsafe { parse_entry(engine, *block) };
+    }
+    if parsed.iter().all(Option::is_none) {
+        return None;
+    }
+    let caller = Caller::enter(engine);
+    let (mut table, no_thread) = match worker::ensure(&caller) {
+        Ok(table) => (table, None),
+        Err(error) => (caller.lock(), Some(error)),
+    };
+    let mut refused = None;
+    for (block, entry) in parsed.into_iter().flatten() {
+        let admitted = match no_thread {
+            Some(error) => Err(error),
+            None => entry.and_then(|new| admit_member(&mut table, new, batch)),
+        };
+        if let Err(error) = admitted {
+            refuse(&table, block, error);
+            refused = worse(refused, Some(error));
+        }
+    }
+    submit::hand_over(&caller, table);
+    refused
+}
+
+/// An entry to submit, or why it cannot be. None: nothing to do.
+///
+/// # Safety
+/// `block` is NULL or points to an aiocb as for aio_read.
+unsafe fn parse_entry<'a>(engine: &Engine, block: *mut aiocb) -> Option<(&'a aiocb, Result<Admission<Request>>)> {
+    // SAFETY: the caller's promise.
+    let entry = unsafe { block.as_ref() }?;
+    let operation = match entry.aio_lio_opcode {
+        lio::NOP => return None,
+        lio::READ => Ok(Operation::Read),
+        lio::WRITE => Ok(Operation::Write),
+        lio::DSYNC => Ok(Operation::DataSync),
+        lio::SYNC => Ok(Operation::Sync),
+        _ => Err(Errno::INVAL),
+    };
+    // SAFETY: the caller's promise.
+    let new = operation.and_then(|operation| unsafe { request::parse(block, operation, engine.fsync_needs_write) });
+    Some((entry, new))
+}
+
+fn admit_member(table: &mut Locked, mut new: Admission<Request>, batch: Id) -> Result<()> {
+    new.payload.batch = batch;
+    submit::admit(table, new)?;
+    if batch != NONE {
+        let record = &mut table.batches[batch];
+        record.pending += 1;
+        record.undelivered += u32::from(!record.notify.is_none());
+    }
+    Ok(())
+}
+
+/// An entry's error is its status, unless the aiocb is in flight: then it belongs to that request.
+fn refuse(table: &Locked, block: &aiocb, error: Errno) {
+    let key = u64::try_from(ptr::from_ref(block).addr()).unwrap_or(0);
+    if table.find(key).is_none() {
+        block.publish(error.0, -1);
+    }
+}
+
+/// "Try again" is told before "some entry is wrong".
+fn worse(one: Option<Errno>, other: Option<Errno>) -> Option<Errno> {
+    match (one, other) {
+        (None, None) => None,
+        (Some(Errno::AGAIN), _) | (_, Some(Errno::AGAIN)) => Some(Errno::AGAIN),
+        _ => Some(Errno::IO),
+    }
+}
+
+/// LIO_WAIT. Returns whether a member failed. Error: EINTR; the members go on.
+fn wait_for_batch(engine: &'static Engine, batch: Id) -> Result<bool> {
+    let word = word_of(engine, batch);
+    let argument = ptr::without_provenance_mut(usize::try_from(batch).unwrap_or(0));
+    // SAFETY: the record stays while `awaited` is set, and its memory is never unmapped.
+    let waited = with_cleanup(abandon_batch, argument, || wait::wait_for([unsafe { &*word }].into_iter(), None));
+    let failed = leave(engine, batch);
+    waited.map(|()| failed)
+}
+
+fn word_of(engine: &'static Engine, batch: Id) -> *const AtomicI32 {
+    let caller = Caller::enter(engine);
+    let table = caller.lock();
+    ptr::from_ref(&table.batches[batch].word)
+}
+
+/// Nobody waits for the list any more; what it had to say.
+fn leave(engine: &'static Engine, batch: Id) -> bool {
+    let caller = Caller::enter(engine);
+    let mut table = caller.lock();
+    let record = &mut table.batches[batch];
+    record.awaited = false;
+    let failed = record.failed;
+    table.drop_batch_if_done(batch);
+    failed
+}
+
+/// The cleanup handler of a thread that is cancelled in LIO_WAIT.
+extern "C" fn abandon_batch(batch: *mut c_void) {
+    if let (Some(engine), Ok(batch)) = (Engine::current(), Id::try_from(batch.addr())) {
+        leave(engine, batch);
+    }
+}

@@ -1,0 +1,190 @@
+//! Telling the program that a request or a list has ended: a signal, or a thread that runs a function.
+//!
+//! Only library threads deliver, after the status is stored and outside the table's lock. What cannot be delivered now (a
+//! full signal queue, no more threads) is kept and tried again (see `files::Notices`); it is never dropped.
+//!
+//! Threads for SIGEV_THREAD are kept for a while and used again. The lock here is only taken by library threads.
+
+use std::collections::VecDeque;
+use std::ffi::c_void;
+use std::time::Duration;
+
+use libc::{c_int, pthread_attr_t};
+use parking_lot::{Condvar, Mutex};
+
+use crate::abi::{NotifyFunction, sigevent};
+use crate::errno::{Errno, Result};
+use crate::sys::{signals, thread};
+
+/// A notification that is owed.
+#[derive(Clone, Copy)]
+pub enum Notify {
+    None,
+    Signal { signo: u8, value: usize },
+    ThreadSignal { signo: u8, thread: c_int, value: usize },
+    Function { call: Call, attributes: Attributes },
+}
+
+/// A function of the program and its argument.
+#[derive(Clone, Copy)]
+pub struct Call {
+    function: NotifyFunction,
+    value: usize,
+}
+
+/// The program's thread attributes, or NULL.
+#[derive(Clone, Copy)]
+pub struct Attributes(*const pthread_attr_t);
+
+// SAFETY: POSIX has the program keep the attributes until the notification; they are only read.
+unsafe impl Send for Attributes {}
+
+impl Notify {
+    /// Copies a sigevent. Error: EINVAL for an unknown kind, a signal number out of range, no function.
+    pub fn parse(event: &sigevent) -> Result<Notify> {
+        match event.sigev_notify {
+            libc::SIGEV_NONE => Ok(Notify::None),
+            // A zeroed aiocb asks for signal 0: nothing is sent.
+            libc::SIGEV_SIGNAL if event.signo() == 0 => Ok(Notify::None),
+            libc::SIGEV_SIGNAL => Ok(Notify::Signal { signo: signal(event.signo())?, value: event.sigev_value }),
+            #[cfg(target_os = "linux")]
+            libc::SIGEV_THREAD_ID if event.signo() == 0 => Ok(Notify::None),
+            #[cfg(target_os = "linux")]
+            libc::SIGEV_THREAD_ID => Ok(Notify::ThreadSignal {
+                signo: signal(event.signo())?,
+                thread: event.thread_id(),
+                value: event.sigev_value,
+            }),
+            libc::SIGEV_THREAD => {
+                let call = Call { function: event.function().ok_or(Errno::INVAL)?, value: event.sigev_value };
+                Ok(Notify::Function { call, attributes: Attributes(event.attributes()) })
+            }
+            // QNX: a sigevent of zeroes is none at all.
+            #[cfg(target_os = "nto")]
+            0 => Ok(Notify::None),
+            _ => Err(Errno::INVAL),
+        }
+    }
+
+    pub fn is_none(&self) -> bool {
+        matches!(self, Notify::None)
+    }
+}
+
+fn signal(signo: c_int) -> Result<u8> {
+    let valid = (1..=signals::max_signal()).contains(&signo);
+    u8::try_from(signo).ok().filter(|_| valid).ok_or(Errno::INVAL)
+}
+
+/// Delivers a notification. Error: EAGAIN, try again later.
+pub fn deliver(notify: &Notify, callbacks: &'static Callbacks) -> Result<()> {
+    let done = match *notify {
+        Notify::None => Ok(()),
+        Notify::Signal { signo, value } => signals::queue_to_process(c_int::from(signo), value),
+        #[cfg(target_os = "linux")]
+        Notify::ThreadSignal { signo, thread, value } => signals::queue_to_thread(thread, c_int::from(signo), value),
+        #[cfg(not(target_os = "linux"))]
+        Notify::ThreadSignal { .. } => Ok(()),
+        Notify::Function { call, attributes } => callbacks.run(call, attributes),
+    };
+    match done {
+        Err(Errno::AGAIN) => Err(Errno::AGAIN),
+        // A thread that has ended cannot be told; there is nobody else to tell.
+        _ => Ok(()),
+    }
+}
+
+/// Threads that run functions of the program.
+pub struct Callbacks {
+    shared: Mutex<Shared>,
+    work: Condvar,
+}
+
+struct Shared {
+    queue: VecDeque<Call>,
+    /// Threads that wait for work, less those that a queued call will take.
+    idle: usize,
+    /// How long a thread waits.
+    patience: Duration,
+}
+
+impl Callbacks {
+    pub fn new(idle_ms: u64) -> Callbacks {
+        let patience = Duration::from_millis(idle_ms);
+        Callbacks { shared: Mutex::new(Shared { queue: VecDeque::new(), idle: 0, patience }), work: Condvar::new() }
+    }
+
+    /// Has a thread run `call`. Error: EAGAIN, no thread is free and none can be made.
+    fn run(&'static self, call: Call, attributes: Attributes) -> Result<()> {
+        if !attributes.0.is_null() {
+            let job = Box::into_raw(Box::new(call));
+            // SAFETY: the program keeps its attributes valid until the notification.
+            if unsafe { thread::spawn_with(attributes.0, run_one, job.cast()) }.is_ok() {
+                return Ok(());
+            }
+            // SAFETY: no thread was made that could have taken it. The default attributes are better than silence.
+            drop(unsafe { Box::from_raw(job) });
+        }
+        let mut shared = self.shared.lock();
+        if shared.idle > 0 {
+            shared.idle -= 1;
+            shared.queue.push_back(call);
+            self.work.notify_one();
+            return Ok(());
+        }
+        drop(shared);
+        let job = Box::into_raw(Box::new((self, call)));
+        thread::spawn_for_program(run_many, job.cast()).map_err(|_| {
+            // SAFETY: no thread was made that could have taken it.
+            drop(unsafe { Box::from_raw(job) });
+            Errno::AGAIN
+        })
+    }
+
+    /// Waits for the next call. None: the thread has waited long enough.
+    fn next(&self) -> Option<Call> {
+        let mut shared = self.shared.lock();
+        shared.idle += 1;
+        let patience = shared.patience;
+        loop {
+            if let Some(call) = shared.queue.pop_front() {
+                return Some(call);
+            }
+            // An idle thread that is no longer counted has been promised a call.
+            let timed_out = self.work.wait_for(&mut shared, patience).timed_out();
+            if timed_out && shared.queue.is_empty() && shared.idle > 0 {
+                shared.idle -= 1;
+                return None;
+            }
+        }
+    }
+}
+
+/// A thread with the program's attributes: one function, as if it were the thread's own.
+extern "C-unwind" fn run_one(job: *mut c_void) -> *mut c_void {
+    // SAFETY: `run` made this box for this thread.
+    let call = *unsafe { Box::from_raw(job.cast::<Call>()) };
+    call_program(call);
+    std::ptr::null_mut()
+}
+
+/// A thread with default attributes: one function after the other, as long as they return.
+extern "C-unwind" fn run_many(job: *mut c_void) -> *mut c_void {
+    thread::set_name(c"aio_rs/notify");
+    // SAFETY: `run` made this box for this thread.
+    let (callbacks, call) = *unsafe { Box::from_raw(job.cast::<(&'static Callbacks, Call)>()) };
+    let mut next = Some(call);
+    while let Some(call) = next {
+        call_program(call);
+        signals::block_all();
+        next = callbacks.next();
+    }
+    std::ptr::null_mut()
+}
+
+/// Runs a function of the program. No frame from here up owns anything: the function may end the thread.
+fn call_program(call: Call) {
+    signals::unblock_all();
+    // SAFETY: the program gave the function for this purpose.
+    unsafe { (call.function)(call.value) };
+}

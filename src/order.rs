@@ -1,0 +1,966 @@
+//! Which request may run now? A pure state machine: no locks, no I/O, no allocation per request.
+//!
+//! A request moves Waiting → Ready → Running → gone. It is Waiting for one of two reasons:
+//! * an older request of its descriptor that it must not overtake (overlapping ranges with a write among them, appends,
+//!   streams). It hangs on *one* such request, its blocker; when that ends, it looks for the next.
+//! * it is a barrier (fsync), and older requests of its *file* are unfinished. A file keeps its requests in the order of
+//!   submission, so the oldest barrier may run when the oldest request is younger than it.
+//!
+//! Nothing younger ever waits for a barrier. Barriers of one file that are ready together form a group, which one fsync
+//! serves; those that become ready while it runs form the next group.
+//!
+//! Cost per request is O(log n): each descriptor keeps the ranges of its unfinished requests in two treaps (reads, writes)
+//! whose nodes know the extremes of their subtrees.
+
+use crate::errno::{Errno, Result};
+use crate::slab::{Id, Index, NONE, Slab, corrupt, mix};
+
+/// How strictly requests of one descriptor follow each other (`order=` in the configuration).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Policy {
+    /// What POSIX demands: barriers, appends, streams.
+    Posix,
+    /// The same, and requests whose byte ranges overlap.
+    Overlap,
+    /// Everything of one descriptor, as glibc does it. Barriers still delay nobody.
+    Strict,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    Read,
+    Write,
+    /// A write with O_APPEND: its range begins at the end of the file and has no end.
+    Append,
+    /// fdatasync; may be served by an fsync.
+    DataSync,
+    Sync,
+}
+
+impl Kind {
+    pub fn is_barrier(self) -> bool {
+        matches!(self, Kind::DataSync | Kind::Sync)
+    }
+}
+
+/// Device and inode: what a barrier goes by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FileKey {
+    pub device: u64,
+    pub inode: u64,
+}
+
+impl FileKey {
+    fn hash(self) -> u64 {
+        self.inode ^ self.device.rotate_left(32)
+    }
+}
+
+/// What a descriptor refers to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Target {
+    File(FileKey),
+    /// A pipe, socket or terminal: two queues, reads and writes.
+    Stream,
+    /// Nothing that can be named (a bad descriptor): no order.
+    Unknown,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum State {
+    Waiting,
+    Ready,
+    Running,
+}
+
+/// A request as it is handed in.
+#[derive(Clone, Copy)]
+pub struct Admission<P> {
+    pub fd: i32,
+    pub target: Target,
+    pub kind: Kind,
+    /// Offset of the first byte; for an append the size of the file.
+    pub position: u64,
+    /// Length of the range in bytes.
+    pub length: u64,
+    /// 0 runs first; barriers always have 0.
+    pub priority: u8,
+    pub payload: P,
+}
+
+#[derive(Clone, Copy)]
+struct Links {
+    prev: Id,
+    next: Id,
+}
+
+const UNLINKED: Links = Links { prev: NONE, next: NONE };
+
+/// Place of a node in its descriptor's treap, and the extremes of the subtree below it.
+#[derive(Clone, Copy)]
+struct TreeLinks {
+    left: Id,
+    right: Id,
+    max_end: u64,
+    min_seq: u64,
+    max_seq: u64,
+}
+
+const NO_TREE: TreeLinks = TreeLinks { left: NONE, right: NONE, max_end: 0, min_seq: u64::MAX, max_seq: 0 };
+
+struct Node<P> {
+    payload: P,
+    /// Number in the order of submission, from 1.
+    seq: u64,
+    position: u64,
+    end: u64,
+    tree: TreeLinks,
+    /// In one of the lists of its file.
+    in_file: Links,
+    /// In a ready list, or among the waiters of its blocker.
+    in_queue: Links,
+    /// First of those whose blocker is this one.
+    waiters: List,
+    blocker: Id,
+    desc: Id,
+    /// Barriers: the first error among the covered requests, or 0.
+    error: i32,
+    kind: Kind,
+    state: State,
+    priority: u8,
+    /// A stream request that the poller handed to the workers.
+    for_worker: bool,
+}
+
+/// A descriptor with unfinished requests.
+struct Desc {
+    fd: i32,
+    file: Id,
+    trees: Trees,
+    unfinished: u32,
+    target_is_stream: bool,
+    /// The library's own duplicate of a descriptor that the program closed.
+    private: bool,
+}
+
+/// A file with unfinished requests; every stream counts as a file of its own.
+struct File {
+    key: Option<FileKey>,
+    /// Reads and writes in the order of submission.
+    requests: List,
+    /// Barriers in the order of submission: those that wait, are ready, run.
+    waiting: List,
+    ready: List,
+    running: List,
+    /// Whether the head of `ready` stands in a ready queue.
+    leader_queued: bool,
+    descs: u32,
+}
+
+#[derive(Clone, Copy)]
+struct List {
+    head: Id,
+    tail: Id,
+}
+
+const EMPTY: List = List { head: NONE, tail: NONE };
+
+/// Number of priorities: AIO_PRIO_DELTA_MAX is 20.
+pub const PRIORITIES: usize = 21;
+
+/// What is left of a finished request.
+pub struct Finished<P> {
+    pub payload: P,
+    /// First error of the requests that a barrier covered, or 0.
+    pub covered_error: i32,
+    /// The library's own descriptor to close: its last request ended.
+    pub retired: Option<i32>,
+}
+
+/// What the runner of a request needs.
+#[derive(Clone, Copy, Debug)]
+pub struct Run {
+    pub id: Id,
+    /// Tells it from a later request in the same slot (`is_current`).
+    pub seq: u64,
+    pub fd: i32,
+    pub kind: Kind,
+    pub position: u64,
+}
+
+pub struct Order<P> {
+    policy: Policy,
+    nodes: Slab<Node<P>>,
+    descs: Slab<Desc>,
+    files: Slab<File>,
+    by_fd: Index,
+    by_file: Index,
+    seq: u64,
+    /// Requests for workers, by priority, and how many.
+    ready: [List; PRIORITIES],
+    ready_count: usize,
+    /// Requests for the poller.
+    streams: List,
+}
+
+impl<P: Copy> Order<P> {
+    pub fn new(policy: Policy) -> Order<P> {
+        Order {
+            policy,
+            nodes: Slab::new(),
+            descs: Slab::new(),
+            files: Slab::new(),
+            by_fd: Index::new(),
+            by_file: Index::new(),
+            seq: 0,
+            ready: [EMPTY; PRIORITIES],
+            ready_count: 0,
+            streams: EMPTY,
+        }
+    }
+
+    /// Number of unfinished requests.
+    pub fn len(&self) -> usize {
+        self.nodes.len()
+    }
+
+    /// Number of requests that a worker could run now.
+    pub fn ready_count(&self) -> usize {
+        self.ready_count
+    }
+
+    pub fn has_stream_work(&self) -> bool {
+        self.streams.head != NONE
+    }
+
+    pub fn payload(&self, id: Id) -> &P {
+        &self.nodes[id].payload
+    }
+
+    pub fn payload_mut(&mut self, id: Id) -> &mut P {
+        &mut self.nodes[id].payload
+    }
+
+    pub fn state(&self, id: Id) -> State {
+        self.nodes[id].state
+    }
+
+    pub fn seq(&self, id: Id) -> u64 {
+        self.nodes[id].seq
+    }
+
+    pub fn kind(&self, id: Id) -> Kind {
+        self.nodes[id].kind
+    }
+
+    /// The descriptor that a request goes to now (its own number, or the duplicate that `detach` gave it).
+    pub fn fd(&self, id: Id) -> i32 {
+        self.descs[self.nodes[id].desc].fd
+    }
+
+    /// Room for `count` more requests, so that admission cannot fail half-way.
+    pub fn reserve(&mut self, count: usize) -> Result<()> {
+        self.nodes.reserve(count)
+    }
+
+    // ---- admission ----
+
+    /// Takes in a request. Errors: ENOMEM, and then nothing has changed.
+    pub fn admit(&mut self, new: Admission<P>) -> Result<Id> {
+        self.nodes.reserve(1)?;
+        let desc = self.desc_for(new.fd, new.target)?;
+        self.seq += 1;
+        let id = self.nodes.insert(Node {
+            payload: new.payload,
+            seq: self.seq,
+            position: new.position,
+            end: new.position.saturating_add(new.length),
+            tree: NO_TREE,
+            in_file: UNLINKED,
+            in_queue: UNLINKED,
+            waiters: EMPTY,
+            blocker: NONE,
+            desc,
+            error: 0,
+            kind: new.kind,
+            state: State::Waiting,
+            priority: new.priority,
+            for_worker: false,
+        });
+        self.descs[desc].unfinished += 1;
+        if new.kind.is_barrier() { self.admit_barrier(id) } else { self.admit_request(id) }
+        Ok(id)
+    }
+
+    fn admit_barrier(&mut self, id: Id) {
+        let file = self.file_of(id);
+        self.nodes[id].priority = 0;
+        self.push(Place::Barriers(file, State::Waiting), id);
+        self.release_barriers(file);
+    }
+
+    fn admit_request(&mut self, id: Id) {
+        let file = self.file_of(id);
+        self.push(Place::Requests(file), id);
+        match self.latest_conflict(id) {
+            Some(blocker) => self.wait_for(id, blocker),
+            None => self.make_ready(id),
+        }
+        if let Some(lane) = self.own_lane(id) {
+            let desc = self.nodes[id].desc;
+            let root = *self.descs[desc].trees.root(lane);
+            *self.descs[desc].trees.root(lane) = self.tree_insert(root, id);
+        }
+    }
+
+    /// The descriptor's record. A number that names another file than its unfinished requests do was closed behind the
+    /// library's back: it gets a new record.
+    fn desc_for(&mut self, fd: i32, target: Target) -> Result<Id> {
+        if let Some(desc) = self.desc_of_fd(fd) {
+            if self.names(desc, target) {
+                return Ok(desc);
+            }
+            self.forget_fd(desc);
+        }
+        self.descs.reserve(1)?;
+        self.files.reserve(1)?;
+        let descs = &self.descs;
+        self.by_fd.reserve(|id| fd_key(descs[id].fd))?;
+        let file = self.file_for(target)?;
+        self.files[file].descs += 1;
+        let target_is_stream = target == Target::Stream;
+        let desc = self.descs.insert(Desc { fd, file, trees: Trees { reads: NONE, writes: NONE }, unfinished: 0, target_is_stream, private: false });
+        self.by_fd.insert(fd_key(fd), desc);
+        Ok(desc)
+    }
+
+    fn names(&self, desc: Id, target: Target) -> bool {
+        let desc = &self.descs[desc];
+        match target {
+            Target::File(key) => self.files[desc.file].key == Some(key),
+            Target::Stream => desc.target_is_stream,
+            Target::Unknown => !desc.target_is_stream && self.files[desc.file].key.is_none(),
+        }
+    }
+
+    fn file_for(&mut self, target: Target) -> Result<Id> {
+        let key = match target {
+            Target::File(key) => Some(key),
+            Target::Stream | Target::Unknown => None,
+        };
+        if let Some(key) = key {
+            let files = &self.files;
+            self.by_file.reserve(|id| file_hash(&files[id]))?;
+            if let Some(file) = self.by_file.find(key.hash(), |id| files[id].key == Some(key)) {
+                return Ok(file);
+            }
+        }
+        let file = self.files.insert(File {
+            key,
+            requests: EMPTY,
+            waiting: EMPTY,
+            ready: EMPTY,
+            running: EMPTY,
+            leader_queued: false,
+            descs: 0,
+        });
+        if let Some(key) = key {
+            self.by_file.insert(key.hash(), file);
+        }
+        Ok(file)
+    }
+
+    fn desc_of_fd(&self, fd: i32) -> Option<Id> {
+        self.by_fd.find(fd_key(fd), |id| self.descs[id].fd == fd)
+    }
+
+    fn forget_fd(&mut self, desc: Id) {
+        let descs = &self.descs;
+        self.by_fd.remove(fd_key(descs[desc].fd), desc, |id| fd_key(descs[id].fd));
+    }
+
+    fn file_of(&self, id: Id) -> Id {
+        self.descs[self.nodes[id].desc].file
+    }
+
+    // ---- running ----
+
+    /// The next request for a worker. A barrier comes with its group (`group_next`).
+    pub fn next_ready(&mut self) -> Option<Run> {
+        let id = self.ready.iter().find(|list| list.head != NONE)?.head;
+        self.unqueue_ready(id);
+        if self.nodes[id].kind.is_barrier() {
+            return Some(self.start_group(id));
+        }
+        Some(self.start(id))
+    }
+
+    /// The next request for the poller.
+    pub fn next_stream(&mut self) -> Option<Run> {
+        let id = self.streams.head;
+        if id == NONE {
+            return None;
+        }
+        self.unqueue_ready(id);
+        Some(self.start(id))
+    }
+
+    fn start(&mut self, id: Id) -> Run {
+        self.nodes[id].state = State::Running;
+        let node = &self.nodes[id];
+        Run { id, seq: node.seq, fd: self.fd(id), kind: node.kind, position: node.position }
+    }
+
+    /// All ready barriers of the file run together; one fsync among them makes it an fsync.
+    fn start_group(&mut self, leader: Id) -> Run {
+        let file = self.file_of(leader);
+        let group = std::mem::replace(&mut self.files[file].ready, EMPTY);
+        self.files[file].leader_queued = false;
+        self.files[file].running = group;
+        let mut kind = Kind::DataSync;
+        let mut id = group.head;
+        while id != NONE {
+            self.nodes[id].state = State::Running;
+            if self.nodes[id].kind == Kind::Sync {
+                kind = Kind::Sync;
+            }
+            id = self.nodes[id].in_file.next;
+        }
+        Run { kind, ..self.start(leader) }
+    }
+
+    /// The next barrier of a running group. The group stays as it is until its members finish.
+    pub fn group_next(&self, id: Id) -> Option<Id> {
+        some(self.nodes[id].in_file.next)
+    }
+
+    /// Whether a request that its runner put aside is still there.
+    pub fn is_current(&self, id: Id, seq: u64) -> bool {
+        self.nodes.get(id).is_some_and(|node| node.seq == seq)
+    }
+
+    /// The poller found nothing to do for a read at the head of a stream: it may be cancelled again.
+    pub fn park(&mut self, id: Id) {
+        self.nodes[id].state = State::Waiting;
+    }
+
+    /// The poller takes up a parked request; its descriptor may have another number by now.
+    pub fn unpark(&mut self, id: Id) -> Run {
+        self.start(id)
+    }
+
+    /// A stream request that cannot be waited for goes to the workers after all.
+    pub fn send_to_worker(&mut self, id: Id) {
+        self.nodes[id].for_worker = true;
+        self.make_ready(id);
+    }
+
+    // ---- the end of a request ----
+
+    /// Takes a request out, with its error if it failed, and makes its successors ready.
+    pub fn finish(&mut self, id: Id, error: Option<Errno>) -> Finished<P> {
+        let file = self.file_of(id);
+        if self.nodes[id].kind.is_barrier() {
+            self.leave_barriers(file, id);
+        } else {
+            self.leave_requests(file, id, error);
+        }
+        let node = self.nodes.remove(id);
+        Finished { payload: node.payload, covered_error: node.error, retired: self.release_desc(node.desc) }
+    }
+
+    /// Takes out a request that has not started, as cancelled. None: it runs.
+    pub fn withdraw(&mut self, id: Id) -> Option<Finished<P>> {
+        match self.nodes[id].state {
+            State::Running => return None,
+            State::Ready => self.unready(id),
+            State::Waiting => {}
+        }
+        Some(self.finish(id, None))
+    }
+
+    /// Takes a ready request out of its queue; a leader hands its place to the next barrier of the group.
+    fn unready(&mut self, id: Id) {
+        let file = self.file_of(id);
+        if !self.nodes[id].kind.is_barrier() {
+            return self.unqueue_ready(id);
+        }
+        if self.files[file].ready.head == id && self.files[file].leader_queued {
+            self.unqueue_ready(id);
+            self.files[file].leader_queued = false;
+        }
+    }
+
+    fn leave_requests(&mut self, file: Id, id: Id, error: Option<Errno>) {
+        self.unlink(Place::Requests(file), id);
+        if let Some(lane) = self.own_lane(id) {
+            let desc = self.nodes[id].desc;
+            let root = *self.descs[desc].trees.root(lane);
+            *self.descs[desc].trees.root(lane) = self.tree_remove(root, id);
+        }
+        if self.nodes[id].blocker != NONE {
+            self.unlink(Place::Waiters(self.nodes[id].blocker), id);
+        }
+        if let Some(error) = error {
+            self.tell_barriers(file, self.nodes[id].seq, error);
+        }
+        self.release_waiters(id);
+        self.release_barriers(file);
+    }
+
+    /// Each waiter goes to its next blocker, or is ready.
+    fn release_waiters(&mut self, id: Id) {
+        let mut waiter = std::mem::replace(&mut self.nodes[id].waiters, EMPTY).head;
+        while waiter != NONE {
+            let next = self.nodes[waiter].in_queue.next;
+            self.nodes[waiter].in_queue = UNLINKED;
+            self.nodes[waiter].blocker = NONE;
+            match self.oldest_conflict(waiter) {
+                Some(blocker) => self.wait_for(waiter, blocker),
+                None => self.make_ready(waiter),
+            }
+            waiter = next;
+        }
+    }
+
+    /// A covered request failed: every barrier that was submitted while it was unfinished reports that.
+    fn tell_barriers(&mut self, file: Id, seq: u64, error: Errno) {
+        let mut barrier = self.files[file].waiting.head;
+        while barrier != NONE {
+            let node = &mut self.nodes[barrier];
+            if node.seq > seq && node.error == 0 {
+                node.error = error.0;
+            }
+            barrier = node.in_file.next;
+        }
+    }
+
+    /// Moves barriers whose older requests have all ended from waiting to ready.
+    fn release_barriers(&mut self, file: Id) {
+        let oldest = match self.files[file].requests.head {
+            NONE => u64::MAX,
+            request => self.nodes[request].seq,
+        };
+        while let Some(barrier) = some(self.files[file].waiting.head) {
+            if self.nodes[barrier].seq > oldest {
+                break;
+            }
+            self.unlink(Place::Barriers(file, State::Waiting), barrier);
+            self.nodes[barrier].state = State::Ready;
+            self.push(Place::Barriers(file, State::Ready), barrier);
+        }
+        self.queue_leader(file);
+    }
+
+    /// One fsync per file at a time: the next group starts when the running one has ended.
+    fn queue_leader(&mut self, file: Id) {
+        let record = &mut self.files[file];
+        if record.leader_queued || record.running.head != NONE {
+            return;
+        }
+        if let Some(leader) = some(record.ready.head) {
+            record.leader_queued = true;
+            self.make_ready(leader);
+        }
+    }
+
+    fn leave_barriers(&mut self, file: Id, id: Id) {
+        self.unlink(Place::Barriers(file, self.nodes[id].state), id);
+        self.queue_leader(file);
+    }
+
+    fn release_desc(&mut self, desc: Id) -> Option<i32> {
+        self.descs[desc].unfinished -= 1;
+        if self.descs[desc].unfinished != 0 {
+            return None;
+        }
+        self.forget_fd(desc);
+        let gone = self.descs.remove(desc);
+        self.files[gone.file].descs -= 1;
+        if self.files[gone.file].descs == 0 {
+            let files = &self.files;
+            if let Some(key) = files[gone.file].key {
+                self.by_file.remove(key.hash(), gone.file, |id| file_hash(&files[id]));
+            }
+            self.files.remove(gone.file);
+        }
+        gone.private.then_some(gone.fd)
+    }
+
+    // ---- a descriptor that is closed or cancelled ----
+
+    /// Starts a walk over the unfinished requests of a descriptor. None: there are none.
+    pub fn walk(&self, fd: i32) -> Option<Walk> {
+        let desc = self.desc_of_fd(fd)?;
+        let record = &self.descs[desc];
+        Some(Walk { desc, file: record.file, unseen: record.unfinished, places: LISTS_OF_FILE.iter(), next: NONE })
+    }
+
+    /// The next request of the walk, oldest first among reads and writes, then barriers. Each may be withdrawn at once.
+    pub fn step(&mut self, walk: &mut Walk) -> Option<Id> {
+        // With the last of its requests the descriptor and the file are gone: then nothing is looked at.
+        while walk.unseen > 0 {
+            let id = walk.next;
+            if id == NONE {
+                let place = walk.places.next()?;
+                walk.next = self.list(place(walk.file)).head;
+                continue;
+            }
+            walk.next = self.nodes[id].in_file.next;
+            if self.nodes[id].desc == walk.desc {
+                walk.unseen -= 1;
+                return Some(id);
+            }
+        }
+        None
+    }
+
+    pub fn has_requests(&self, fd: i32) -> bool {
+        self.desc_of_fd(fd).is_some()
+    }
+
+    /// Whether a number is the library's own duplicate of a closed descriptor.
+    pub fn is_private(&self, fd: i32) -> bool {
+        self.desc_of_fd(fd).is_some_and(|desc| self.descs[desc].private)
+    }
+
+    /// The lowest descriptor of the program from `first` on that has requests.
+    pub fn lowest_from(&self, first: i32) -> Option<i32> {
+        self.lowest(first, false)
+    }
+
+    /// The lowest of the library's own duplicates from `first` on.
+    pub fn lowest_private_from(&self, first: i32) -> Option<i32> {
+        self.lowest(first, true)
+    }
+
+    fn lowest(&self, first: i32, private: bool) -> Option<i32> {
+        self.descs.iter().filter(|desc| desc.fd >= first && desc.private == private).map(|desc| desc.fd).min()
+    }
+
+    /// The number will belong to somebody else: the descriptor's requests go to `duplicate` instead, a number of the
+    /// library's own, by which the descriptor is known from now on.
+    pub fn detach(&mut self, fd: i32, duplicate: i32) {
+        if let Some(desc) = self.desc_of_fd(fd) {
+            self.forget_fd(desc);
+            self.descs[desc].fd = duplicate;
+            self.descs[desc].private = true;
+            self.by_fd.insert(fd_key(duplicate), desc);
+        }
+    }
+
+    // ---- lists ----
+
+    fn list(&mut self, place: Place) -> &mut List {
+        match place {
+            Place::Requests(file) => &mut self.files[file].requests,
+            Place::Barriers(file, State::Waiting) => &mut self.files[file].waiting,
+            Place::Barriers(file, State::Ready) => &mut self.files[file].ready,
+            Place::Barriers(file, State::Running) => &mut self.files[file].running,
+            Place::Waiters(id) => &mut self.nodes[id].waiters,
+            Place::Streams => &mut self.streams,
+            Place::Ready(priority) => self.ready.get_mut(priority).unwrap_or_else(|| corrupt()),
+        }
+    }
+
+    fn links(&mut self, place: Place, id: Id) -> &mut Links {
+        match place {
+            Place::Requests(_) | Place::Barriers(..) => &mut self.nodes[id].in_file,
+            Place::Waiters(_) | Place::Ready(_) | Place::Streams => &mut self.nodes[id].in_queue,
+        }
+    }
+
+    fn push(&mut self, place: Place, id: Id) {
+        let tail = self.list(place).tail;
+        *self.links(place, id) = Links { prev: tail, next: NONE };
+        match tail {
+            NONE => self.list(place).head = id,
+            tail => self.links(place, tail).next = id,
+        }
+        self.list(place).tail = id;
+    }
+
+    fn unlink(&mut self, place: Place, id: Id) {
+        let Links { prev, next } = std::mem::replace(self.links(place, id), UNLINKED);
+        match prev {
+            NONE => self.list(place).head = next,
+            prev => self.links(place, prev).next = next,
+        }
+        match next {
+            NONE => self.list(place).tail = prev,
+            next => self.links(place, next).prev = prev,
+        }
+    }
+
+    fn wait_for(&mut self, id: Id, blocker: Id) {
+        self.nodes[id].blocker = blocker;
+        self.push(Place::Waiters(blocker), id);
+    }
+
+    fn make_ready(&mut self, id: Id) {
+        self.nodes[id].state = State::Ready;
+        let place = self.ready_place(id);
+        self.push(place, id);
+        self.ready_count += usize::from(place != Place::Streams);
+    }
+
+    fn unqueue_ready(&mut self, id: Id) {
+        let place = self.ready_place(id);
+        self.unlink(place, id);
+        self.ready_count -= usize::from(place != Place::Streams);
+    }
+
+    fn ready_place(&self, id: Id) -> Place {
+        let node = &self.nodes[id];
+        let for_poller = self.descs[node.desc].target_is_stream && !node.for_worker;
+        if for_poller { Place::Streams } else { Place::Ready(usize::from(node.priority)) }
+    }
+
+    // ---- conflicts: the treaps of ranges ----
+
+    /// Which treap of its descriptor a request stands in. None: it conflicts with nobody.
+    fn own_lane(&self, id: Id) -> Option<Lane> {
+        let node = &self.nodes[id];
+        let desc = &self.descs[node.desc];
+        let lane = if node.kind == Kind::Read { Lane::Reads } else { Lane::Writes };
+        if desc.target_is_stream {
+            return Some(lane);
+        }
+        if self.is_whole(id) {
+            return Some(Lane::Writes);
+        }
+        let tracked = self.policy == Policy::Overlap || node.kind == Kind::Append;
+        let ranged = node.position != node.end && self.files[desc.file].key.is_some();
+        (tracked && ranged).then_some(lane)
+    }
+
+    /// Requests that conflict with every other of their treap: on streams, and everything under `order=strict`.
+    fn is_whole(&self, id: Id) -> bool {
+        let desc = &self.descs[self.nodes[id].desc];
+        desc.target_is_stream || (self.policy == Policy::Strict && self.files[desc.file].key.is_some())
+    }
+
+    /// The range of a request as the treaps see it.
+    fn range(&self, id: Id) -> (u64, u64) {
+        if self.is_whole(id) { (0, u64::MAX) } else { (self.nodes[id].position, self.nodes[id].end) }
+    }
+
+    /// The treaps in which a request looks for conflicts: a read conflicts with writes, a write with both.
+    fn rivals(&self, id: Id) -> [Id; 2] {
+        let Trees { reads, writes } = self.descs[self.nodes[id].desc].trees;
+        match self.own_lane(id) {
+            None => [NONE; 2],
+            Some(Lane::Reads) if self.is_whole(id) => [reads, NONE],
+            Some(Lane::Writes) if self.is_whole(id) => [writes, NONE],
+            Some(Lane::Reads) => [writes, NONE],
+            Some(Lane::Writes) => [reads, writes],
+        }
+    }
+
+    /// The youngest of all requests that a new one conflicts with: those behind it form a chain, not a crowd.
+    fn latest_conflict(&self, id: Id) -> Option<Id> {
+        let range = self.range(id);
+        let mut best = Best { seq: 0, id: NONE };
+        for tree in self.rivals(id) {
+            self.search_latest(tree, range, &mut best);
+        }
+        some(best.id)
+    }
+
+    /// The oldest unfinished request, older than this one, that it conflicts with.
+    fn oldest_conflict(&self, id: Id) -> Option<Id> {
+        let range = self.range(id);
+        let mut best = Best { seq: self.nodes[id].seq, id: NONE };
+        for tree in self.rivals(id) {
+            self.search_oldest(tree, range, &mut best);
+        }
+        some(best.id)
+    }
+
+    fn search_latest(&self, at: Id, (start, end): (u64, u64), best: &mut Best) {
+        if at == NONE {
+            return;
+        }
+        let (node, from) = (&self.nodes[at], self.range(at));
+        if node.tree.max_end <= start || node.tree.max_seq <= best.seq {
+            return;
+        }
+        if from.0 < end {
+            self.search_latest(node.tree.right, (start, end), best);
+            if from.1 > start && node.seq > best.seq {
+                *best = Best { seq: node.seq, id: at };
+            }
+        }
+        self.search_latest(node.tree.left, (start, end), best);
+    }
+
+    fn search_oldest(&self, at: Id, (start, end): (u64, u64), best: &mut Best) {
+        if at == NONE {
+            return;
+        }
+        let (node, from) = (&self.nodes[at], self.range(at));
+        if node.tree.max_end <= start || node.tree.min_seq >= best.seq {
+            return;
+        }
+        self.search_oldest(node.tree.left, (start, end), best);
+        if from.0 < end {
+            if from.1 > start && node.seq < best.seq {
+                *best = Best { seq: node.seq, id: at };
+            }
+            self.search_oldest(node.tree.right, (start, end), best);
+        }
+    }
+
+    /// Treap order: by start of range, then by age.
+    fn goes_left(&self, id: Id, of: Id) -> bool {
+        (self.range(id).0, self.nodes[id].seq) < (self.range(of).0, self.nodes[of].seq)
+    }
+
+    fn tree_insert(&mut self, root: Id, id: Id) -> Id {
+        if root == NONE {
+            return self.refresh(id);
+        }
+        if self.rank(id) > self.rank(root) {
+            let (left, right) = self.tree_split(root, id);
+            self.nodes[id].tree.left = left;
+            self.nodes[id].tree.right = right;
+            return self.refresh(id);
+        }
+        if self.goes_left(id, root) {
+            self.nodes[root].tree.left = self.tree_insert(self.nodes[root].tree.left, id);
+        } else {
+            self.nodes[root].tree.right = self.tree_insert(self.nodes[root].tree.right, id);
+        }
+        self.refresh(root)
+    }
+
+    /// Splits a treap into the nodes before `id` and those behind it.
+    fn tree_split(&mut self, root: Id, id: Id) -> (Id, Id) {
+        if root == NONE {
+            return (NONE, NONE);
+        }
+        if self.goes_left(id, root) {
+            let (left, right) = self.tree_split(self.nodes[root].tree.left, id);
+            self.nodes[root].tree.left = right;
+            (left, self.refresh(root))
+        } else {
+            let (left, right) = self.tree_split(self.nodes[root].tree.right, id);
+            self.nodes[root].tree.right = left;
+            (self.refresh(root), right)
+        }
+    }
+
+    fn tree_remove(&mut self, root: Id, id: Id) -> Id {
+        if root == id {
+            let TreeLinks { left, right, .. } = self.nodes[id].tree;
+            return self.tree_merge(left, right);
+        }
+        if self.goes_left(id, root) {
+            self.nodes[root].tree.left = self.tree_remove(self.nodes[root].tree.left, id);
+        } else {
+            self.nodes[root].tree.right = self.tree_remove(self.nodes[root].tree.right, id);
+        }
+        self.refresh(root)
+    }
+
+    fn tree_merge(&mut self, left: Id, right: Id) -> Id {
+        if left == NONE || right == NONE {
+            return if left == NONE { right } else { left };
+        }
+        if self.rank(left) > self.rank(right) {
+            self.nodes[left].tree.right = self.tree_merge(self.nodes[left].tree.right, right);
+            self.refresh(left)
+        } else {
+            self.nodes[right].tree.left = self.tree_merge(left, self.nodes[right].tree.left);
+            self.refresh(right)
+        }
+    }
+
+    /// A node's random rank in the treap: what keeps it balanced, 2 ln n levels on average.
+    fn rank(&self, id: Id) -> usize {
+        mix(self.nodes[id].seq)
+    }
+
+    /// Computes the extremes of a node's subtree anew.
+    fn refresh(&mut self, id: Id) -> Id {
+        let (mut max_end, mut min_seq, mut max_seq) = (self.range(id).1, self.nodes[id].seq, self.nodes[id].seq);
+        let TreeLinks { left, right, .. } = self.nodes[id].tree;
+        for child in [left, right].into_iter().filter(|child| *child != NONE) {
+            let tree = &self.nodes[child].tree;
+            max_end = max_end.max(tree.max_end);
+            min_seq = min_seq.min(tree.min_seq);
+            max_seq = max_seq.max(tree.max_seq);
+        }
+        self.nodes[id].tree = TreeLinks { left, right, max_end, min_seq, max_seq };
+        id
+    }
+}
+
+#[derive(Clone, Copy)]
+enum Lane {
+    Reads,
+    Writes,
+}
+
+/// Roots of the treaps of a descriptor's ranges.
+#[derive(Clone, Copy)]
+struct Trees {
+    reads: Id,
+    writes: Id,
+}
+
+impl Trees {
+    fn root(&mut self, lane: Lane) -> &mut Id {
+        match lane {
+            Lane::Reads => &mut self.reads,
+            Lane::Writes => &mut self.writes,
+        }
+    }
+}
+
+/// The lists a node can stand in.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Place {
+    Requests(Id),
+    Barriers(Id, State),
+    Waiters(Id),
+    Ready(usize),
+    Streams,
+}
+
+/// A walk over the requests of a descriptor.
+pub struct Walk {
+    desc: Id,
+    file: Id,
+    unseen: u32,
+    places: std::slice::Iter<'static, fn(Id) -> Place>,
+    next: Id,
+}
+
+/// Every list that holds unfinished requests of a file. Withdrawing one may move barriers down this list, never up.
+static LISTS_OF_FILE: [fn(Id) -> Place; 4] = [
+    Place::Requests,
+    |file| Place::Barriers(file, State::Waiting),
+    |file| Place::Barriers(file, State::Ready),
+    |file| Place::Barriers(file, State::Running),
+];
+
+struct Best {
+    seq: u64,
+    id: Id,
+}
+
+fn some(id: Id) -> Option<Id> {
+    (id != NONE).then_some(id)
+}
+
+fn fd_key(fd: i32) -> u64 {
+    u64::from(fd.cast_unsigned())
+}
+
+fn file_hash(file: &File) -> u64 {
+    file.key.map_or(0, FileKey::hash)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,188 @@
+//! From a caller's aiocb to a request of the library's own. The only place that reads an aiocb's fields.
+
+use libc::{c_int, c_void};
+
+use crate::abi::{aiocb, sigevent};
+use crate::errno::{Errno, Result};
+use crate::notify::Notify;
+use crate::order::{Admission, FileKey, Kind, Target};
+use crate::slab::{Id, NONE};
+use crate::sys::clock::{self, Nanos};
+use crate::sys::descriptor::{self, Description, Nature};
+
+/// What a caller asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Operation {
+    Read,
+    Write,
+    DataSync,
+    Sync,
+}
+
+impl Operation {
+    /// aio_fsync's first argument. Error: EINVAL.
+    pub fn sync(op: c_int) -> Result<Operation> {
+        match op {
+            libc::O_SYNC => Ok(Operation::Sync),
+            libc::O_DSYNC => Ok(Operation::DataSync),
+            _ => Err(Errno::INVAL),
+        }
+    }
+}
+
+/// A caller's aiocb: a name, and two status words that belong to the library until the request ends.
+#[derive(Clone, Copy)]
+pub struct Handle(*const aiocb);
+
+// SAFETY: the status words are atomics, and POSIX keeps the aiocb in place until the request has ended.
+unsafe impl Send for Handle {}
+
+impl Handle {
+    /// Error: EINVAL for NULL.
+    pub fn new(block: *const aiocb) -> Result<Handle> {
+        if block.is_null() { Err(Errno::INVAL) } else { Ok(Handle(block)) }
+    }
+
+    /// What a request is known by while it is unfinished.
+    pub fn key(self) -> u64 {
+        u64::try_from(self.0.addr()).unwrap_or(0)
+    }
+
+    /// # Safety
+    /// The caller of the library has handed the aiocb in and it has not been told that the request ended.
+    pub unsafe fn block<'a>(self) -> &'a aiocb {
+        // SAFETY: the caller's promise, and it is not NULL.
+        unsafe { &*self.0 }
+    }
+}
+
+/// The caller's buffer. Only the kernel follows this pointer.
+#[derive(Clone, Copy)]
+pub struct Buffer(pub *mut c_void);
+
+// SAFETY: POSIX gives the buffer to the library until the request has ended.
+unsafe impl Send for Buffer {}
+
+/// A request: a copy of all that matters, so that the caller may do what it likes with the aiocb's fields.
+#[derive(Clone, Copy)]
+pub struct Request {
+    pub handle: Handle,
+    pub buffer: Buffer,
+    /// Bytes to transfer; of a stream write what is left of them.
+    pub count: usize,
+    /// Stream writes: bytes already out. Barriers: when it was submitted.
+    pub progress: u64,
+    pub notify: Notify,
+    /// The lio_listio call it belongs to, or NONE.
+    pub batch: Id,
+    /// The thread that runs it, 0 while none does.
+    pub runner: i32,
+    /// An error found at submission, to be reported as the request's; or 0.
+    pub preset: i32,
+    pub nature: Nature,
+    pub nonblocking: bool,
+}
+
+/// Reads an aiocb. Errors: EINVAL (NULL, aio_reqprio, aio_sigevent, a file that cannot be synchronised), EBADF (fsync only;
+/// a read or write reports that as its result).
+///
+/// # Safety
+/// `block` is NULL or points to an aiocb.
+pub unsafe fn parse(block: *const aiocb, operation: Operation, fsync_needs_write: bool) -> Result<Admission<Request>> {
+    let handle = Handle::new(block)?;
+    // SAFETY: the caller's promise.
+    let block = unsafe { handle.block() };
+    let notify = Notify::parse(&block.aio_sigevent)?;
+    match operation {
+        Operation::Read => transfer(handle, block, notify, Kind::Read),
+        Operation::Write => transfer(handle, block, notify, Kind::Write),
+        Operation::DataSync => barrier(handle, block, notify, Kind::DataSync, fsync_needs_write),
+        Operation::Sync => barrier(handle, block, notify, Kind::Sync, fsync_needs_write),
+    }
+}
+
+fn transfer(handle: Handle, block: &aiocb, notify: Notify, kind: Kind) -> Result<Admission<Request>> {
+    const MOST: c_int = 20;
+    if !(0..=MOST).contains(&block.aio_reqprio) {
+        return Err(Errno::INVAL);
+    }
+    let priority = u8::try_from(block.aio_reqprio).unwrap_or(0);
+    let found = descriptor::describe(block.aio_fildes);
+    let preset = found.and_then(|found| check_transfer(block, &found, kind)).err();
+    let (target, nature) = match (&found, preset) {
+        (Ok(found), None) => (target(found), found.nature),
+        _ => (Target::Unknown, Nature::File),
+    };
+    let flags = found.map_or(0, |found| found.flags);
+    let appends = kind == Kind::Write && flags & libc::O_APPEND != 0 && nature == Nature::File;
+    let (kind, position, length) = match found {
+        Ok(found) if appends => (Kind::Append, found.size, u64::MAX),
+        _ => (kind, u64::try_from(block.aio_offset).unwrap_or(0), u64::try_from(block.aio_nbytes).unwrap_or(0)),
+    };
+    let payload = Request {
+        handle,
+        buffer: Buffer(block.aio_buf),
+        count: block.aio_nbytes,
+        progress: 0,
+        notify,
+        batch: NONE,
+        runner: 0,
+        preset: preset.map_or(0, |error| error.0),
+        nature,
+        nonblocking: flags & libc::O_NONBLOCK != 0,
+    };
+    Ok(Admission { fd: block.aio_fildes, target, kind, position, length, priority, payload })
+}
+
+/// What read and write would refuse, reported as the request's result.
+fn check_transfer(block: &aiocb, found: &Description, kind: Kind) -> Result<()> {
+    let allowed = if kind == Kind::Read { found.readable() } else { found.writable() };
+    if !allowed {
+        return Err(Errno::BADF);
+    }
+    let too_long = isize::try_from(block.aio_nbytes).is_err();
+    if too_long || (found.nature == Nature::File && block.aio_offset < 0) {
+        return Err(Errno::INVAL);
+    }
+    Ok(())
+}
+
+fn barrier(handle: Handle, block: &aiocb, notify: Notify, kind: Kind, needs_write: bool) -> Result<Admission<Request>> {
+    let found = descriptor::describe(block.aio_fildes)?;
+    if needs_write && !found.writable() {
+        return Err(Errno::BADF);
+    }
+    if found.nature != Nature::File {
+        return Err(Errno::INVAL);
+    }
+    let payload = Request {
+        handle,
+        buffer: Buffer(std::ptr::null_mut()),
+        count: 0,
+        progress: clock::now(),
+        notify,
+        batch: NONE,
+        runner: 0,
+        preset: 0,
+        nature: Nature::File,
+        nonblocking: false,
+    };
+    Ok(Admission { fd: block.aio_fildes, target: target(&found), kind, position: 0, length: 0, priority: 0, payload })
+}
+
+fn target(found: &Description) -> Target {
+    match found.nature {
+        Nature::File => Target::File(FileKey { device: found.device, inode: found.inode }),
+        Nature::Socket | Nature::Stream => Target::Stream,
+    }
+}
+
+/// How long a barrier has been in the library, in nanoseconds.
+pub fn waited(request: &Request) -> Nanos {
+    clock::now().saturating_sub(request.progress)
+}
+
+/// lio_listio's own notification.
+pub fn parse_list_notification(event: Option<&sigevent>) -> Result<Notify> {
+    event.map_or(Ok(Notify::None), Notify::parse)
+}

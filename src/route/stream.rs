@@ -1,0 +1,241 @@
+//! Streams: pipes, sockets, terminals. One worker takes the role of the poller, which tries the request at the head of each
+//! queue and, when it would have to wait, waits for all of them together. However many wait, it is one thread.
+//!
+//! What waits stands twice: in the table, where a read can be cancelled, and in the poller's own map, by descriptor. A
+//! request that the poller takes up again is looked up in the table first.
+
+use std::collections::HashMap;
+
+use crate::complete;
+use crate::engine::Engine;
+use crate::errno::{Errno, Result};
+use crate::files::PollerState;
+use crate::order::Kind;
+use crate::request::Buffer;
+use crate::route::worker::{HandOuts, Task};
+use crate::sys::io;
+use crate::sys::poller::Event;
+use crate::sys::thread;
+
+struct Role {
+    engine: &'static Engine,
+    /// This thread, as the table's `runner`.
+    thread: i32,
+    parked: HashMap<i32, Parked>,
+}
+
+/// The requests that wait for one descriptor.
+#[derive(Clone, Copy, Default)]
+struct Parked {
+    read: Option<Task>,
+    write: Option<Task>,
+}
+
+/// What the table has for the poller.
+enum News {
+    Request(Task),
+    /// Descriptors got other numbers.
+    Moved,
+    None,
+}
+
+/// Runs the role until no stream has had a request for the idle time.
+pub fn run(engine: &'static Engine, thread: i32) {
+    thread::set_name(c"aio_rs/poller");
+    let mut role = Role { engine, thread, parked: HashMap::new() };
+    // Without the descriptors, arming fails, and workers do what they can.
+    let _ = engine.poller.open();
+    loop {
+        role.take_news();
+        if role.parked.is_empty() {
+            let patience = engine.lock().config.idle_ms;
+            role.wait(i32::try_from(patience).unwrap_or(i32::MAX));
+            if role.parked.is_empty() && end_role(engine) {
+                return;
+            }
+        } else {
+            role.wait(-1);
+        }
+    }
+}
+
+fn end_role(engine: &'static Engine) -> bool {
+    let mut table = engine.lock();
+    let done = !table.order.has_stream_work() && !table.streams_moved;
+    if done {
+        table.poller = PollerState::Off;
+    }
+    done
+}
+
+impl Role {
+    fn take_news(&mut self) {
+        loop {
+            match self.news() {
+                News::Request(task) => self.attempt(task),
+                News::Moved => self.retry_all(),
+                News::None => return,
+            }
+        }
+    }
+
+    fn news(&self) -> News {
+        let mut table = self.engine.lock();
+        if std::mem::take(&mut table.streams_moved) {
+            return News::Moved;
+        }
+        let Some(run) = table.order.next_stream() else { return News::None };
+        table.order.payload_mut(run.id).runner = self.thread;
+        News::Request(table.task(run))
+    }
+
+    fn retry_all(&mut self) {
+        for (_, parked) in std::mem::take(&mut self.parked) {
+            self.resume(parked.read);
+            self.resume(parked.write);
+        }
+    }
+
+    fn wait(&mut self, milliseconds: i32) {
+        let mut events = Vec::new();
+        self.engine.poller.wait(milliseconds, |event| events.push(event));
+        for event in events {
+            self.ready(event);
+        }
+    }
+
+    /// Takes up what waits for a descriptor that is ready; what waits for the other direction is armed anew.
+    fn ready(&mut self, event: Event) {
+        let Some(mut parked) = self.parked.remove(&event.fd) else { return };
+        let read = if event.readable { parked.read.take() } else { None };
+        let write = if event.writable { parked.write.take() } else { None };
+        if parked.read.is_some() || parked.write.is_some() {
+            self.parked.insert(event.fd, parked);
+            self.arm(event.fd);
+        }
+        self.resume(read);
+        self.resume(write);
+    }
+
+    /// Tries a parked request again, if it has not been cancelled.
+    fn resume(&mut self, task: Option<Task>) {
+        let Some(task) = task else { return };
+        let mut table = self.engine.lock();
+        if !table.order.is_current(task.id, task.seq) {
+            return;
+        }
+        let run = table.order.unpark(task.id);
+        table.order.payload_mut(task.id).runner = self.thread;
+        let task = table.task(run);
+        drop(table);
+        self.attempt(task);
+    }
+
+    /// Transfers what can be transferred without waiting; then the request has ended, or is parked.
+    fn attempt(&mut self, task: Task) {
+        let step = if task.kind == Kind::Read { self.read(&task) } else { self.write(&task) };
+        match step {
+            Some(result) => complete::finish_stream(self.engine, &task, result),
+            None => self.park(task),
+        }
+    }
+
+    /// None: the stream would make us wait.
+    fn read(&self, task: &Task) -> Option<Result<isize>> {
+        match io::try_read(task.fd, task.nature, task.buffer.0, task.count) {
+            Err(Errno::AGAIN) if !task.nonblocking => None,
+            result => Some(result),
+        }
+    }
+
+    /// A write to a blocking stream has ended when all is written, whatever number of steps that takes.
+    fn write(&self, task: &Task) -> Option<Result<isize>> {
+        let mut out = task.progress.min(task.count);
+        let mut left = task.count - out;
+        loop {
+            let step = io::try_write(task.fd, task.nature, at(task.buffer, out), left);
+            match step {
+                Err(Errno::AGAIN) if task.nonblocking && out > 0 => return Some(total(out)),
+                Err(Errno::AGAIN) if !task.nonblocking => {
+                    self.keep_progress(task, out);
+                    return None;
+                }
+                // What is out is out: as write does, report that, and let the next request find the error.
+                Err(_) if out > 0 => return Some(total(out)),
+                Err(error) => return Some(Err(error)),
+                Ok(count) => {
+                    let count = usize::try_from(count).unwrap_or(0).min(left);
+                    (out, left) = (out + count, left - count);
+                    if left == 0 || count == 0 {
+                        return Some(total(out));
+                    }
+                }
+            }
+        }
+    }
+
+    fn keep_progress(&self, task: &Task, out: usize) {
+        self.engine.lock().order.payload_mut(task.id).progress = u64::try_from(out).unwrap_or(0);
+    }
+
+    fn park(&mut self, task: Task) {
+        let mut table = self.engine.lock();
+        // Nobody is inside a system call for it now (see `close`).
+        table.order.payload_mut(task.id).runner = 0;
+        // A write at the head of its stream is not cancellable: part of it may be out.
+        if task.kind == Kind::Read {
+            table.order.park(task.id);
+        }
+        drop(table);
+        let parked = self.parked.entry(task.fd).or_default();
+        match task.kind {
+            Kind::Read => parked.read = Some(task),
+            _ => parked.write = Some(task),
+        }
+        self.arm(task.fd);
+    }
+
+    fn arm(&mut self, fd: i32) {
+        let parked = self.parked.get(&fd).copied().unwrap_or_default();
+        if self.engine.poller.arm(fd, parked.read.is_some(), parked.write.is_some()).is_ok() {
+            return;
+        }
+        // It cannot be waited for (or no memory): better a worker that blocks than a request that never ends.
+        self.parked.remove(&fd);
+        for task in [parked.read, parked.write].into_iter().flatten() {
+            self.send_to_worker(&task);
+        }
+    }
+
+    fn send_to_worker(&self, task: &Task) {
+        let mut table = self.engine.lock();
+        if !table.order.is_current(task.id, task.seq) {
+            return;
+        }
+        table.order.send_to_worker(task.id);
+        let others = HandOuts::prepare(&mut table);
+        drop(table);
+        others.send();
+    }
+}
+
+/// A blocking write of all that is left, by a worker.
+pub fn write_all(task: &Task) -> Result<isize> {
+    let mut out = task.progress.min(task.count);
+    while out < task.count {
+        match io::write(task.fd, at(task.buffer, out), task.count - out) {
+            Ok(count) if count > 0 => out += usize::try_from(count).unwrap_or(0),
+            Err(error) if out == 0 => return Err(error),
+            _ => break,
+        }
+    }
+    total(out)
+}
+
+fn at(buffer: Buffer, offset: usize) -> *mut libc::c_void {
+    buffer.0.wrapping_byte_add(offset)
+}
+
+fn total(bytes: usize) -> Result<isize> {
+    Ok(isize::try_from(bytes).unwrap_or(isize::MAX))
+}

@@ -1,0 +1,373 @@
+//! Workers: an elastic pool of threads that run what may block for a while, but not for ever.
+//!
+//! Work that is ready stays in the table, where it can still be cancelled and overtaken by a higher priority, until a
+//! worker is free to take it. A worker takes its next request in the lock section that ends the last one. An idle worker
+//! sleeps on a mailbox of its own, and gets a job put there by whoever made it ready; the worker that went idle last gets
+//! the first one, so that the others can leave.
+//!
+//! Workers are started by workers: the one that takes a job when nobody is idle any more first starts a spare. So a caller
+//! starts a thread only when there is none at all, and every other call is safe in a signal handler. The spare is not
+//! counted among the maximum: it runs no request while that many run.
+
+use std::ffi::c_void;
+use std::ptr;
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicPtr, Ordering};
+use std::time::Duration;
+
+use crossbeam_channel::{Receiver, Sender, bounded};
+use libc::off_t;
+
+use super::stream;
+use crate::complete;
+use crate::engine::{Caller, Engine, Locked};
+use crate::errno::{Errno, Result};
+use crate::files::{PollerState, Table};
+use crate::order::{Kind, Run};
+use crate::request::Buffer;
+use crate::slab::Id;
+use crate::sys::descriptor::Nature;
+use crate::sys::{io, thread};
+
+/// What a worker can be given to do.
+#[derive(Clone, Copy)]
+enum Job {
+    Request(Task),
+    /// Wait for streams (`stream`).
+    Poll,
+    /// Deliver notifications (`complete`).
+    Deliver,
+}
+
+/// A request as a worker needs it: nothing of the table is looked at while it runs.
+#[derive(Clone, Copy)]
+pub struct Task {
+    pub id: Id,
+    pub seq: u64,
+    pub fd: i32,
+    pub kind: Kind,
+    pub nature: Nature,
+    pub buffer: Buffer,
+    pub count: usize,
+    /// Stream writes: bytes already out.
+    pub progress: usize,
+    pub nonblocking: bool,
+    position: u64,
+    preset: i32,
+}
+
+/// A job, and whether its worker has to start a spare first.
+#[derive(Clone, Copy)]
+pub struct Handed {
+    job: Job,
+    start_spare: bool,
+}
+
+/// A worker's mailbox. Seats are never freed, as whoever sends may still be at it when the worker has gone; the next worker
+/// takes the seat.
+pub struct Seat {
+    sender: Sender<Handed>,
+    receiver: Receiver<Handed>,
+    /// The next idle worker, or the next free seat. Under the table's lock.
+    next: AtomicPtr<Seat>,
+    /// Among the idle. Under the table's lock.
+    idle: AtomicBool,
+    /// The worker's thread. Under the table's lock.
+    thread: AtomicI32,
+}
+
+/// The pool, in the table.
+pub struct Workers {
+    /// Threads that exist or are being started.
+    total: u32,
+    /// Those that run a request.
+    running: u32,
+    idle: Seats,
+    idle_count: u32,
+    free: Seats,
+}
+
+/// A stack of seats.
+struct Seats(*const Seat);
+
+// SAFETY: seats are never freed, and their links are only followed under the table's lock.
+unsafe impl Send for Seats {}
+
+impl Seats {
+    fn push(&mut self, seat: &'static Seat) {
+        seat.next.store(self.0.cast_mut(), Ordering::Relaxed);
+        self.0 = seat;
+    }
+
+    fn pop(&mut self) -> Option<&'static Seat> {
+        // SAFETY: seats are never freed.
+        let seat = unsafe { self.0.as_ref() }?;
+        self.0 = seat.next.load(Ordering::Relaxed);
+        Some(seat)
+    }
+
+    fn remove(&mut self, gone: &'static Seat) {
+        let mut kept = Seats(ptr::null());
+        while let Some(seat) = self.pop() {
+            if ptr::eq(seat, gone) {
+                break;
+            }
+            kept.push(seat);
+        }
+        while let Some(seat) = kept.pop() {
+            self.push(seat);
+        }
+    }
+}
+
+/// Jobs for idle workers, sent when the lock is released.
+pub struct HandOuts {
+    list: [Option<(&'static Seat, Handed)>; HandOuts::MOST],
+}
+
+impl HandOuts {
+    const MOST: usize = 8;
+
+    pub const NONE: HandOuts = HandOuts { list: [None; HandOuts::MOST] };
+
+    /// Gives ready work to idle workers, as long as there are both.
+    pub fn prepare(table: &mut Table) -> HandOuts {
+        let mut out = HandOuts::NONE;
+        for place in &mut out.list {
+            *place = table.hand_out_one();
+            if place.is_none() {
+                break;
+            }
+        }
+        out
+    }
+
+    /// Wakes the workers. More work may be ready than one call hands out: each worker that takes a job goes on.
+    pub fn send(self) {
+        for (seat, handed) in self.list.into_iter().flatten() {
+            // Never full: a seat is given one job, and only while its worker waits.
+            let _ = seat.sender.try_send(handed);
+        }
+    }
+}
+
+impl Workers {
+    pub fn new() -> Workers {
+        Workers { total: 0, running: 0, idle: Seats(ptr::null()), idle_count: 0, free: Seats(ptr::null()) }
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.total == 0
+    }
+}
+
+impl Table {
+    fn hand_out_one(&mut self) -> Option<(&'static Seat, Handed)> {
+        if self.workers.idle_count == 0 {
+            return None;
+        }
+        let job = self.next_job()?;
+        let seat = self.workers.idle.pop()?;
+        seat.idle.store(false, Ordering::Relaxed);
+        self.workers.idle_count -= 1;
+        Some((seat, self.handed(job, seat)))
+    }
+
+    /// The most urgent thing to do: roles first, then requests, as many as may run at once.
+    fn next_job(&mut self) -> Option<Job> {
+        if self.poller == PollerState::Wanted {
+            self.poller = PollerState::On;
+            return Some(Job::Poll);
+        }
+        if !self.notices.is_empty() && !self.notices.claimed {
+            self.notices.claimed = true;
+            return Some(Job::Deliver);
+        }
+        if self.workers.running >= self.config.threads {
+            return None;
+        }
+        let run = self.order.next_ready()?;
+        self.workers.running += 1;
+        Some(Job::Request(self.task(run)))
+    }
+
+    pub fn task(&self, run: Run) -> Task {
+        let request = self.order.payload(run.id);
+        Task {
+            id: run.id,
+            seq: run.seq,
+            fd: run.fd,
+            kind: run.kind,
+            nature: request.nature,
+            buffer: request.buffer,
+            count: request.count,
+            progress: usize::try_from(request.progress).unwrap_or(0),
+            nonblocking: request.nonblocking,
+            position: run.position,
+            preset: request.preset,
+        }
+    }
+
+    /// Decides on the spare, and notes which thread runs the request.
+    fn handed(&mut self, job: Job, seat: &Seat) -> Handed {
+        if let Job::Request(task) = job {
+            let runner = seat.thread.load(Ordering::Relaxed);
+            let mut member = Some(task.id);
+            while let Some(id) = member {
+                self.order.payload_mut(id).runner = runner;
+                member = if task.kind.is_barrier() { self.order.group_next(id) } else { None };
+            }
+        }
+        let roles = u32::from(self.poller == PollerState::On) + u32::from(self.notices.claimed);
+        let start_spare = self.workers.idle_count == 0 && self.workers.total <= self.config.threads + roles;
+        if start_spare {
+            self.thread_starts();
+        }
+        Handed { job, start_spare }
+    }
+
+    fn thread_starts(&mut self) {
+        self.workers.total += 1;
+        self.stats.threads(self.workers.total);
+    }
+}
+
+// ---- starting and ending ----
+
+/// Makes sure that there is a worker. Error: EAGAIN, none can be started.
+pub fn ensure(caller: &Caller) -> Result<Locked> {
+    let mut table = caller.lock();
+    while table.workers.is_empty() {
+        table.thread_starts();
+        drop(table);
+        start(caller.engine)?;
+        table = caller.lock();
+    }
+    Ok(table)
+}
+
+/// Starts a worker that `thread_starts` has counted.
+fn start(engine: &'static Engine) -> Result<()> {
+    thread::spawn(main, ptr::from_ref(engine).cast_mut().cast()).map_err(|_| {
+        engine.lock().workers.total -= 1;
+        Errno::AGAIN
+    })
+}
+
+extern "C-unwind" fn main(engine: *mut c_void) -> *mut c_void {
+    // SAFETY: `start` passes the engine, which is never freed.
+    let Some(engine) = (unsafe { engine.cast::<Engine>().as_ref() }) else { return ptr::null_mut() };
+    thread::set_name(NAME);
+    let seat = take_seat(engine);
+    let mut handed = next_job_of(engine, seat);
+    while let Some(next) = handed.or_else(|| wait_for_job(engine, seat)) {
+        handed = work(engine, seat, next);
+    }
+    ptr::null_mut()
+}
+
+/// What `ps -L` shows.
+pub const NAME: &std::ffi::CStr = c"aio_rs/worker";
+
+fn take_seat(engine: &'static Engine) -> &'static Seat {
+    let known = engine.lock().workers.free.pop();
+    let seat = known.unwrap_or_else(|| {
+        let (sender, receiver) = bounded(1);
+        let (next, idle) = (AtomicPtr::new(ptr::null_mut()), AtomicBool::new(false));
+        Box::leak(Box::new(Seat { sender, receiver, next, idle, thread: Default::default() }))
+    });
+    seat.thread.store(thread::current_id(), Ordering::Relaxed);
+    seat
+}
+
+/// A worker's next job, or none, and then the worker is among the idle; and jobs for others.
+pub type Next = (Option<Handed>, HandOuts);
+
+fn next_or_idle(table: &mut Table, seat: &'static Seat) -> Next {
+    if let Some(job) = table.next_job() {
+        let handed = table.handed(job, seat);
+        return (Some(handed), HandOuts::prepare(table));
+    }
+    seat.idle.store(true, Ordering::Relaxed);
+    table.workers.idle.push(seat);
+    table.workers.idle_count += 1;
+    (None, HandOuts::NONE)
+}
+
+/// The same for a worker that has nothing to end.
+fn next_job_of(engine: &'static Engine, seat: &'static Seat) -> Option<Handed> {
+    let (handed, others) = next_or_idle(&mut engine.lock(), seat);
+    others.send();
+    handed
+}
+
+/// Waits in the mailbox. None: nothing came for so long that the worker ends.
+fn wait_for_job(engine: &'static Engine, seat: &'static Seat) -> Option<Handed> {
+    loop {
+        let patience = Duration::from_millis(engine.lock().config.idle_ms);
+        if let Ok(handed) = seat.receiver.recv_timeout(patience) {
+            return Some(handed);
+        }
+        let mut table = engine.lock();
+        if !seat.idle.load(Ordering::Relaxed) {
+            // Somebody has taken the worker off the idle ones, so the job is on its way.
+            drop(table);
+            return seat.receiver.recv().ok();
+        }
+        // The last idle one stays while others work: it is their spare.
+        if table.workers.idle_count == 1 && table.workers.total > 1 {
+            continue;
+        }
+        table.workers.idle.remove(seat);
+        table.workers.idle_count -= 1;
+        table.workers.total -= 1;
+        table.workers.free.push(seat);
+        return None;
+    }
+}
+
+// ---- working ----
+
+/// Does one job and returns the next one that is at hand.
+fn work(engine: &'static Engine, seat: &'static Seat, handed: Handed) -> Option<Handed> {
+    if handed.start_spare {
+        // Without a spare the work waits for this worker.
+        let _ = start(engine);
+    }
+    match handed.job {
+        Job::Request(task) => {
+            let result = perform(&task);
+            complete::finish_task(engine, &task, result, |table| {
+                table.workers.running -= 1;
+                table.stats.counts.route_worker += 1;
+                next_or_idle(table, seat)
+            })
+        }
+        Job::Poll => {
+            stream::run(engine, seat.thread.load(Ordering::Relaxed));
+            thread::set_name(NAME);
+            next_job_of(engine, seat)
+        }
+        Job::Deliver => {
+            complete::deliver_owed(engine);
+            next_job_of(engine, seat)
+        }
+    }
+}
+
+/// The transfer itself.
+fn perform(task: &Task) -> Result<isize> {
+    if task.preset != 0 {
+        return Err(Errno(task.preset));
+    }
+    let (buffer, count) = (task.buffer.0, task.count);
+    let offset = off_t::try_from(task.position).unwrap_or(off_t::MAX);
+    match task.kind {
+        Kind::Sync => io::fsync(task.fd),
+        Kind::DataSync => io::fdatasync(task.fd),
+        Kind::Read if task.nature != Nature::File => io::read(task.fd, buffer, count),
+        Kind::Write if task.nature != Nature::File => stream::write_all(task),
+        Kind::Read => io::read_at(task.fd, buffer, count, offset),
+        Kind::Write => io::write_at(task.fd, buffer, count, offset),
+        Kind::Append => io::append(task.fd, buffer, count),
+    }
+}

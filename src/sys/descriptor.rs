@@ -1,0 +1,190 @@
+//! What a descriptor is, and the calls that close one, which the library wraps.
+
+use std::mem::MaybeUninit;
+
+use libc::{c_int, c_uint};
+
+#[cfg(all(target_os = "linux", not(target_env = "gnu")))]
+use crate::errno::Errno;
+use crate::errno::{Result, check};
+
+/// What a descriptor refers to, as far as requests care.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Nature {
+    /// Read and written at offsets.
+    File,
+    Socket,
+    /// A pipe, a terminal, an eventfd: no offsets, may block for ever.
+    Stream,
+}
+
+/// A descriptor at the moment of a submission.
+#[derive(Clone, Copy)]
+pub struct Description {
+    pub nature: Nature,
+    pub device: u64,
+    pub inode: u64,
+    pub size: u64,
+    /// The file status flags: access mode, O_APPEND, O_NONBLOCK.
+    pub flags: c_int,
+}
+
+impl Description {
+    pub fn readable(&self) -> bool {
+        self.flags & libc::O_ACCMODE != libc::O_WRONLY
+    }
+
+    pub fn writable(&self) -> bool {
+        self.flags & libc::O_ACCMODE != libc::O_RDONLY
+    }
+}
+
+/// Asks the kernel about a descriptor. Error: EBADF.
+pub fn describe(fd: c_int) -> Result<Description> {
+    // SAFETY: F_GETFL takes no further argument.
+    let flags = check(unsafe { libc::fcntl(fd, libc::F_GETFL) })?;
+    let mut status = MaybeUninit::<libc::stat>::zeroed();
+    // SAFETY: `status` has room for one stat, and all bits zero is one too.
+    let status = unsafe {
+        check(libc::fstat(fd, status.as_mut_ptr()))?;
+        status.assume_init()
+    };
+    let device_node = status.st_mode & libc::S_IFMT == libc::S_IFBLK;
+    Ok(Description {
+        nature: nature(fd, status.st_mode),
+        // Two nodes of one block device are one file.
+        device: if device_node { u64::MAX } else { widen(status.st_dev) },
+        inode: if device_node { widen(status.st_rdev) } else { widen(status.st_ino) },
+        size: u64::try_from(status.st_size).unwrap_or(0),
+        flags,
+    })
+}
+
+fn nature(fd: c_int, mode: libc::mode_t) -> Nature {
+    match mode & libc::S_IFMT {
+        libc::S_IFREG | libc::S_IFBLK | libc::S_IFDIR => Nature::File,
+        libc::S_IFSOCK => Nature::Socket,
+        // A character device may be either: /dev/null, a terminal.
+        // SAFETY: lseek by nothing from here changes nothing.
+        libc::S_IFCHR if unsafe { libc::lseek(fd, 0, libc::SEEK_CUR) } != -1 => Nature::File,
+        _ => Nature::Stream,
+    }
+}
+
+/// Device and inode numbers have other types on other targets; only their equality matters.
+fn widen<T: TryInto<u64>>(number: T) -> u64 {
+    number.try_into().unwrap_or(u64::MAX)
+}
+
+pub fn is_open(fd: c_int) -> bool {
+    // SAFETY: F_GETFD takes no further argument.
+    unsafe { libc::fcntl(fd, libc::F_GETFD) != -1 }
+}
+
+/// The library's own duplicate of a descriptor, out of the way of the program's. Errors: EMFILE.
+pub fn duplicate(fd: c_int) -> Result<c_int> {
+    const OUT_OF_THE_WAY: c_int = 512;
+    let duplicate = |lowest: c_int| {
+        // SAFETY: F_DUPFD_CLOEXEC takes one int.
+        check(unsafe { libc::fcntl(fd, libc::F_DUPFD_CLOEXEC, lowest) })
+    };
+    duplicate(OUT_OF_THE_WAY).or_else(|_| duplicate(3))
+}
+
+/// Moves a descriptor that was just made out of the way of the program's.
+pub fn out_of_the_way(fd: c_int) -> c_int {
+    match duplicate(fd) {
+        Ok(moved) => {
+            let _ = close(fd);
+            moved
+        }
+        Err(_) => fd,
+    }
+}
+
+pub fn set_nonblocking(fd: c_int) {
+    // SAFETY: F_GETFL and F_SETFL take ints; a failure leaves the descriptor blocking, which its user tolerates.
+    unsafe {
+        let flags = libc::fcntl(fd, libc::F_GETFL);
+        libc::fcntl(fd, libc::F_SETFL, flags | libc::O_NONBLOCK);
+    }
+}
+
+// The C library's own close and dup2, under names that the library does not define itself: they are cancellation points.
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+unsafe extern "C-unwind" {
+    fn __close(fd: c_int) -> c_int;
+    fn __dup2(old: c_int, new: c_int) -> c_int;
+    fn _IO_fclose(stream: *mut libc::FILE) -> c_int;
+}
+
+/// The C library's close.
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+pub fn close(fd: c_int) -> Result<c_int> {
+    // SAFETY: whose descriptor it is was decided by the caller.
+    check(unsafe { __close(fd) })
+}
+
+/// The C library's dup2.
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+pub fn dup2(old: c_int, new: c_int) -> Result<c_int> {
+    // SAFETY: as in `close`.
+    check(unsafe { __dup2(old, new) })
+}
+
+/// The C library's fclose.
+///
+/// # Safety
+/// `stream` is an open stream, which the call ends.
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+pub unsafe fn fclose(stream: *mut libc::FILE) -> c_int {
+    // SAFETY: the caller's promise.
+    unsafe { _IO_fclose(stream) }
+}
+
+#[cfg(all(target_os = "linux", not(target_env = "gnu")))]
+pub fn close(fd: c_int) -> Result<c_int> {
+    // SAFETY: whose descriptor it is was decided by the caller.
+    checked_int(unsafe { libc::syscall(libc::SYS_close, fd) })
+}
+
+#[cfg(all(target_os = "linux", not(target_env = "gnu")))]
+pub fn dup2(old: c_int, new: c_int) -> Result<c_int> {
+    if old == new {
+        return if is_open(old) { Ok(new) } else { Err(Errno::BADF) };
+    }
+    dup3(old, new, 0)
+}
+
+/// dup3. Linux has no other name for it; it is no cancellation point.
+#[cfg(target_os = "linux")]
+pub fn dup3(old: c_int, new: c_int, flags: c_int) -> Result<c_int> {
+    // SAFETY: as in `close`.
+    checked_int(unsafe { libc::syscall(libc::SYS_dup3, old, new, flags) })
+}
+
+/// close_range. Errors: ENOSYS before Linux 5.9.
+#[cfg(target_os = "linux")]
+pub fn close_range(first: c_uint, last: c_uint, flags: c_uint) -> Result<c_int> {
+    // SAFETY: as in `close`.
+    checked_int(unsafe { libc::syscall(libc::SYS_close_range, first, last, flags) })
+}
+
+#[cfg(target_os = "linux")]
+fn checked_int(returned: libc::c_long) -> Result<c_int> {
+    check(returned).map(|value| c_int::try_from(value).unwrap_or(0))
+}
+
+/// close of a descriptor that is the library's own.
+#[cfg(not(target_os = "linux"))]
+pub fn close(fd: c_int) -> Result<c_int> {
+    // SAFETY: the descriptor is the library's own.
+    check(unsafe { libc::close(fd) })
+}
+
+/// The largest number a descriptor may have now.
+pub fn table_size() -> c_uint {
+    // SAFETY: sysconf takes an int.
+    c_uint::try_from(unsafe { libc::sysconf(libc::_SC_OPEN_MAX) }).unwrap_or(1024)
+}
+

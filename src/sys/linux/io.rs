@@ -1,0 +1,74 @@
+//! The transfers themselves.
+
+use libc::{c_int, c_void, iovec};
+
+use crate::errno::{Errno, Result, check};
+use crate::sys::descriptor::Nature;
+
+pub use crate::sys::transfer::*;
+
+/// Tries to read a stream without waiting. Errors: EAGAIN (nothing there yet), EOPNOTSUPP (this stream cannot tell).
+pub fn try_read(fd: c_int, nature: Nature, buffer: *mut c_void, count: usize) -> Result<isize> {
+    if nature == Nature::Socket {
+        return receive_now(fd, buffer, count);
+    }
+    let place = iovec { iov_base: buffer, iov_len: count };
+    // SAFETY: the kernel checks the buffer; offset -1 means "where the stream is".
+    let done = unsafe { libc::preadv2(fd, &raw const place, 1, -1, libc::RWF_NOWAIT) };
+    check(done).or_else(|error| if_refused(error, || read_when_polled(fd, buffer, count)))
+}
+
+/// Tries to write to a stream without waiting; may write a part.
+pub fn try_write(fd: c_int, nature: Nature, buffer: *mut c_void, count: usize) -> Result<isize> {
+    if nature == Nature::Socket {
+        return send_now(fd, buffer, count);
+    }
+    let place = iovec { iov_base: buffer, iov_len: count };
+    // SAFETY: as in `try_read`.
+    let done = unsafe { libc::pwritev2(fd, &raw const place, 1, -1, libc::RWF_NOWAIT) };
+    check(done).or_else(|error| if_refused(error, || write_when_polled(fd, buffer, count)))
+}
+
+/// The flag is not known here (a terminal, an old kernel, a sandbox): ask poll, then read or write as usual.
+fn if_refused(error: Errno, otherwise: impl FnOnce() -> Result<isize>) -> Result<isize> {
+    match error.0 {
+        libc::EOPNOTSUPP | libc::ENOSYS | libc::EPERM | libc::EINVAL => otherwise(),
+        _ => Err(error),
+    }
+}
+
+/// Whether the file's other descriptors have seen an error of writing back: fsync tells each only once.
+/// Called after an fsync of the same file, so it finds nothing to wait for.
+pub fn pending_write_error(fd: c_int) -> Result<()> {
+    let first_page_only = 1;
+    // SAFETY: no memory is involved.
+    check(unsafe { libc::sync_file_range(fd, 0, first_page_only, libc::SYNC_FILE_RANGE_WAIT_BEFORE) }).map(|_| ())
+}
+
+/// Whether a thread has certainly got hold of its file: it sleeps inside the system call that transfers on `fd`. None: the
+/// kernel does not say.
+pub fn sleeps_in_transfer(thread: c_int, fd: c_int) -> Option<bool> {
+    let mut text = [0u8; 256];
+    let text = read_proc(thread, &mut text)?;
+    // "running", or the number of the call and its arguments: "18 0x3 0x7f…".
+    let mut words = text.split(|byte| *byte == b' ');
+    let number = words.next().and_then(|word| std::str::from_utf8(word).ok()?.parse::<i64>().ok());
+    let first = words.next().and_then(|word| std::str::from_utf8(word).ok()?.strip_prefix("0x"));
+    let first = first.and_then(|word| u64::from_str_radix(word, 16).ok());
+    let transfers = [libc::SYS_pread64, libc::SYS_pwrite64, libc::SYS_fsync, libc::SYS_fdatasync];
+    let transferring = number.is_some_and(|number| transfers.contains(&number));
+    Some(transferring && first == Some(u64::from(fd.cast_unsigned())))
+}
+
+fn read_proc(thread: c_int, text: &mut [u8]) -> Option<&[u8]> {
+    let path = std::io::Write::write_fmt(&mut &mut *text, format_args!("/proc/self/task/{thread}/syscall\0"));
+    path.ok()?;
+    // SAFETY: the path was just written, and ends with a zero byte; no library or stdio state is involved.
+    unsafe {
+        let file = libc::open(text.as_ptr().cast(), libc::O_RDONLY | libc::O_CLOEXEC);
+        check(file).ok()?;
+        let length = libc::read(file, text.as_mut_ptr().cast(), text.len());
+        let _ = crate::sys::descriptor::close(file);
+        text.get(..usize::try_from(length).ok()?)
+    }
+}

@@ -1,0 +1,8 @@
+//! Linux: futex, epoll, RWF_NOWAIT, /proc.
+
+pub mod fork;
+pub mod io;
+pub mod lock;
+pub mod poller;
+pub mod syscalls;
+pub mod wait;

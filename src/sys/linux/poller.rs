@@ -1,0 +1,135 @@
+//! Waiting for streams: epoll, with an eventfd to wake the waiter.
+
+use std::sync::atomic::{AtomicI32, Ordering};
+
+use libc::{c_int, c_void, epoll_event};
+
+use crate::errno::{Result, check};
+use crate::sys::descriptor;
+
+/// What a stream is ready for.
+#[derive(Clone, Copy)]
+pub struct Event {
+    pub fd: c_int,
+    pub readable: bool,
+    pub writable: bool,
+}
+
+/// One process-wide set of descriptors that are waited for. Each arming reports once.
+pub struct Poller {
+    epoll: AtomicI32,
+    wakeup: AtomicI32,
+}
+
+const EVENTS: usize = 64;
+const WAKEUP: u64 = u64::MAX;
+
+impl Poller {
+    pub const fn new() -> Poller {
+        Poller { epoll: AtomicI32::new(-1), wakeup: AtomicI32::new(-1) }
+    }
+
+    /// Creates the descriptors, if they are not there yet. Errors: EMFILE, ENFILE, ENOMEM.
+    pub fn open(&self) -> Result<()> {
+        if self.epoll.load(Ordering::Relaxed) != -1 {
+            return Ok(());
+        }
+        // SAFETY: both take flags only.
+        let wakeup = check(unsafe { libc::eventfd(0, libc::EFD_CLOEXEC | libc::EFD_NONBLOCK) })?;
+        // SAFETY: as above.
+        let epoll = check(unsafe { libc::epoll_create1(libc::EPOLL_CLOEXEC) }).inspect_err(|_| {
+            let _ = descriptor::close(wakeup);
+        })?;
+        let (wakeup, epoll) = (descriptor::out_of_the_way(wakeup), descriptor::out_of_the_way(epoll));
+        self.wakeup.store(wakeup, Ordering::Relaxed);
+        self.epoll.store(epoll, Ordering::Relaxed);
+        let forever = libc::EPOLLIN.cast_unsigned();
+        self.control(libc::EPOLL_CTL_ADD, wakeup, epoll_event { events: forever, u64: WAKEUP })
+    }
+
+    /// Reports `fd` once when it is ready. Errors: EPERM (it cannot be waited for), ENOMEM, ENOSPC.
+    pub fn arm(&self, fd: c_int, read: bool, write: bool) -> Result<()> {
+        let mut events = libc::EPOLLONESHOT;
+        if read {
+            events |= libc::EPOLLIN | libc::EPOLLRDHUP;
+        }
+        if write {
+            events |= libc::EPOLLOUT;
+        }
+        let event = epoll_event { events: events.cast_unsigned(), u64: u64::from(fd.cast_unsigned()) };
+        self.control(libc::EPOLL_CTL_MOD, fd, event).or_else(|error| match error.0 {
+            libc::ENOENT => self.control(libc::EPOLL_CTL_ADD, fd, event),
+            _ => Err(error),
+        })
+    }
+
+    /// Forgets a descriptor that is about to be closed.
+    pub fn disarm(&self, fd: c_int) {
+        let _ = self.control(libc::EPOLL_CTL_DEL, fd, epoll_event { events: 0, u64: 0 });
+    }
+
+    fn control(&self, operation: c_int, fd: c_int, mut event: epoll_event) -> Result<()> {
+        let epoll = self.epoll.load(Ordering::Relaxed);
+        // SAFETY: the kernel reads one event.
+        check(unsafe { libc::epoll_ctl(epoll, operation, fd, &raw mut event) }).map(|_| ())
+    }
+
+    /// Waits until a descriptor is ready, `wake` was called or the time is up (milliseconds; -1: never). Calls `each`.
+    pub fn wait(&self, milliseconds: c_int, mut each: impl FnMut(Event)) {
+        let mut events = [epoll_event { events: 0, u64: 0 }; EVENTS];
+        let room = c_int::try_from(EVENTS).unwrap_or(1);
+        let epoll = self.epoll.load(Ordering::Relaxed);
+        // SAFETY: the array has room for that many events.
+        let count = unsafe { libc::epoll_wait(epoll, events.as_mut_ptr(), room, milliseconds) };
+        for event in events.iter().take(usize::try_from(count).unwrap_or(0)) {
+            let (flags, token) = (event.events.cast_signed(), event.u64);
+            if token == WAKEUP {
+                self.drain();
+                continue;
+            }
+            // Errors and hang-ups concern both directions.
+            let both = flags & (libc::EPOLLERR | libc::EPOLLHUP) != 0;
+            each(Event {
+                fd: c_int::try_from(token).unwrap_or(-1),
+                readable: both || flags & (libc::EPOLLIN | libc::EPOLLRDHUP) != 0,
+                writable: both || flags & libc::EPOLLOUT != 0,
+            });
+        }
+    }
+
+    /// Ends the wait that is under way, or the next one. Safe in a signal handler.
+    pub fn wake(&self) {
+        let one = 1u64;
+        let wakeup = self.wakeup.load(Ordering::Relaxed);
+        // SAFETY: an eventfd takes eight bytes. A full counter wakes just as well.
+        unsafe { libc::write(wakeup, (&raw const one).cast::<c_void>(), size_of::<u64>()) };
+    }
+
+    fn drain(&self) {
+        let mut count = 0u64;
+        let wakeup = self.wakeup.load(Ordering::Relaxed);
+        // SAFETY: an eventfd gives eight bytes.
+        unsafe { libc::read(wakeup, (&raw mut count).cast::<c_void>(), size_of::<u64>()) };
+    }
+
+    /// Whether a descriptor is one of the poller's own.
+    pub fn owns(&self, fd: c_int) -> bool {
+        fd != -1 && (fd == self.epoll.load(Ordering::Relaxed) || fd == self.wakeup.load(Ordering::Relaxed))
+    }
+
+    /// The poller's own descriptors from `first` on, the lowest.
+    pub fn lowest_own(&self, first: c_int) -> Option<c_int> {
+        let own = [self.epoll.load(Ordering::Relaxed), self.wakeup.load(Ordering::Relaxed)];
+        own.into_iter().filter(|fd| *fd >= first.max(0)).min()
+    }
+
+    /// Closes the descriptors: in a child, which must not disturb the parent's.
+    pub fn close(&self) {
+        for own in [&self.epoll, &self.wakeup] {
+            let fd = own.swap(-1, Ordering::Relaxed);
+            if fd != -1 {
+                let _ = descriptor::close(fd);
+            }
+        }
+    }
+}

@@ -1,0 +1,25 @@
+//! Everything the library asks of the system, behind `Result<_, Errno>` and guards. Nothing outside this directory makes a
+//! system call.
+//!
+//! Shared by all targets: `memory`, `signals`, `thread`, `cancellation`, `clock`, `descriptor`, `transfer`, `environment`. The rest stands twice, side
+//! by side: `linux/` (futex, epoll, RWF_NOWAIT) and `portable/` (pthreads, poll, pread and pwrite), which the feature
+//! `portable` selects on Linux too.
+
+pub mod cancellation;
+pub mod clock;
+pub mod descriptor;
+pub mod environment;
+pub mod memory;
+pub mod signals;
+pub mod thread;
+pub mod transfer;
+
+#[cfg(all(target_os = "linux", not(feature = "portable")))]
+mod linux;
+#[cfg(all(target_os = "linux", not(feature = "portable")))]
+pub use linux::*;
+
+#[cfg(not(all(target_os = "linux", not(feature = "portable"))))]
+mod portable;
+#[cfg(not(all(target_os = "linux", not(feature = "portable"))))]
+pub use portable::*;

@@ -1,0 +1,28 @@
+//! The transfers themselves.
+
+use libc::{c_int, c_void};
+
+use crate::errno::Result;
+use crate::sys::descriptor::Nature;
+
+pub use crate::sys::transfer::*;
+
+/// Tries to read a stream without waiting. Error: EAGAIN (nothing there yet).
+pub fn try_read(fd: c_int, nature: Nature, buffer: *mut c_void, count: usize) -> Result<isize> {
+    if nature == Nature::Socket { receive_now(fd, buffer, count) } else { read_when_polled(fd, buffer, count) }
+}
+
+/// Tries to write to a stream without waiting; may write a part.
+pub fn try_write(fd: c_int, nature: Nature, buffer: *mut c_void, count: usize) -> Result<isize> {
+    if nature == Nature::Socket { send_now(fd, buffer, count) } else { write_when_polled(fd, buffer, count) }
+}
+
+/// Other descriptors of a file cannot be asked, but each can be synchronised again.
+pub fn pending_write_error(fd: c_int) -> Result<()> {
+    fdatasync(fd).map(|_| ())
+}
+
+/// POSIX has no way to look into another thread.
+pub fn sleeps_in_transfer(_thread: c_int, _fd: c_int) -> Option<bool> {
+    None
+}

@@ -1,0 +1,7 @@
+//! Every POSIX system: pthreads, poll, pread and pwrite. QNX first; on Linux the whole test suite runs against it too.
+
+pub mod fork;
+pub mod io;
+pub mod lock;
+pub mod poller;
+pub mod wait;

@@ -1,0 +1,190 @@
+//! Sleeping until a status word changes, with poll and a pipe per waiting thread.
+//!
+//! POSIX has no wait that is tied to an address, ends with EINTR and is a cancellation point; poll has the last two. A
+//! thread that waits takes one of the `SLOTS`, keeps it for its life, and every completion writes a byte to the pipes of
+//! all threads that wait right now. Without a slot or a pipe (too many threads, no descriptors) it looks every millisecond.
+
+use std::ffi::c_void;
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, Ordering, fence};
+
+use libc::c_int;
+use once_cell::race::OnceNonZeroUsize;
+
+use crate::errno::{Result, check};
+use crate::sys::clock::{self, Nanos};
+use crate::sys::descriptor;
+
+struct Slot {
+    taken: AtomicBool,
+    waiting: AtomicBool,
+    pipe: [AtomicI32; 2],
+}
+
+const MOST_SLOTS: usize = 256;
+const MILLISECOND: u64 = 1_000_000;
+
+static SLOTS: [Slot; MOST_SLOTS] = [const {
+    Slot {
+        taken: AtomicBool::new(false),
+        waiting: AtomicBool::new(false),
+        pipe: [AtomicI32::new(-1), AtomicI32::new(-1)],
+    }
+}; MOST_SLOTS];
+static WAITING: AtomicU32 = AtomicU32::new(0);
+
+/// Sleeps until one of the words is no longer `unchanged`; may return early. A cancellation point.
+///
+/// Errors: EINTR (a signal handler ran), ETIMEDOUT (the deadline has passed).
+pub fn sleep<'a, Words>(mut words: Words, unchanged: i32, deadline: Option<Nanos>) -> Result<()>
+where
+    Words: Iterator<Item = &'a AtomicI32> + Clone,
+{
+    let now = clock::now();
+    if deadline.is_some_and(|deadline| deadline <= now) {
+        return Err(crate::errno::Errno(libc::ETIMEDOUT));
+    }
+    let left = deadline.map(|deadline| deadline - now);
+    let Some(slot) = slot_of_thread() else {
+        return poll(-1, left.map_or(MILLISECOND, |left| left.min(MILLISECOND)).into());
+    };
+    slot.begin();
+    // Once more, now that completions see this thread.
+    if words.any(|word| word.load(Ordering::SeqCst) != unchanged) {
+        slot.end();
+        return Ok(());
+    }
+    let result = poll(slot.pipe_end(0), left);
+    slot.end();
+    slot.drain();
+    result
+}
+
+/// Wakes everybody who waits.
+pub fn wake(_word: *const AtomicI32) {
+    // SeqCst: between the store of the status and the reading of the flags; pairs with `begin`.
+    fence(Ordering::SeqCst);
+    if WAITING.load(Ordering::Relaxed) == 0 {
+        return;
+    }
+    for slot in SLOTS.iter().filter(|slot| slot.waiting.load(Ordering::Relaxed)) {
+        // SAFETY: one byte. A full pipe wakes just as well.
+        unsafe { libc::write(slot.pipe_end(1), c"".as_ptr().cast::<c_void>(), 1) };
+    }
+}
+
+/// A child process has one thread: whoever waited in the parent does not wait here, and pipes are not shared.
+pub fn reset_in_child() {
+    for slot in &SLOTS {
+        if slot.taken.load(Ordering::Relaxed) {
+            slot.release();
+        }
+    }
+    WAITING.store(0, Ordering::Relaxed);
+    if let Some(key) = key() {
+        // SAFETY: the key exists. This is the child's only thread; it claims a slot anew.
+        unsafe { libc::pthread_setspecific(key, std::ptr::null()) };
+    }
+}
+
+fn poll(fd: c_int, left: Option<u64>) -> Result<()> {
+    // Rounded up: never report a time-out too early.
+    let milliseconds = left.map_or(-1, |left| c_int::try_from(left.div_ceil(MILLISECOND)).unwrap_or(c_int::MAX));
+    let mut entry = libc::pollfd { fd, events: libc::POLLIN, revents: 0 };
+    // SAFETY: one entry; an fd of -1 is skipped.
+    check(unsafe { libc::poll(&raw mut entry, 1, milliseconds) }).map(|_| ())
+}
+
+impl Slot {
+    fn begin(&self) {
+        if !self.waiting.swap(true, Ordering::SeqCst) {
+            WAITING.fetch_add(1, Ordering::SeqCst);
+        }
+    }
+
+    fn end(&self) {
+        if self.waiting.swap(false, Ordering::SeqCst) {
+            WAITING.fetch_sub(1, Ordering::SeqCst);
+        }
+    }
+
+    fn pipe_end(&self, end: usize) -> c_int {
+        self.pipe.get(end).map_or(-1, |fd| fd.load(Ordering::Relaxed))
+    }
+
+    fn drain(&self) {
+        let mut bytes = [0u8; 64];
+        // SAFETY: the buffer has room; the pipe does not block.
+        while unsafe { libc::read(self.pipe_end(0), bytes.as_mut_ptr().cast(), bytes.len()) } > 0 {}
+    }
+
+    fn open(&self) -> Result<()> {
+        let mut ends = [-1; 2];
+        // SAFETY: room for two descriptors.
+        check(unsafe { libc::pipe(ends.as_mut_ptr()) })?;
+        for (end, fd) in self.pipe.iter().zip(ends) {
+            // SAFETY: F_SETFD takes an int.
+            unsafe { libc::fcntl(fd, libc::F_SETFD, libc::FD_CLOEXEC) };
+            descriptor::set_nonblocking(fd);
+            end.store(fd, Ordering::Relaxed);
+        }
+        Ok(())
+    }
+
+    fn release(&self) {
+        self.end();
+        for end in &self.pipe {
+            let fd = end.swap(-1, Ordering::Relaxed);
+            if fd != -1 {
+                let _ = descriptor::close(fd);
+            }
+        }
+        // Release: pairs with the Acquire in `claim`.
+        self.taken.store(false, Ordering::Release);
+    }
+}
+
+/// This thread's slot, claimed at its first wait and released by the key's destructor when it ends.
+fn slot_of_thread() -> Option<&'static Slot> {
+    let key = key()?;
+    // SAFETY: the key exists; its values are pointers to slots, which are static.
+    let known = unsafe { libc::pthread_getspecific(key).cast::<Slot>().as_ref() };
+    if let Some(slot) = known.filter(|slot| slot.pipe_end(0) != -1) {
+        return Some(slot);
+    }
+    let slot = claim()?;
+    // SAFETY: as above.
+    unsafe { libc::pthread_setspecific(key, std::ptr::from_ref(slot).cast()) };
+    Some(slot)
+}
+
+fn claim() -> Option<&'static Slot> {
+    // Acquire: pairs with the Release in `release`.
+    let slot = SLOTS.iter().find(|slot| {
+        slot.taken.compare_exchange(false, true, Ordering::Acquire, Ordering::Relaxed).is_ok()
+    })?;
+    if slot.open().is_err() {
+        slot.release();
+        return None;
+    }
+    Some(slot)
+}
+
+fn key() -> Option<libc::pthread_key_t> {
+    static KEY: OnceNonZeroUsize = OnceNonZeroUsize::new();
+    let create = || {
+        let mut key = 0;
+        // SAFETY: room for one key; the destructor stays mapped.
+        let created = unsafe { libc::pthread_key_create(&raw mut key, Some(thread_ends)) } == 0;
+        let number = if created { usize::try_from(key).ok().map(|key| key + 1) } else { None };
+        number.and_then(std::num::NonZeroUsize::new).ok_or(())
+    };
+    let number = KEY.get_or_try_init(create).ok()?;
+    libc::pthread_key_t::try_from(number.get() - 1).ok()
+}
+
+unsafe extern "C" fn thread_ends(slot: *mut c_void) {
+    // SAFETY: the key's values are pointers to slots, which are static.
+    if let Some(slot) = unsafe { slot.cast::<Slot>().as_ref() } {
+        slot.release();
+    }
+}

@@ -1,0 +1,114 @@
+//! The signal mask of the calling thread, and sending signals to the program.
+
+use std::mem::MaybeUninit;
+use std::ptr;
+
+use libc::{c_int, sigset_t};
+
+use crate::errno::{Result, check};
+
+/// All signals stay blocked in this thread until the guard is dropped. (libc keeps its own internal ones open.)
+pub struct Blocked(sigset_t);
+
+impl Blocked {
+    pub fn all() -> Blocked {
+        Blocked(change_mask(libc::SIG_SETMASK, &full_set()))
+    }
+}
+
+impl Drop for Blocked {
+    fn drop(&mut self) {
+        change_mask(libc::SIG_SETMASK, &self.0);
+    }
+}
+
+/// Blocks all signals in this thread, a library thread, for good.
+pub fn block_all() {
+    change_mask(libc::SIG_SETMASK, &full_set());
+}
+
+/// Unblocks all signals in this thread: what a SIGEV_THREAD function starts with.
+pub fn unblock_all() {
+    change_mask(libc::SIG_UNBLOCK, &full_set());
+}
+
+fn full_set() -> sigset_t {
+    let mut set = MaybeUninit::uninit();
+    // SAFETY: sigfillset initialises the set it is given.
+    unsafe {
+        libc::sigfillset(set.as_mut_ptr());
+        set.assume_init()
+    }
+}
+
+/// Changes the mask and returns the old one.
+fn change_mask(how: c_int, set: &sigset_t) -> sigset_t {
+    let mut old = MaybeUninit::<sigset_t>::zeroed();
+    // SAFETY: `set` is a valid set; `old` has room for one, and all bits zero is one too.
+    unsafe {
+        libc::pthread_sigmask(how, ptr::from_ref(set), old.as_mut_ptr());
+        old.assume_init()
+    }
+}
+
+/// The highest signal number that sigqueue takes.
+pub fn max_signal() -> c_int {
+    #[cfg(target_os = "nto")]
+    return 63;
+    #[cfg(not(target_os = "nto"))]
+    return 64;
+}
+
+/// Queues a signal with a value to the process. Errors: EAGAIN (the queue is full).
+#[cfg(target_os = "linux")]
+pub fn queue_to_process(signo: c_int, value: usize) -> Result<()> {
+    let info = Info::new(signo, value);
+    // SAFETY: the kernel reads one siginfo; a process may queue any negative si_code to itself.
+    let done = unsafe { libc::syscall(libc::SYS_rt_sigqueueinfo, info.pid, signo, ptr::from_ref(&info)) };
+    check(done).map(|_| ())
+}
+
+/// Queues a signal with a value to one thread (SIGEV_THREAD_ID). Errors: EAGAIN, ESRCH (no such thread any more).
+#[cfg(target_os = "linux")]
+pub fn queue_to_thread(thread: c_int, signo: c_int, value: usize) -> Result<()> {
+    let info = Info::new(signo, value);
+    // SAFETY: as above; the kernel refuses a thread of another process.
+    let done = unsafe { libc::syscall(libc::SYS_rt_tgsigqueueinfo, info.pid, thread, signo, ptr::from_ref(&info)) };
+    check(done).map(|_| ())
+}
+
+/// The kernel's siginfo for a queued signal, with SI_ASYNCIO, which sigqueue(3) cannot send.
+#[cfg(target_os = "linux")]
+#[repr(C)]
+struct Info {
+    signo: c_int,
+    errno: c_int,
+    code: c_int,
+    pad: c_int,
+    pid: c_int,
+    uid: libc::uid_t,
+    value: usize,
+    rest: [usize; 12],
+}
+
+#[cfg(target_os = "linux")]
+const _: () = assert!(size_of::<Info>() == size_of::<libc::siginfo_t>());
+
+#[cfg(target_os = "linux")]
+impl Info {
+    fn new(signo: c_int, value: usize) -> Info {
+        // SAFETY: both always succeed.
+        let (pid, uid) = unsafe { (libc::getpid(), libc::getuid()) };
+        Info { signo, errno: 0, code: libc::SI_ASYNCIO, pad: 0, pid, uid, value, rest: [0; 12] }
+    }
+}
+
+/// Queues a signal with a value to the process; other systems cannot say SI_ASYNCIO.
+#[cfg(not(target_os = "linux"))]
+pub fn queue_to_process(signo: c_int, value: usize) -> Result<()> {
+    unsafe extern "C" {
+        fn sigqueue(pid: libc::pid_t, signo: c_int, value: usize) -> c_int;
+    }
+    // SAFETY: no memory is involved; `union sigval` is passed like a pointer.
+    check(unsafe { sigqueue(libc::getpid(), signo, value) }).map(|_| ())
+}

@@ -1,0 +1,117 @@
+//! Threads of the library's own.
+
+use std::ffi::{CStr, c_void};
+use std::mem::MaybeUninit;
+
+use crate::errno::{Result, check_code};
+use crate::sys::signals::Blocked;
+
+/// What a thread runs. "C-unwind": a notification function may leave it by pthread_exit.
+pub type Main = extern "C-unwind" fn(*mut c_void) -> *mut c_void;
+
+/// Enough for the library's own threads, which call nothing of the program's.
+const SMALL_STACK: usize = 256 * 1024;
+
+/// Starts a detached thread with all signals blocked. Errors: EAGAIN (no more threads), ENOMEM.
+pub fn spawn(main: Main, argument: *mut c_void) -> Result<()> {
+    // A program with much thread-local storage needs more than the small stack: then the default.
+    spawn_with_stack(SMALL_STACK, main, argument).or_else(|error| match error.0 {
+        libc::EINVAL => spawn_with_stack(0, main, argument),
+        _ => Err(error),
+    })
+}
+
+/// Starts a detached thread with the default stack, for functions of the program. Signals are blocked at its start.
+pub fn spawn_for_program(main: Main, argument: *mut c_void) -> Result<()> {
+    spawn_with_stack(0, main, argument)
+}
+
+fn spawn_with_stack(bytes: usize, main: Main, argument: *mut c_void) -> Result<()> {
+    let mut attributes = MaybeUninit::<libc::pthread_attr_t>::zeroed();
+    // SAFETY: `attributes` is initialised first, used, and destroyed last.
+    unsafe {
+        check_code(libc::pthread_attr_init(attributes.as_mut_ptr()))?;
+        libc::pthread_attr_setdetachstate(attributes.as_mut_ptr(), libc::PTHREAD_CREATE_DETACHED);
+        if bytes != 0 {
+            libc::pthread_attr_setstacksize(attributes.as_mut_ptr(), bytes);
+        }
+        let result = create(attributes.as_ptr(), main, argument);
+        libc::pthread_attr_destroy(attributes.as_mut_ptr());
+        result
+    }
+}
+
+/// Starts a thread with the program's own attributes. Errors: those of pthread_create.
+///
+/// # Safety
+/// `attributes` points to initialised attributes.
+pub unsafe fn spawn_with(attributes: *const libc::pthread_attr_t, main: Main, argument: *mut c_void) -> Result<()> {
+    // SAFETY: the caller's promise.
+    unsafe { create(attributes, main, argument) }
+}
+
+/// # Safety
+/// `attributes` is NULL or points to initialised attributes.
+unsafe fn create(attributes: *const libc::pthread_attr_t, main: Main, argument: *mut c_void) -> Result<()> {
+    // libc declares the start routine as plain "C"; the calling convention is the same.
+    unsafe extern "C" {
+        fn pthread_create(
+            thread: *mut libc::pthread_t,
+            attributes: *const libc::pthread_attr_t,
+            main: Main,
+            argument: *mut c_void,
+        ) -> libc::c_int;
+    }
+    let mut thread = MaybeUninit::uninit();
+    // The new thread inherits the mask.
+    let _blocked = Blocked::all();
+    // SAFETY: `thread` has room for the result; the rest is the caller's promise.
+    check_code(unsafe { pthread_create(thread.as_mut_ptr(), attributes, main, argument) })
+}
+
+/// Names the calling thread, for ps, top and debuggers (Linux: 15 bytes at most).
+pub fn set_name(name: &CStr) {
+    // SAFETY: the name is a C string; a name too long is refused, and that does no harm.
+    unsafe { libc::pthread_setname_np(libc::pthread_self(), name.as_ptr()) };
+}
+
+/// The kernel's number of the calling thread, or 0 where there is none.
+pub fn current_id() -> i32 {
+    #[cfg(target_os = "linux")]
+    // SAFETY: gettid takes nothing and always succeeds.
+    return unsafe { libc::syscall(libc::SYS_gettid) }.try_into().unwrap_or(0);
+    #[cfg(not(target_os = "linux"))]
+    return 0;
+}
+
+/// The process's number.
+pub fn process_id() -> i32 {
+    // SAFETY: getpid takes nothing and always succeeds.
+    unsafe { libc::getpid() }
+}
+
+/// Runs `f` in the child of every fork(2).
+pub fn at_fork_in_child(f: extern "C" fn()) {
+    unsafe extern "C" {
+        fn pthread_atfork(
+            prepare: Option<extern "C" fn()>,
+            parent: Option<extern "C" fn()>,
+            child: Option<extern "C" fn()>,
+        ) -> libc::c_int;
+    }
+    // SAFETY: `f` stays mapped: the library is never unloaded. Out of memory leaves the wiped page of `fork`.
+    unsafe { pthread_atfork(None, None, Some(f)) };
+}
+
+/// Lets another thread run.
+pub fn yield_now() {
+    // SAFETY: sched_yield takes nothing.
+    unsafe { libc::sched_yield() };
+}
+
+/// Waits a moment before something is tried again: for library threads only.
+pub fn sleep_a_millisecond() {
+    let moment = super::clock::to_timespec(1_000_000);
+    // SAFETY: nanosleep reads one timespec.
+    unsafe { libc::nanosleep(&raw const moment, std::ptr::null_mut()) };
+}

@@ -1,0 +1,69 @@
+//! aio_suspend, and LIO_WAIT's sleep. No lock is taken; a waiter looks at status words and sleeps on them.
+//!
+//! These are cancellation points: no frame here has anything to drop.
+
+use std::slice;
+use std::sync::atomic::{AtomicI32, Ordering};
+
+use libc::{c_int, timespec};
+
+use crate::abi::aiocb;
+use crate::errno::{Errno, Result};
+use crate::sys::clock::{self, Nanos};
+use crate::sys::wait;
+
+/// aio_suspend. Errors: EINVAL (n < 0, a bad timeout), EAGAIN (time-out), EINTR.
+///
+/// # Safety
+/// `list` points to `n` pointers, each NULL or to an aiocb; `timeout` is NULL or points to a timespec.
+pub unsafe fn suspend(list: *const *const aiocb, n: c_int, timeout: *const timespec) -> Result<()> {
+    let n = usize::try_from(n).map_err(|_| Errno::INVAL)?;
+    // SAFETY: the caller's promise.
+    let deadline = unsafe { deadline(timeout) }?;
+    if n == 0 || list.is_null() {
+        return if n == 0 { Ok(()) } else { Err(Errno::INVAL) };
+    }
+    // SAFETY: the caller's promise.
+    let list = unsafe { slice::from_raw_parts(list, n) };
+    // SAFETY: the caller's promise; NULL entries are skipped.
+    let words = list.iter().filter_map(|block| unsafe { block.as_ref() }).map(aiocb::error_word);
+    if words.clone().next().is_none() {
+        return Ok(());
+    }
+    wait_for(words, deadline)
+}
+
+/// Waits until one of the words is no longer EINPROGRESS. Errors: EAGAIN (time-out), EINTR.
+pub fn wait_for<'a>(words: impl Iterator<Item = &'a AtomicI32> + Clone, deadline: Option<Nanos>) -> Result<()> {
+    // Acquire: pairs with the Release that ends a request.
+    let ended = |word: &AtomicI32| word.load(Ordering::Acquire) != libc::EINPROGRESS;
+    loop {
+        if words.clone().any(ended) {
+            return Ok(());
+        }
+        let Err(error) = wait::sleep(words.clone(), libc::EINPROGRESS, deadline) else { continue };
+        // A request may have ended together with the time, or with the signal that announces it.
+        if words.clone().any(ended) {
+            return Ok(());
+        }
+        return Err(if error == Errno::INTR { Errno::INTR } else { Errno::AGAIN });
+    }
+}
+
+/// The end of a relative timeout; None waits for ever. Error: EINVAL.
+///
+/// # Safety
+/// `timeout` is NULL or points to a timespec.
+unsafe fn deadline(timeout: *const timespec) -> Result<Option<Nanos>> {
+    // SAFETY: the caller's promise.
+    let Some(timeout) = (unsafe { timeout.as_ref() }) else { return Ok(None) };
+    if !(0..1_000_000_000).contains(&timeout.tv_nsec) {
+        return Err(Errno::INVAL);
+    }
+    // Two centuries are for ever.
+    const FOR_EVER: i64 = 200 * 366 * 86_400;
+    if timeout.tv_sec > FOR_EVER {
+        return Ok(None);
+    }
+    Ok(Some(clock::after(timeout.tv_sec, if timeout.tv_sec < 0 { 0 } else { timeout.tv_nsec })))
+}
