@@ -23,7 +23,9 @@ pub unsafe fn cancel(fd: c_int, block: *const aiocb) -> Result<c_int> {
     if unsafe { block.as_ref() }.is_some_and(|block| block.aio_fildes != fd) {
         return Err(Errno::INVAL);
     }
-    let Some(engine) = Engine::current() else { return Ok(libc::AIO_ALLDONE) };
+    let Some(engine) = Engine::current() else {
+        return Ok(libc::AIO_ALLDONE);
+    };
     let caller = Caller::enter(engine);
     let mut table = caller.lock();
     let (cancelled, left) = match Handle::new(block) {
@@ -51,7 +53,9 @@ fn cancel_one(table: &mut Locked, handle: Handle) -> (u32, u32) {
 
 fn cancel_all(table: &mut Locked, fd: c_int) -> (u32, u32) {
     let (mut cancelled, mut left) = (0, 0);
-    let Some(mut walk) = table.order.walk(fd) else { return (0, 0) };
+    let Some(mut walk) = table.order.walk(fd) else {
+        return (0, 0);
+    };
     while let Some(id) = table.order.step(&mut walk) {
         let done = try_cancel(table, id);
         cancelled += u32::from(done);
@@ -63,7 +67,9 @@ fn cancel_all(table: &mut Locked, fd: c_int) -> (u32, u32) {
 /// Cancels one request, unless it runs. Waking under the lock: only here, where the walk must not be interrupted, and only
 /// a system call if somebody waits.
 pub fn try_cancel(table: &mut Locked, id: Id) -> bool {
-    let Some(ended) = table.cancel(id) else { return false };
+    let Some(ended) = table.cancel(id) else {
+        return false;
+    };
     complete::wake(&ended);
     complete::owe(table, &ended);
     true

@@ -14,8 +14,9 @@ use crate::errno::{Errno, Result};
 use crate::files;
 use crate::order::{Kind, State};
 use crate::submit;
-use crate::sys::{descriptor, io, thread};
 use crate::sys::descriptor::Nature;
+use crate::sys::thread::{self, Pause};
+use crate::sys::{descriptor, io};
 
 /// close.
 pub fn close(fd: c_int) -> Result<c_int> {
@@ -33,7 +34,8 @@ pub fn dup2(old: c_int, new: c_int) -> Result<c_int> {
 
 /// dup3.
 pub fn dup3(old: c_int, new: c_int, flags: c_int) -> Result<c_int> {
-    if old != new && descriptor::is_open(old) {
+    // Otherwise it fails and closes nothing.
+    if old != new && flags & !libc::O_CLOEXEC == 0 && descriptor::is_open(old) {
         give_up(new)?;
     }
     descriptor::dup3(old, new, flags)
@@ -97,7 +99,9 @@ fn give_up_range(engine: &'static Engine, first: c_uint, last: c_uint) {
     let mut next = c_int::try_from(first).ok();
     while let Some(from) = next {
         let found = Caller::enter(engine).lock().order.lowest_from(from);
-        let Some(fd) = found.filter(|fd| fd.cast_unsigned() <= last) else { return };
+        let Some(fd) = found.filter(|fd| fd.cast_unsigned() <= last) else {
+            return;
+        };
         let _ = give_up(fd);
         next = fd.checked_add(1);
     }
@@ -114,11 +118,15 @@ fn lowest_own(engine: &'static Engine, first: c_uint) -> Option<c_uint> {
 /// Frees a number of its requests, before it is closed or replaced. Error: EBADF, the descriptor is the library's own.
 fn give_up(fd: c_int) -> Result<()> {
     // The usual case: no system call, no lock.
-    let Some(engine) = Engine::current() else { return Ok(()) };
+    let Some(engine) = Engine::current() else {
+        return Ok(());
+    };
     if files::unfinished() == 0 && !engine.poller.owns(fd) {
         return Ok(());
     }
-    let Some(engine) = engine_of_process() else { return Ok(()) };
+    let Some(engine) = engine_of_process() else {
+        return Ok(());
+    };
     let caller = Caller::enter(engine);
     let table = caller.lock();
     if engine.poller.owns(fd) || table.order.is_private(fd) {
@@ -136,11 +144,14 @@ fn give_up(fd: c_int) -> Result<()> {
 /// Reads that wait for data on a stream would wait for ever.
 fn cancel_waiting_reads(caller: &Caller, fd: c_int) {
     let mut table = caller.lock();
-    let Some(mut walk) = table.order.walk(fd) else { return };
+    let Some(mut walk) = table.order.walk(fd) else {
+        return;
+    };
     while let Some(id) = table.order.step(&mut walk) {
         let of_stream = table.order.payload(id).nature != Nature::File;
-        if of_stream && table.order.kind(id) == Kind::Read {
-            cancel::try_cancel(&mut table, id);
+        if of_stream && table.order.kind(id) == Kind::Read && !cancel::try_cancel(&mut table, id) {
+            // The poller is trying it right now.
+            table.order.payload_mut(id).abandoned = true;
         }
     }
     submit::hand_over(caller, table);
@@ -158,8 +169,9 @@ fn move_away(caller: &Caller, fd: c_int) {
     let Ok(duplicate) = duplicate else {
         // No descriptor is free: the requests must end first.
         drop(table);
+        let mut pause = Pause::new();
         while caller.lock().order.has_requests(fd) {
-            thread::yield_now();
+            pause.once();
         }
         return;
     };
@@ -168,6 +180,7 @@ fn move_away(caller: &Caller, fd: c_int) {
     drop(table);
     caller.engine.poller.disarm(fd);
     caller.engine.poller.wake();
+    let mut pause = Pause::new();
     while let Some((id, seq, runner)) = still_on_number(caller, duplicate) {
         if io::sleeps_in_transfer(runner, fd) == Some(true) {
             let mut table = caller.lock();
@@ -175,7 +188,7 @@ fn move_away(caller: &Caller, fd: c_int) {
                 table.order.payload_mut(id).runner = 0;
             }
         } else {
-            thread::yield_now();
+            pause.once();
         }
     }
 }

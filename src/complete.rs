@@ -139,4 +139,3 @@ pub fn owe(table: &mut Table, ended: &Ended) {
         table.notices.push(ended.notice);
     }
 }
-

@@ -12,6 +12,7 @@ use crate::config::Config;
 use crate::errno::{Errno, Result};
 use crate::files::Table;
 use crate::notify::Callbacks;
+use crate::route::worker;
 use crate::stats::aio_rs_stats;
 use crate::sys::fork::Mark;
 use crate::sys::lock::RawLock;
@@ -128,6 +129,11 @@ pub fn init(settings: &aioinit) -> Result<()> {
     let expected = usize::try_from(settings.aio_num).unwrap_or(0);
     // A hint: without the memory each request asks for its own.
     let _ = table.order.reserve(expected);
+    let idle_ms = table.config.idle_ms;
+    drop(table);
+    engine.callbacks.set_patience(idle_ms);
+    worker::rouse(engine);
+    engine.poller.wake();
     Ok(())
 }
 

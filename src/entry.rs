@@ -39,7 +39,13 @@ pub unsafe extern "C" fn aio_fsync(op: c_int, block: *mut aiocb) -> c_int {
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn aio_error(block: *const aiocb) -> c_int {
     // SAFETY: the caller's promise.
-    unsafe { block.as_ref() }.map_or(libc::EINVAL, aiocb::error)
+    match unsafe { block.as_ref() } {
+        Some(block) => block.error(),
+        None => {
+            Errno::INVAL.set();
+            libc::EINVAL
+        }
+    }
 }
 
 /// The request's result; -1 with errno for a failed one. Source: POSIX.

@@ -17,8 +17,6 @@ impl Errno {
     pub const INTR: Errno = Errno(libc::EINTR);
     pub const INVAL: Errno = Errno(libc::EINVAL);
     pub const IO: Errno = Errno(libc::EIO);
-    pub const MFILE: Errno = Errno(libc::EMFILE);
-    pub const NOSYS: Errno = Errno(libc::ENOSYS);
 
     /// What the last failed libc call of this thread reported.
     pub fn last() -> Errno {
@@ -53,20 +51,4 @@ pub fn to_c(result: Result<c_int>) -> c_int {
         error.set();
         -1
     })
-}
-
-/// Keeps the caller's `errno` over calls of the library that must not change it.
-pub struct SavedErrno(Errno);
-
-impl SavedErrno {
-    pub fn new() -> SavedErrno {
-        // SAFETY: as in `Errno::set`.
-        SavedErrno(Errno(unsafe { *errno_location() }))
-    }
-}
-
-impl Drop for SavedErrno {
-    fn drop(&mut self) {
-        self.0.set();
-    }
 }

@@ -101,14 +101,16 @@ impl Table {
         }
     }
 
-    /// Takes in a request; from here on it will end. Errors: EINVAL (the aiocb is in flight), EAGAIN (no memory).
-    pub fn admit(&mut self, new: Admission<Request>) -> Result<()> {
+    /// Takes in a request, of a list or of none; from here on it will end. Errors: EINVAL (the aiocb is in flight), EAGAIN
+    /// (no memory).
+    pub fn admit(&mut self, new: &Admission<Request>, batch: Id) -> Result<()> {
         let handle = new.payload.handle;
         if self.find(handle.key()).is_some() {
             return Err(Errno::INVAL);
         }
         let id = self.reserve_and_admit(new).map_err(|_| Errno::AGAIN)?;
         self.by_aiocb.insert(handle.key(), id);
+        self.order.payload_mut(id).batch = batch;
         self.stats.counts.barriers_waited += u64::from(new.kind.is_barrier() && self.order.state(id) == State::Waiting);
         // SAFETY: the caller has just handed the aiocb in.
         unsafe { handle.block() }.begin();
@@ -117,7 +119,7 @@ impl Table {
         Ok(())
     }
 
-    fn reserve_and_admit(&mut self, new: Admission<Request>) -> Result<Id> {
+    fn reserve_and_admit(&mut self, new: &Admission<Request>) -> Result<Id> {
         self.reserve_notice()?;
         let order = &self.order;
         self.by_aiocb.reserve(|id| order.payload(id).handle.key())?;

@@ -21,7 +21,7 @@ use crate::sys::cancellation::with_cleanup;
 use crate::wait;
 
 /// Entries per lock section; they stand on the caller's stack, which may be a signal's small one.
-const GROUP: usize = 16;
+const GROUP: usize = 8;
 
 /// lio_listio. Errors: EINVAL (mode, n, the sigevent); EAGAIN, not all entries could be queued; EIO, an entry failed;
 /// EINTR, a handler ran during LIO_WAIT.
@@ -115,10 +115,11 @@ unsafe fn submit_group(engine: &'static Engine, group: &[*mut aiocb], batch: Id)
         Err(error) => (caller.lock(), Some(error)),
     };
     let mut refused = None;
-    for (block, entry) in parsed.into_iter().flatten() {
-        let admitted = match no_thread {
-            Some(error) => Err(error),
-            None => entry.and_then(|new| admit_member(&mut table, new, batch)),
+    for (block, entry) in parsed.iter().flatten() {
+        let admitted = match (no_thread, entry) {
+            (Some(error), _) => Err(error),
+            (None, Err(error)) => Err(*error),
+            (None, Ok(new)) => admit_member(&mut table, new, batch),
         };
         if let Err(error) = admitted {
             refuse(&table, block, error);
@@ -149,9 +150,8 @@ unsafe fn parse_entry<'a>(engine: &Engine, block: *mut aiocb) -> Option<(&'a aio
     Some((entry, new))
 }
 
-fn admit_member(table: &mut Locked, mut new: Admission<Request>, batch: Id) -> Result<()> {
-    new.payload.batch = batch;
-    submit::admit(table, new)?;
+fn admit_member(table: &mut Locked, new: &Admission<Request>, batch: Id) -> Result<()> {
+    table.admit(new, batch)?;
     if batch != NONE {
         let record = &mut table.batches[batch];
         record.pending += 1;

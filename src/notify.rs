@@ -114,6 +114,12 @@ impl Callbacks {
         Callbacks { shared: Mutex::new(Shared { queue: VecDeque::new(), idle: 0, patience }), work: Condvar::new() }
     }
 
+    pub fn set_patience(&self, idle_ms: u64) {
+        let mut shared = self.shared.lock();
+        shared.patience = Duration::from_millis(idle_ms);
+        self.work.notify_all();
+    }
+
     /// Has a thread run `call`. Error: EAGAIN, no thread is free and none can be made.
     fn run(&'static self, call: Call, attributes: Attributes) -> Result<()> {
         if !attributes.0.is_null() {
@@ -145,8 +151,8 @@ impl Callbacks {
     fn next(&self) -> Option<Call> {
         let mut shared = self.shared.lock();
         shared.idle += 1;
-        let patience = shared.patience;
         loop {
+            let patience = shared.patience;
             if let Some(call) = shared.queue.pop_front() {
                 return Some(call);
             }

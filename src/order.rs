@@ -224,11 +224,6 @@ impl<P: Copy> Order<P> {
         self.nodes.len()
     }
 
-    /// Number of requests that a worker could run now.
-    pub fn ready_count(&self) -> usize {
-        self.ready_count
-    }
-
     pub fn has_stream_work(&self) -> bool {
         self.streams.head != NONE
     }
@@ -266,7 +261,7 @@ impl<P: Copy> Order<P> {
     // ---- admission ----
 
     /// Takes in a request. Errors: ENOMEM, and then nothing has changed.
-    pub fn admit(&mut self, new: Admission<P>) -> Result<Id> {
+    pub fn admit(&mut self, new: &Admission<P>) -> Result<Id> {
         self.nodes.reserve(1)?;
         let desc = self.desc_for(new.fd, new.target)?;
         self.seq += 1;
@@ -288,7 +283,11 @@ impl<P: Copy> Order<P> {
             for_worker: false,
         });
         self.descs[desc].unfinished += 1;
-        if new.kind.is_barrier() { self.admit_barrier(id) } else { self.admit_request(id) }
+        if new.kind.is_barrier() {
+            self.admit_barrier(id)
+        } else {
+            self.admit_request(id)
+        }
         Ok(id)
     }
 
@@ -329,7 +328,14 @@ impl<P: Copy> Order<P> {
         let file = self.file_for(target)?;
         self.files[file].descs += 1;
         let target_is_stream = target == Target::Stream;
-        let desc = self.descs.insert(Desc { fd, file, trees: Trees { reads: NONE, writes: NONE }, unfinished: 0, target_is_stream, private: false });
+        let desc = self.descs.insert(Desc {
+            fd,
+            file,
+            trees: Trees { reads: NONE, writes: NONE },
+            unfinished: 0,
+            target_is_stream,
+            private: false,
+        });
         self.by_fd.insert(fd_key(fd), desc);
         Ok(desc)
     }
@@ -469,14 +475,21 @@ impl<P: Copy> Order<P> {
         Finished { payload: node.payload, covered_error: node.error, retired: self.release_desc(node.desc) }
     }
 
-    /// Takes out a request that has not started, as cancelled. None: it runs.
+    /// Takes out a request that has not started, as cancelled. None: it runs, or it is the write at the head of a stream,
+    /// of which a part may be out.
     pub fn withdraw(&mut self, id: Id) -> Option<Finished<P>> {
         match self.nodes[id].state {
             State::Running => return None,
+            State::Ready if self.is_stream_write(id) => return None,
             State::Ready => self.unready(id),
             State::Waiting => {}
         }
         Some(self.finish(id, None))
+    }
+
+    fn is_stream_write(&self, id: Id) -> bool {
+        let node = &self.nodes[id];
+        node.kind == Kind::Write && self.descs[node.desc].target_is_stream
     }
 
     /// Takes a ready request out of its queue; a leader hands its place to the next barrier of the group.

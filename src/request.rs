@@ -81,6 +81,8 @@ pub struct Request {
     pub preset: i32,
     pub nature: Nature,
     pub nonblocking: bool,
+    /// A stream read whose descriptor is being closed: it is cancelled when it would have to wait.
+    pub abandoned: bool,
 }
 
 /// Reads an aiocb. Errors: EINVAL (NULL, aio_reqprio, aio_sigevent, a file that cannot be synchronised), EBADF (fsync only;
@@ -130,6 +132,7 @@ fn transfer(handle: Handle, block: &aiocb, notify: Notify, kind: Kind) -> Result
         preset: preset.map_or(0, |error| error.0),
         nature,
         nonblocking: flags & libc::O_NONBLOCK != 0,
+        abandoned: false,
     };
     Ok(Admission { fd: block.aio_fildes, target, kind, position, length, priority, payload })
 }
@@ -166,6 +169,7 @@ fn barrier(handle: Handle, block: &aiocb, notify: Notify, kind: Kind, needs_writ
         preset: 0,
         nature: Nature::File,
         nonblocking: false,
+        abandoned: false,
     };
     Ok(Admission { fd: block.aio_fildes, target: target(&found), kind, position: 0, length: 0, priority: 0, payload })
 }

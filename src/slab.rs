@@ -254,7 +254,9 @@ impl Index {
 
     /// Takes an id out, and moves those behind it up so that no search ends too early.
     pub fn remove(&mut self, key: u64, id: Id, key_of: impl Fn(Id) -> u64) {
-        let Some(mut hole) = self.position(key, |other| other == id) else { return };
+        let Some(mut hole) = self.position(key, |other| other == id) else {
+            return;
+        };
         let mask = self.size - 1;
         let mut at = hole;
         let buckets = self.buckets_mut();

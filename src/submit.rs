@@ -4,9 +4,9 @@ use crate::abi::aiocb;
 use crate::engine::{Caller, Engine, Locked};
 use crate::errno::Result;
 use crate::files::PollerState;
-use crate::order::Admission;
-use crate::request::{self, Operation, Request};
+use crate::request::{self, Operation};
 use crate::route::worker::{self, HandOuts};
+use crate::slab::NONE;
 
 /// aio_read, aio_write, aio_fsync.
 ///
@@ -20,14 +20,9 @@ pub unsafe fn submit(block: *const aiocb, operation: Operation) -> Result<()> {
     let new = unsafe { request::parse(block, operation, engine.fsync_needs_write) }?;
     let caller = Caller::enter(engine);
     let mut table = worker::ensure(&caller)?;
-    admit(&mut table, new)?;
+    table.admit(&new, NONE)?;
     hand_over(&caller, table);
     Ok(())
-}
-
-/// Takes a request in. Errors: EINVAL, EAGAIN.
-pub fn admit(table: &mut Locked, new: Admission<Request>) -> Result<()> {
-    table.admit(new)
 }
 
 /// Releases the lock and wakes whoever runs what is ready.

@@ -41,7 +41,9 @@ pub fn wait_for<'a>(words: impl Iterator<Item = &'a AtomicI32> + Clone, deadline
         if words.clone().any(ended) {
             return Ok(());
         }
-        let Err(error) = wait::sleep(words.clone(), libc::EINPROGRESS, deadline) else { continue };
+        let Err(error) = wait::sleep(words.clone(), libc::EINPROGRESS, deadline) else {
+            continue;
+        };
         // A request may have ended together with the time, or with the signal that announces it.
         if words.clone().any(ended) {
             return Ok(());
@@ -56,7 +58,9 @@ pub fn wait_for<'a>(words: impl Iterator<Item = &'a AtomicI32> + Clone, deadline
 /// `timeout` is NULL or points to a timespec.
 unsafe fn deadline(timeout: *const timespec) -> Result<Option<Nanos>> {
     // SAFETY: the caller's promise.
-    let Some(timeout) = (unsafe { timeout.as_ref() }) else { return Ok(None) };
+    let Some(timeout) = (unsafe { timeout.as_ref() }) else {
+        return Ok(None);
+    };
     if !(0..1_000_000_000).contains(&timeout.tv_nsec) {
         return Err(Errno::INVAL);
     }

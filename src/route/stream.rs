@@ -84,7 +84,9 @@ impl Role {
         if std::mem::take(&mut table.streams_moved) {
             return News::Moved;
         }
-        let Some(run) = table.order.next_stream() else { return News::None };
+        let Some(run) = table.order.next_stream() else {
+            return News::None;
+        };
         table.order.payload_mut(run.id).runner = self.thread;
         News::Request(table.task(run))
     }
@@ -106,7 +108,9 @@ impl Role {
 
     /// Takes up what waits for a descriptor that is ready; what waits for the other direction is armed anew.
     fn ready(&mut self, event: Event) {
-        let Some(mut parked) = self.parked.remove(&event.fd) else { return };
+        let Some(mut parked) = self.parked.remove(&event.fd) else {
+            return;
+        };
         let read = if event.readable { parked.read.take() } else { None };
         let write = if event.writable { parked.write.take() } else { None };
         if parked.read.is_some() || parked.write.is_some() {
@@ -180,6 +184,10 @@ impl Role {
 
     fn park(&mut self, task: Task) {
         let mut table = self.engine.lock();
+        if table.order.payload(task.id).abandoned {
+            drop(table);
+            return complete::finish_stream(self.engine, &task, Err(Errno::CANCELED));
+        }
         // Nobody is inside a system call for it now (see `close`).
         table.order.payload_mut(task.id).runner = 0;
         // A write at the head of its stream is not cancellable: part of it may be out.

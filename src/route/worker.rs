@@ -19,6 +19,7 @@ use libc::off_t;
 
 use super::stream;
 use crate::complete;
+use crate::config::MOST_THREADS;
 use crate::engine::{Caller, Engine, Locked};
 use crate::errno::{Errno, Result};
 use crate::files::{PollerState, Table};
@@ -36,6 +37,8 @@ enum Job {
     Poll,
     /// Deliver notifications (`complete`).
     Deliver,
+    /// Look at the configuration again.
+    Nothing,
 }
 
 /// A request as a worker needs it: nothing of the table is looked at while it runs.
@@ -166,10 +169,15 @@ impl Table {
             return None;
         }
         let job = self.next_job()?;
+        let seat = self.pop_idle()?;
+        Some((seat, self.handed(job, seat)))
+    }
+
+    fn pop_idle(&mut self) -> Option<&'static Seat> {
         let seat = self.workers.idle.pop()?;
         seat.idle.store(false, Ordering::Relaxed);
         self.workers.idle_count -= 1;
-        Some((seat, self.handed(job, seat)))
+        Some(seat)
     }
 
     /// The most urgent thing to do: roles first, then requests, as many as may run at once.
@@ -245,6 +253,21 @@ pub fn ensure(caller: &Caller) -> Result<Locked> {
     Ok(table)
 }
 
+/// Has all idle workers look at the configuration again.
+pub fn rouse(engine: &'static Engine) {
+    let mut seats = Vec::with_capacity(usize::try_from(MOST_THREADS).unwrap_or(0) + 8);
+    let mut table = engine.lock();
+    while seats.len() < seats.capacity()
+        && let Some(seat) = table.pop_idle()
+    {
+        seats.push(seat);
+    }
+    drop(table);
+    for seat in seats {
+        let _ = seat.sender.try_send(Handed { job: Job::Nothing, start_spare: false });
+    }
+}
+
 /// Starts a worker that `thread_starts` has counted.
 fn start(engine: &'static Engine) -> Result<()> {
     thread::spawn(main, ptr::from_ref(engine).cast_mut().cast()).map_err(|_| {
@@ -255,7 +278,9 @@ fn start(engine: &'static Engine) -> Result<()> {
 
 extern "C-unwind" fn main(engine: *mut c_void) -> *mut c_void {
     // SAFETY: `start` passes the engine, which is never freed.
-    let Some(engine) = (unsafe { engine.cast::<Engine>().as_ref() }) else { return ptr::null_mut() };
+    let Some(engine) = (unsafe { engine.cast::<Engine>().as_ref() }) else {
+        return ptr::null_mut();
+    };
     thread::set_name(NAME);
     let seat = take_seat(engine);
     let mut handed = next_job_of(engine, seat);
@@ -347,6 +372,7 @@ fn work(engine: &'static Engine, seat: &'static Seat, handed: Handed) -> Option<
             thread::set_name(NAME);
             next_job_of(engine, seat)
         }
+        Job::Nothing => next_job_of(engine, seat),
         Job::Deliver => {
             complete::deliver_owed(engine);
             next_job_of(engine, seat)

@@ -102,6 +102,7 @@ pub fn out_of_the_way(fd: c_int) -> c_int {
     }
 }
 
+#[cfg(not(all(target_os = "linux", not(feature = "portable"))))]
 pub fn set_nonblocking(fd: c_int) {
     // SAFETY: F_GETFL and F_SETFL take ints; a failure leaves the descriptor blocking, which its user tolerates.
     unsafe {
@@ -187,4 +188,3 @@ pub fn table_size() -> c_uint {
     // SAFETY: sysconf takes an int.
     c_uint::try_from(unsafe { libc::sysconf(libc::_SC_OPEN_MAX) }).unwrap_or(1024)
 }
-

@@ -103,15 +103,37 @@ pub fn at_fork_in_child(f: extern "C" fn()) {
     unsafe { pthread_atfork(None, None, Some(f)) };
 }
 
-/// Lets another thread run.
-pub fn yield_now() {
-    // SAFETY: sched_yield takes nothing.
-    unsafe { libc::sched_yield() };
+/// Waiting for something that nobody announces: first a few turns for other threads, then a millisecond at a time.
+pub struct Pause(u32);
+
+impl Pause {
+    pub fn new() -> Pause {
+        Pause(0)
+    }
+
+    pub fn once(&mut self) {
+        const TURNS: u32 = 50;
+        if self.0 < TURNS {
+            self.0 += 1;
+            // SAFETY: sched_yield takes nothing.
+            unsafe { libc::sched_yield() };
+        } else {
+            sleep_a_millisecond();
+        }
+    }
 }
 
-/// Waits a moment before something is tried again: for library threads only.
+/// No cancellation point on Linux: callers wait like this in the middle of things.
 pub fn sleep_a_millisecond() {
     let moment = super::clock::to_timespec(1_000_000);
     // SAFETY: nanosleep reads one timespec.
-    unsafe { libc::nanosleep(&raw const moment, std::ptr::null_mut()) };
+    #[cfg(target_os = "linux")]
+    unsafe {
+        libc::syscall(libc::SYS_nanosleep, &raw const moment, 0usize)
+    };
+    // SAFETY: as above.
+    #[cfg(not(target_os = "linux"))]
+    unsafe {
+        libc::nanosleep(&raw const moment, std::ptr::null_mut())
+    };
 }

@@ -26,11 +26,7 @@ impl Request {
         let buffer = NonNull::new(buffer).unwrap_or_else(|| handle_alloc_error(layout));
         // SAFETY: an aiocb of zeros is valid; C programs begin with one.
         let block = Box::new(unsafe { std::mem::zeroed::<libc::aiocb>() });
-        Request {
-            block: NonNull::from(Box::leak(block)),
-            buffer,
-            layout,
-        }
+        Request { block: NonNull::from(Box::leak(block)), buffer, layout }
     }
 
     /// The data. Only `&mut self` and only between requests, so nothing is in flight.
@@ -58,8 +54,7 @@ impl Request {
         self.prepare(file, offset, 0);
         // SAFETY: nothing is in flight, so the aiocb is ours. The kernel checks the address and refuses it.
         unsafe {
-            (*self.block.as_ptr()).aio_buf =
-                ptr::without_provenance_mut(usize::MAX - ALIGNMENT + 1);
+            (*self.block.as_ptr()).aio_buf = ptr::without_provenance_mut(usize::MAX - ALIGNMENT + 1);
             check(libc::aio_write(self.block.as_ptr()))
         }
     }
@@ -85,17 +80,11 @@ impl Request {
     pub fn result(&mut self) -> Result<usize> {
         self.wait();
         // SAFETY: the aiocb is alive and its request has ended.
-        let (error, count) = unsafe {
-            (
-                libc::aio_error(self.block.as_ptr()),
-                libc::aio_return(self.block.as_ptr()),
-            )
-        };
+        let (error, count) = unsafe { (libc::aio_error(self.block.as_ptr()), libc::aio_return(self.block.as_ptr())) };
         if error != 0 {
             return Err(Error::from_raw_os_error(error));
         }
-        usize::try_from(count)
-            .map_err(|_| Error::other("aio_return is negative and aio_error is 0"))
+        usize::try_from(count).map_err(|_| Error::other("aio_return is negative and aio_error is 0"))
     }
 
     /// For [`wait_any`].
@@ -148,9 +137,5 @@ pub fn library_version() -> Option<String> {
 }
 
 fn check(result: libc::c_int) -> Result<()> {
-    if result == 0 {
-        Ok(())
-    } else {
-        Err(Error::last_os_error())
-    }
+    if result == 0 { Ok(()) } else { Err(Error::last_os_error()) }
 }

@@ -68,10 +68,7 @@ impl fmt::Display for Line {
             Line::Promise { name, kept, trials } => {
                 write!(out, "promise\t{name}\t{kept}\t{trials}")
             }
-            Line::Rate {
-                workload,
-                per_second,
-            } => write!(out, "rate\t{workload}\t{per_second}"),
+            Line::Rate { workload, per_second } => write!(out, "rate\t{workload}\t{per_second}"),
             Line::Skipped { workload, reason } => write!(out, "skipped\t{workload}\t{reason}"),
         }
     }
@@ -82,23 +79,12 @@ impl Line {
         let fields: Vec<_> = text.split('\t').collect();
         Some(match fields[..] {
             ["library", version] => Line::Library(version.into()),
-            ["data", name, verdict] => Line::Data {
-                name: name.into(),
-                verdict: verdict.into(),
-            },
-            ["promise", name, kept, trials] => Line::Promise {
-                name: name.into(),
-                kept: kept.parse().ok()?,
-                trials: trials.parse().ok()?,
-            },
-            ["rate", workload, rate] => Line::Rate {
-                workload: workload.into(),
-                per_second: rate.parse().ok()?,
-            },
-            ["skipped", workload, reason] => Line::Skipped {
-                workload: workload.into(),
-                reason: reason.into(),
-            },
+            ["data", name, verdict] => Line::Data { name: name.into(), verdict: verdict.into() },
+            ["promise", name, kept, trials] => {
+                Line::Promise { name: name.into(), kept: kept.parse().ok()?, trials: trials.parse().ok()? }
+            }
+            ["rate", workload, rate] => Line::Rate { workload: workload.into(), per_second: rate.parse().ok()? },
+            ["skipped", workload, reason] => Line::Skipped { workload: workload.into(), reason: reason.into() },
             _ => return None,
         })
     }
@@ -125,30 +111,19 @@ fn say(line: &Line) -> Result<()> {
 }
 
 fn open(flags: i32) -> Result<File> {
-    OpenOptions::new()
-        .read(true)
-        .write(true)
-        .custom_flags(flags)
-        .open(DATA_FILE)
+    OpenOptions::new().read(true).write(true).custom_flags(flags).open(DATA_FILE)
 }
 
 fn run_checks() -> Result<()> {
     say(&Line::Library(aio::library_version().unwrap_or_default()))?;
     for (name, flags) in [("buffered", 0), ("O_DIRECT", libc::O_DIRECT)] {
         let verdict = match open(flags) {
-            Ok(file) => write_and_read_back(file.as_fd())
-                .err()
-                .map_or("ok".into(), |error| error.to_string()),
+            Ok(file) => write_and_read_back(file.as_fd()).err().map_or("ok".into(), |error| error.to_string()),
             Err(_) => "not supported".into(),
         };
-        say(&Line::Data {
-            name: name.into(),
-            verdict,
-        })?;
+        say(&Line::Data { name: name.into(), verdict })?;
     }
-    PROMISES
-        .iter()
-        .try_for_each(|promise| say(&try_promise(promise)?))
+    PROMISES.iter().try_for_each(|promise| say(&try_promise(promise)?))
 }
 
 /// Writes a pattern in scattered order with many requests in flight, syncs it, reads it back and compares.
@@ -187,9 +162,7 @@ fn write_and_read_back(file: BorrowedFd) -> Result<()> {
 
 /// Every word differs from every other in the file.
 fn word(position: usize) -> [u8; 8] {
-    (position as u64)
-        .wrapping_mul(0x9e37_79b9_7f4a_7c15)
-        .to_le_bytes()
+    (position as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15).to_le_bytes()
 }
 
 fn fill(data: &mut [u8], offset: usize) {
@@ -203,10 +176,7 @@ fn compare(data: &[u8], count: usize, offset: usize) -> Result<()> {
     let wrong = words.find(|(index, bytes)| **bytes != word(offset + 8 * index));
     match wrong {
         _ if count != data.len() => Err(Error::other(format!("short read at {offset}"))),
-        Some((index, _)) => Err(Error::other(format!(
-            "wrong data at {}",
-            offset + 8 * index
-        ))),
+        Some((index, _)) => Err(Error::other(format!("wrong data at {}", offset + 8 * index))),
         None => Ok(()),
     }
 }
@@ -228,36 +198,11 @@ enum Target {
 }
 
 const PROMISES: [Promise; 5] = [
-    Promise {
-        name: "after writes on its descriptor",
-        target: Target::Same,
-        priority: 0,
-        failing_write: false,
-    },
-    Promise {
-        name: "after writes of lower priority",
-        target: Target::Same,
-        priority: 10,
-        failing_write: false,
-    },
-    Promise {
-        name: "through a dup of the descriptor",
-        target: Target::Dup,
-        priority: 0,
-        failing_write: false,
-    },
-    Promise {
-        name: "through a second open",
-        target: Target::Reopened,
-        priority: 0,
-        failing_write: false,
-    },
-    Promise {
-        name: "reports a write that failed",
-        target: Target::Same,
-        priority: 0,
-        failing_write: true,
-    },
+    Promise { name: "after writes on its descriptor", target: Target::Same, priority: 0, failing_write: false },
+    Promise { name: "after writes of lower priority", target: Target::Same, priority: 10, failing_write: false },
+    Promise { name: "through a dup of the descriptor", target: Target::Dup, priority: 0, failing_write: false },
+    Promise { name: "through a second open", target: Target::Reopened, priority: 0, failing_write: false },
+    Promise { name: "reports a write that failed", target: Target::Same, priority: 0, failing_write: true },
 ];
 
 fn try_promise(promise: &Promise) -> Result<Line> {
@@ -278,11 +223,7 @@ fn try_promise(promise: &Promise) -> Result<Line> {
             break;
         }
     }
-    Ok(Line::Promise {
-        name: promise.name.into(),
-        kept,
-        trials,
-    })
+    Ok(Line::Promise { name: promise.name.into(), kept, trials })
 }
 
 /// Direct writes leave no dirty pages, so that a careless fsync has nothing to do and is done before them.
@@ -305,22 +246,14 @@ fn trial(promise: &Promise, file: BorrowedFd, target: BorrowedFd) -> Result<Opti
     }
     let mut sync = Request::new(0);
     sync.fsync(target)?;
-    let early = if promise.failing_write {
-        !bad.pending()
-    } else {
-        !writes.iter().any(Request::pending)
-    };
+    let early = if promise.failing_write { !bad.pending() } else { !writes.iter().any(Request::pending) };
     // Watched, not slept for: waking up takes longer than a write.
     while sync.pending() {
         std::thread::yield_now();
     }
     let overtaken = writes.iter().any(Request::pending);
     let outcome = sync.result();
-    let good = if promise.failing_write {
-        outcome.is_err()
-    } else {
-        outcome.is_ok() && !overtaken
-    };
+    let good = if promise.failing_write { outcome.is_err() } else { outcome.is_ok() && !overtaken };
     for write in &mut writes {
         write.result()?;
     }
@@ -331,15 +264,9 @@ fn run_workloads(time: Duration) -> Result<()> {
     for workload in &WORKLOADS {
         let flags = if workload.direct { libc::O_DIRECT } else { 0 };
         let line = match open(flags).and_then(|file| measure(workload, file.as_fd(), time)) {
-            Ok(per_second) => Line::Rate {
-                workload: workload.name.into(),
-                per_second,
-            },
+            Ok(per_second) => Line::Rate { workload: workload.name.into(), per_second },
             Err(error) if workload.direct && error.raw_os_error() == Some(libc::EINVAL) => {
-                Line::Skipped {
-                    workload: workload.name.into(),
-                    reason: "no O_DIRECT here".into(),
-                }
+                Line::Skipped { workload: workload.name.into(), reason: "no O_DIRECT here".into() }
             }
             Err(error) => return Err(Error::other(format!("{}: {error}", workload.name))),
         };
@@ -390,12 +317,7 @@ fn keep_in_flight(
     Ok(count)
 }
 
-fn commit_groups(
-    requests: &mut [Request],
-    file: BorrowedFd,
-    offsets: &mut Offsets,
-    end: Instant,
-) -> Result<usize> {
+fn commit_groups(requests: &mut [Request], file: BorrowedFd, offsets: &mut Offsets, end: Instant) -> Result<usize> {
     let mut sync = Request::new(0);
     let mut count = 0;
     while Instant::now() < end {
@@ -440,23 +362,10 @@ mod tests {
     fn lines_survive_the_pipe() {
         let lines = [
             Line::Library(String::new()),
-            Line::Data {
-                name: "buffered".into(),
-                verdict: "ok".into(),
-            },
-            Line::Promise {
-                name: "a dup".into(),
-                kept: 3,
-                trials: 10,
-            },
-            Line::Rate {
-                workload: "read".into(),
-                per_second: 1234.5,
-            },
-            Line::Skipped {
-                workload: "direct".into(),
-                reason: "none".into(),
-            },
+            Line::Data { name: "buffered".into(), verdict: "ok".into() },
+            Line::Promise { name: "a dup".into(), kept: 3, trials: 10 },
+            Line::Rate { workload: "read".into(), per_second: 1234.5 },
+            Line::Skipped { workload: "direct".into(), reason: "none".into() },
         ];
         for line in lines {
             assert_eq!(Line::parse(&line.to_string()), Some(line));
@@ -473,9 +382,6 @@ mod tests {
         assert!(compare(&data, 63, 4096).is_err());
         assert!(compare(&data, 64, 8192).is_err());
         data[17] ^= 1;
-        assert_eq!(
-            compare(&data, 64, 4096).unwrap_err().to_string(),
-            "wrong data at 4112"
-        );
+        assert_eq!(compare(&data, 64, 4096).unwrap_err().to_string(), "wrong data at 4112");
     }
 }

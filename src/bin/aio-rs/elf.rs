@@ -33,13 +33,11 @@ pub fn check(program: &Path, library: &Path) -> Result<(), String> {
     match (kind(&program)?, kind(library)?) {
         (Kind::NotElf, _) => Ok(()),
         (Kind::Elf32, _) => Err(format!("{name} is a 32-bit program: the library is 64-bit")),
-        (Kind::Elf64 { dynamic: false, .. }, _) => Err(format!(
-            "{name} is statically linked: no dynamic linker, no LD_PRELOAD"
-        )),
+        (Kind::Elf64 { dynamic: false, .. }, _) => {
+            Err(format!("{name} is statically linked: no dynamic linker, no LD_PRELOAD"))
+        }
         (Kind::Elf64 { machine, .. }, Kind::Elf64 { machine: ours, .. }) if machine != ours => {
-            Err(format!(
-                "{name} is for another architecture (ELF machine {machine}, the library's is {ours})"
-            ))
+            Err(format!("{name} is for another architecture (ELF machine {machine}, the library's is {ours})"))
         }
         _ => Ok(()),
     }
@@ -53,8 +51,7 @@ enum Kind {
 }
 
 fn kind(path: &Path) -> Result<Kind, String> {
-    let file =
-        File::open(path).map_err(|error| format!("cannot read {}: {error}", path.display()))?;
+    let file = File::open(path).map_err(|error| format!("cannot read {}: {error}", path.display()))?;
     let cache = ReadCache::new(file);
     match (&cache).read_bytes_at(0, 5) {
         Ok(b"\x7fELF\x01") => Ok(Kind::Elf32),
@@ -67,13 +64,8 @@ fn parse<'data>(data: impl ReadRef<'data>) -> object::Result<Kind> {
     let header = FileHeader64::<Endianness>::parse(data)?;
     let endian = header.endian()?;
     let segments = header.program_headers(endian, data)?;
-    let dynamic = segments
-        .iter()
-        .any(|segment| segment.p_type.get(endian) == PT_INTERP);
-    Ok(Kind::Elf64 {
-        machine: header.e_machine.get(endian).0,
-        dynamic,
-    })
+    let dynamic = segments.iter().any(|segment| segment.p_type.get(endian) == PT_INTERP);
+    Ok(Kind::Elf64 { machine: header.e_machine.get(endian).0, dynamic })
 }
 
 /// Follows `#!` lines to the program that the kernel starts in the end.
@@ -89,19 +81,9 @@ fn interpreter_of(mut program: PathBuf) -> PathBuf {
 
 fn script_interpreter(path: &Path) -> Option<PathBuf> {
     let mut start = Vec::new();
-    File::open(path)
-        .ok()?
-        .take(FIRST_LINE)
-        .read_to_end(&mut start)
-        .ok()?;
-    let line = start
-        .strip_prefix(b"#!")?
-        .split(|&byte| byte == b'\n')
-        .next()?;
-    let word = line
-        .trim_ascii()
-        .split(|byte| b" \t".contains(byte))
-        .next()?;
+    File::open(path).ok()?.take(FIRST_LINE).read_to_end(&mut start).ok()?;
+    let line = start.strip_prefix(b"#!")?.split(|&byte| byte == b'\n').next()?;
+    let word = line.trim_ascii().split(|byte| b" \t".contains(byte)).next()?;
     (!word.is_empty()).then(|| PathBuf::from(std::ffi::OsString::from_vec(word.to_vec())))
 }
 
@@ -111,11 +93,7 @@ fn gains_privileges(path: &Path, file: &File) -> bool {
     };
     // SAFETY: neither call takes anything or can fail.
     let (user, group) = unsafe { (libc::getuid(), libc::getgid()) };
-    let setid = changes_identity(
-        metadata.mode(),
-        metadata.uid() != user,
-        metadata.gid() != group,
-    );
+    let setid = changes_identity(metadata.mode(), metadata.uid() != user, metadata.gid() != group);
     setid || (user != 0 && has_capabilities(path))
 }
 
@@ -157,10 +135,7 @@ mod tests {
         assert!(changes_identity(0o4755, true, false));
         assert!(!changes_identity(0o4755, false, true));
         assert!(changes_identity(0o2755, false, true));
-        assert!(
-            !changes_identity(0o2745, false, true),
-            "setgid without group execute means a lock, not a group"
-        );
+        assert!(!changes_identity(0o2745, false, true), "setgid without group execute means a lock, not a group");
         assert!(!changes_identity(0o755, true, true));
     }
 
@@ -196,11 +171,7 @@ mod tests {
         let mut foreign = std::fs::read(&own).unwrap();
         foreign[18] ^= 0xff;
         let foreign = written("foreign", &foreign);
-        assert!(
-            check(&foreign, &own)
-                .unwrap_err()
-                .contains("another architecture")
-        );
+        assert!(check(&foreign, &own).unwrap_err().contains("another architecture"));
         assert_eq!(kind(&written("text", b"hello")), Ok(Kind::NotElf));
         assert!(kind(&written("broken", b"\x7fELF\x02")).is_err());
     }

@@ -45,24 +45,15 @@ fn near(executable: &Path) -> Vec<PathBuf> {
 }
 
 fn not_found(candidates: &[PathBuf]) -> String {
-    let places: Vec<_> = candidates
-        .iter()
-        .map(|path| path.display().to_string())
-        .collect();
-    format!(
-        "{NAME} not found (looked for {}); name it with {VARIABLE}=PATH",
-        places.join(", ")
-    )
+    let places: Vec<_> = candidates.iter().map(|path| path.display().to_string()).collect();
+    format!("{NAME} not found (looked for {}); name it with {VARIABLE}=PATH", places.join(", "))
 }
 
 /// The dynamic linker splits `LD_PRELOAD` at spaces and colons and has no way to quote them.
 fn preloadable(path: &Path) -> Result<(), String> {
     let splits = |text: &OsStr| text.as_bytes().iter().any(|byte| b": ".contains(byte));
     if splits(path.as_os_str()) {
-        return Err(format!(
-            "{} cannot be preloaded: its path holds a space or a colon",
-            path.display()
-        ));
+        return Err(format!("{} cannot be preloaded: its path holds a space or a colon", path.display()));
     }
     Ok(())
 }
@@ -76,10 +67,7 @@ mod tests {
         let library = Path::new("/opt/libaio_rs.so");
         assert_eq!(preload(library, None), "/opt/libaio_rs.so");
         assert_eq!(preload(library, Some("".into())), "/opt/libaio_rs.so");
-        assert_eq!(
-            preload(library, Some("a.so b.so".into())),
-            "/opt/libaio_rs.so:a.so b.so"
-        );
+        assert_eq!(preload(library, Some("a.so b.so".into())), "/opt/libaio_rs.so:a.so b.so");
     }
 
     #[test]

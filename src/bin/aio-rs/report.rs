@@ -35,11 +35,7 @@ impl Report {
             directory.display(),
             std::thread::available_parallelism().map_or(1, usize::from),
         );
-        Report {
-            heading,
-            libc: Facts::default(),
-            aio_rs: Facts::default(),
-        }
+        Report { heading, libc: Facts::default(), aio_rs: Facts::default() }
     }
 
     pub fn add(&mut self, side: Side, line: Line) {
@@ -80,11 +76,7 @@ impl Report {
     }
 
     fn data(&self, out: &mut fmt::Formatter) -> fmt::Result {
-        row(
-            out,
-            "Written, read back and compared",
-            ["aio_rs", "libc", ""],
-        )?;
+        row(out, "Written, read back and compared", ["aio_rs", "libc", ""])?;
         for (index, (name, verdict)) in self.aio_rs.data.iter().enumerate() {
             let libc = self.libc.data.get(index).map_or("", |(_, verdict)| verdict);
             row(out, &format!("  {name}"), [verdict, libc, ""])?;
@@ -103,10 +95,7 @@ impl Report {
             row(out, &format!("  {}", promise.0), [&cells[0], &cells[1], ""])?;
         }
         let [(libc, of_libc), (kept, trials)] = SIDES.map(|side| self.side(side).kept());
-        writeln!(
-            out,
-            "fsync kept its promise: {kept} of {trials} (libc: {libc} of {of_libc})"
-        )
+        writeln!(out, "fsync kept its promise: {kept} of {trials} (libc: {libc} of {of_libc})")
     }
 
     fn rates(&self, out: &mut fmt::Formatter) -> fmt::Result {
@@ -122,27 +111,16 @@ impl Report {
             match (ours, libc) {
                 (Some(ours), Some(libc)) => {
                     let cells = [ours / 1e3, libc / 1e3].map(|thousands| format!("{thousands:.1}"));
-                    row(
-                        out,
-                        &name,
-                        [&cells[0], &cells[1], &format!("{:.2}", ours / libc)],
-                    )?;
+                    row(out, &name, [&cells[0], &cells[1], &format!("{:.2}", ours / libc)])?;
                 }
                 _ => {
                     let reason = self.aio_rs.skipped.get(workload.name);
-                    writeln!(
-                        out,
-                        "{name:NAME$} {}",
-                        reason.map_or("not measured", String::as_str)
-                    )?;
+                    writeln!(out, "{name:NAME$} {}", reason.map_or("not measured", String::as_str))?;
                 }
             }
         }
         let rounds = format!("{rounds} round{}", if rounds == 1 { "" } else { "s" });
-        writeln!(
-            out,
-            "Medians of {rounds}, a tenth of a second each: an impression, not a benchmark."
-        )
+        writeln!(out, "Medians of {rounds}, a tenth of a second each: an impression, not a benchmark.")
     }
 }
 
@@ -158,9 +136,7 @@ impl fmt::Display for Report {
             return writeln!(out, "\naio_rs {version} passed every check.");
         }
         writeln!(out, "\naio_rs FAILED:")?;
-        failures
-            .iter()
-            .try_for_each(|failure| writeln!(out, "  {failure}"))
+        failures.iter().try_for_each(|failure| writeln!(out, "  {failure}"))
     }
 }
 
@@ -170,18 +146,13 @@ impl Facts {
             Line::Library(version) => self.version = Some(version),
             Line::Data { name, verdict } => self.data.push((name, verdict)),
             Line::Promise { name, kept, trials } => self.promises.push((name, kept, trials)),
-            Line::Rate {
-                workload,
-                per_second,
-            } => self.rates.entry(workload).or_default().push(per_second),
+            Line::Rate { workload, per_second } => self.rates.entry(workload).or_default().push(per_second),
             Line::Skipped { workload, reason } => drop(self.skipped.insert(workload, reason)),
         }
     }
 
     fn kept(&self) -> (usize, usize) {
-        self.promises.iter().fold((0, 0), |sum, (_, kept, trials)| {
-            (sum.0 + kept, sum.1 + trials)
-        })
+        self.promises.iter().fold((0, 0), |sum, (_, kept, trials)| (sum.0 + kept, sum.1 + trials))
     }
 
     fn median(&self, workload: &str) -> Option<f64> {
@@ -194,10 +165,7 @@ impl Facts {
 fn row(out: &mut fmt::Formatter, name: &str, cells: [&str; 3]) -> fmt::Result {
     // A blank line before a heading does not count towards its width.
     let width = NAME + usize::from(name.starts_with('\n'));
-    let line = format!(
-        "{name:width$} {:>13} {:>13} {:>7}",
-        cells[0], cells[1], cells[2]
-    );
+    let line = format!("{name:width$} {:>13} {:>13} {:>7}", cells[0], cells[1], cells[2]);
     writeln!(out, "{}", line.trim_end())
 }
 
@@ -206,36 +174,23 @@ mod tests {
     use super::*;
 
     fn report(ours: Vec<Line>, libc: Vec<Line>) -> Report {
-        let mut report = Report::new(
-            Path::new("/lib/libaio_rs.so"),
-            Path::new("/var/tmp"),
-            "ext4",
-        );
+        let mut report = Report::new(Path::new("/lib/libaio_rs.so"), Path::new("/var/tmp"), "ext4");
         report.add(Side::AioRs, Line::Library("0.1.0".into()));
         report.add(Side::Libc, Line::Library(String::new()));
-        ours.into_iter()
-            .for_each(|line| report.add(Side::AioRs, line));
-        libc.into_iter()
-            .for_each(|line| report.add(Side::Libc, line));
+        ours.into_iter().for_each(|line| report.add(Side::AioRs, line));
+        libc.into_iter().for_each(|line| report.add(Side::Libc, line));
         report
     }
 
     fn promise(kept: usize) -> Line {
-        Line::Promise {
-            name: "through a dup".into(),
-            kept,
-            trials: 10,
-        }
+        Line::Promise { name: "through a dup".into(), kept, trials: 10 }
     }
 
     #[test]
     fn libc_may_fail_and_aio_rs_may_not() {
         let good = report(vec![promise(10)], vec![promise(3)]);
         assert!(good.failures().is_empty());
-        assert!(
-            good.to_string()
-                .contains("fsync kept its promise: 10 of 10 (libc: 3 of 10)")
-        );
+        assert!(good.to_string().contains("fsync kept its promise: 10 of 10 (libc: 3 of 10)"));
         let bad = report(vec![promise(9)], vec![promise(10)]);
         assert_eq!(bad.failures(), ["fsync through a dup: 9 of 10"]);
         assert!(bad.to_string().contains("FAILED"));
@@ -251,42 +206,18 @@ mod tests {
 
     #[test]
     fn wrong_data_fails_and_a_file_system_without_direct_io_does_not() {
-        let data = |verdict: &str| Line::Data {
-            name: "O_DIRECT".into(),
-            verdict: verdict.into(),
-        };
-        assert!(
-            report(vec![data("not supported")], vec![])
-                .failures()
-                .is_empty()
-        );
-        assert_eq!(
-            report(vec![data("wrong data at 8")], vec![])
-                .failures()
-                .len(),
-            1
-        );
+        let data = |verdict: &str| Line::Data { name: "O_DIRECT".into(), verdict: verdict.into() };
+        assert!(report(vec![data("not supported")], vec![]).failures().is_empty());
+        assert_eq!(report(vec![data("wrong data at 8")], vec![]).failures().len(), 1);
     }
 
     #[test]
     fn the_median_is_printed_with_its_ratio() {
-        let rate = |per_second| Line::Rate {
-            workload: WORKLOADS[0].name.into(),
-            per_second,
-        };
+        let rate = |per_second| Line::Rate { workload: WORKLOADS[0].name.into(), per_second };
         let ours = [10e3, 900e3, 20e3].map(rate).into();
         let text = report(ours, vec![rate(10e3)]).to_string();
-        let line = text
-            .lines()
-            .find(|line| line.contains(WORKLOADS[0].name))
-            .unwrap();
-        assert_eq!(
-            line.split_whitespace().rev().take(3).collect::<Vec<_>>(),
-            ["2.00", "10.0", "20.0"]
-        );
-        assert!(
-            text.contains("not measured"),
-            "the workloads without a figure"
-        );
+        let line = text.lines().find(|line| line.contains(WORKLOADS[0].name)).unwrap();
+        assert_eq!(line.split_whitespace().rev().take(3).collect::<Vec<_>>(), ["2.00", "10.0", "20.0"]);
+        assert!(text.contains("not measured"), "the workloads without a figure");
     }
 }

@@ -37,11 +37,7 @@ pub struct Args {
     #[arg(long, value_name = "N")]
     threads: Option<NonZeroU32>,
     /// The program and its arguments
-    #[arg(
-        required = true,
-        trailing_var_arg = true,
-        value_name = "PROGRAM [ARGS]"
-    )]
+    #[arg(required = true, trailing_var_arg = true, value_name = "PROGRAM [ARGS]")]
     program: Vec<OsString>,
 }
 
@@ -69,27 +65,14 @@ fn become_program(args: &Args) -> (u8, String) {
     let error = Command::new(&path)
         .arg0(program)
         .args(arguments)
-        .env(
-            "LD_PRELOAD",
-            library::preload(&library, env::var_os("LD_PRELOAD")),
-        )
-        .env(
-            "AIO_RS",
-            configuration(
-                args,
-                &env::var_os("AIO_RS").unwrap_or_default().to_string_lossy(),
-            ),
-        )
+        .env("LD_PRELOAD", library::preload(&library, env::var_os("LD_PRELOAD")))
+        .env("AIO_RS", configuration(args, &env::var_os("AIO_RS").unwrap_or_default().to_string_lossy()))
         .exec();
     (code_of(&error), format!("{}: {error}", program.display()))
 }
 
 fn code_of(error: &Error) -> u8 {
-    if error.kind() == ErrorKind::NotFound {
-        NOT_FOUND
-    } else {
-        CANNOT_RUN
-    }
+    if error.kind() == ErrorKind::NotFound { NOT_FOUND } else { CANNOT_RUN }
 }
 
 /// The file that execvp would take.
@@ -99,14 +82,11 @@ fn look_up(program: &OsStr, path: Option<OsString>) -> Option<PathBuf> {
         return plain.exists().then(|| plain.to_owned());
     }
     let path = path.unwrap_or_else(|| "/bin:/usr/bin".into());
-    env::split_paths(&path)
-        .map(|directory| directory.join(plain))
-        .find(|file| is_executable(file))
+    env::split_paths(&path).map(|directory| directory.join(plain)).find(|file| is_executable(file))
 }
 
 fn is_executable(file: &Path) -> bool {
-    file.metadata()
-        .is_ok_and(|metadata| metadata.is_file() && metadata.permissions().mode() & 0o111 != 0)
+    file.metadata().is_ok_and(|metadata| metadata.is_file() && metadata.permissions().mode() & 0o111 != 0)
 }
 
 /// `AIO_RS` with the options of the command line in place of its own words for the same.
@@ -115,16 +95,10 @@ fn configuration(args: &Args, existing: &str) -> String {
         let key = word.split('=').next().unwrap_or(word).trim();
         (args.stats && key == "stats") || (args.threads.is_some() && key == "threads")
     };
-    let kept = existing
-        .split(',')
-        .filter(|word| !word.trim().is_empty() && !replaced(word));
+    let kept = existing.split(',').filter(|word| !word.trim().is_empty() && !replaced(word));
     let threads = args.threads.map(|threads| format!("threads={threads}"));
     let stats = args.stats.then(|| "stats".to_owned());
-    kept.map(str::to_owned)
-        .chain(threads)
-        .chain(stats)
-        .collect::<Vec<_>>()
-        .join(",")
+    kept.map(str::to_owned).chain(threads).chain(stats).collect::<Vec<_>>().join(",")
 }
 
 #[cfg(test)]
@@ -132,21 +106,14 @@ mod tests {
     use super::*;
 
     fn args(stats: bool, threads: Option<u32>) -> Args {
-        Args {
-            stats,
-            threads: threads.and_then(NonZeroU32::new),
-            program: vec!["true".into()],
-        }
+        Args { stats, threads: threads.and_then(NonZeroU32::new), program: vec!["true".into()] }
     }
 
     #[test]
     fn options_merge_with_the_variable() {
         assert_eq!(configuration(&args(false, None), ""), "");
         assert_eq!(configuration(&args(true, Some(8)), ""), "threads=8,stats");
-        assert_eq!(
-            configuration(&args(false, None), "idle=1s,stats"),
-            "idle=1s,stats"
-        );
+        assert_eq!(configuration(&args(false, None), "idle=1s,stats"), "idle=1s,stats");
         assert_eq!(
             configuration(&args(true, Some(8)), "threads=2, stats,order=strict,"),
             "order=strict,threads=8,stats"

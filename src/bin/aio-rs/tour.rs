@@ -66,9 +66,7 @@ fn tour(args: &Args) -> Result<Report, String> {
         stage.run_client(side, "check", |line| report.add(side, line))?;
     }
     for round in 1..=args.rounds {
-        stage
-            .bar
-            .set_message(format!("round {round} of {}", args.rounds));
+        stage.bar.set_message(format!("round {round} of {}", args.rounds));
         let mut sides = SIDES;
         // The first of a round may find the disk busier: take turns.
         sides.rotate_left(round % 2);
@@ -95,70 +93,36 @@ impl Stage {
         let library = library::find()?;
         elf::check(&executable, &library).map_err(|reason| format!("no tour: {reason}"))?;
         let directory = directory(args);
-        let data = data_file(&directory)
-            .map_err(|error| format!("no data file in {}: {error}", directory.display()))?;
-        Ok(Stage {
-            executable,
-            library,
-            directory,
-            data,
-            bar: progress_bar(args.rounds),
-        })
+        let data =
+            data_file(&directory).map_err(|error| format!("no data file in {}: {error}", directory.display()))?;
+        Ok(Stage { executable, library, directory, data, bar: progress_bar(args.rounds) })
     }
 
     /// Runs the client on the data file and hands over each line it prints.
     fn run_client(&self, side: Side, task: &str, mut take: impl FnMut(Line)) -> Result<(), String> {
         let failed = |reason: String| format!("the client on {} {reason}", side.name());
-        let data = self
-            .data
-            .try_clone()
-            .map_err(|error| failed(error.to_string()))?;
+        let data = self.data.try_clone().map_err(|error| failed(error.to_string()))?;
         let mut command = Command::new(&self.executable);
-        command
-            .args(["client", task])
-            .stdin(data)
-            .stdout(Stdio::piped());
+        command.args(["client", task]).stdin(data).stdout(Stdio::piped());
         match side {
             Side::Libc => command.env_remove("LD_PRELOAD"),
             Side::AioRs => command.env("LD_PRELOAD", &self.library),
         };
-        let mut child = command
-            .spawn()
-            .map_err(|error| failed(format!("did not start: {error}")))?;
-        let output = child
-            .stdout
-            .take()
-            .into_iter()
-            .flat_map(|pipe| BufReader::new(pipe).lines());
-        for line in output
-            .map_while(Result::ok)
-            .filter_map(|line| Line::parse(&line))
-        {
+        let mut child = command.spawn().map_err(|error| failed(format!("did not start: {error}")))?;
+        let output = child.stdout.take().into_iter().flat_map(|pipe| BufReader::new(pipe).lines());
+        for line in output.map_while(Result::ok).filter_map(|line| Line::parse(&line)) {
             take(line);
             self.bar.inc(1);
         }
         let status = child.wait().map_err(|error| failed(error.to_string()))?;
-        if status.success() {
-            Ok(())
-        } else {
-            Err(failed(format!("ended with {status}")))
-        }
+        if status.success() { Ok(()) } else { Err(failed(format!("ended with {status}"))) }
     }
 }
 
 fn directory(args: &Args) -> PathBuf {
     let usual = Path::new("/var/tmp");
-    let named = args
-        .dir
-        .clone()
-        .or_else(|| env::var_os("TMPDIR").map(PathBuf::from));
-    named.unwrap_or_else(|| {
-        if usual.is_dir() {
-            usual.into()
-        } else {
-            env::temp_dir()
-        }
-    })
+    let named = args.dir.clone().or_else(|| env::var_os("TMPDIR").map(PathBuf::from));
+    named.unwrap_or_else(|| if usual.is_dir() { usual.into() } else { env::temp_dir() })
 }
 
 /// A file without a name: it is gone with the last process that has it open, however that ends. It is written once,

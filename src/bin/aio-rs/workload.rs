@@ -21,12 +21,7 @@ pub struct Workload {
 }
 
 const fn workload(name: &'static str, access: Access, direct: bool, depth: usize) -> Workload {
-    Workload {
-        name,
-        access,
-        direct,
-        depth,
-    }
+    Workload { name, access, direct, depth }
 }
 
 pub const WORKLOADS: [Workload; 9] = [
@@ -38,10 +33,5 @@ pub const WORKLOADS: [Workload; 9] = [
     workload("direct read, depth 32", Access::Read, true, 32),
     workload("direct write, depth 1", Access::Write, true, 1),
     workload("direct write, depth 32", Access::Write, true, 32),
-    workload(
-        "buffered write, fsync every 8",
-        Access::Commit,
-        false,
-        GROUP,
-    ),
+    workload("buffered write, fsync every 8", Access::Commit, false, GROUP),
 ];

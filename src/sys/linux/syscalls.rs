@@ -53,7 +53,11 @@ pub fn futex_waitv(entries: &[WaitEntry], timeout: Option<&timespec>) -> c_long 
 }
 
 /// Makes `call`, a single system call, a cancellation point: a thread cancelled in it runs `cleanup(argument)`.
-pub fn cancellable(cleanup: extern "C" fn(*mut c_void), argument: *mut c_void, call: impl FnOnce() -> c_long) -> c_long {
+pub fn cancellable(
+    cleanup: extern "C" fn(*mut c_void),
+    argument: *mut c_void,
+    call: impl FnOnce() -> c_long,
+) -> c_long {
     with_cleanup(cleanup, argument, || {
         let mut old = 0;
         // SAFETY: cancellation is asynchronous only around a system call, where nothing is half done.

@@ -116,7 +116,8 @@ impl WordSet {
 
     fn sleep_on_several(&self, unchanged: i32, timeout: Option<timespec>) -> Result<()> {
         let entry = |word: &*const AtomicI32| WaitEntry::new(word.cast(), unchanged.cast_unsigned());
-        let entries: [WaitEntry; MOST_WORDS] = std::array::from_fn(|i| self.words.get(i).map_or(WaitEntry::NONE, entry));
+        let entries: [WaitEntry; MOST_WORDS] =
+            std::array::from_fn(|i| self.words.get(i).map_or(WaitEntry::NONE, entry));
         let entries = entries.get(..self.count).unwrap_or(&[]);
         let slept = self.sleep_counted(|| syscalls::futex_waitv(entries, timeout.as_ref()));
         if let Err(Errno(libc::ENOSYS | libc::EPERM | libc::EINVAL)) = slept {

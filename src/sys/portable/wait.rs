@@ -159,9 +159,9 @@ fn slot_of_thread() -> Option<&'static Slot> {
 
 fn claim() -> Option<&'static Slot> {
     // Acquire: pairs with the Release in `release`.
-    let slot = SLOTS.iter().find(|slot| {
-        slot.taken.compare_exchange(false, true, Ordering::Acquire, Ordering::Relaxed).is_ok()
-    })?;
+    let slot = SLOTS
+        .iter()
+        .find(|slot| slot.taken.compare_exchange(false, true, Ordering::Acquire, Ordering::Relaxed).is_ok())?;
     if slot.open().is_err() {
         slot.release();
         return None;
