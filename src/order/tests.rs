@@ -1,1 +1,364 @@
+//! The state machine against a naive model: the rules written down in the most direct way, looked at after every step.
 
+use proptest::prelude::*;
+
+use super::*;
+
+const FILES: [FileKey; 2] = [FileKey { device: 1, inode: 10 }, FileKey { device: 1, inode: 11 }];
+
+/// Three descriptors of two files, and a stream.
+fn target(fd: i32) -> Target {
+    match fd {
+        3 | 4 => Target::File(FILES[0]),
+        5 => Target::File(FILES[1]),
+        _ => Target::Stream,
+    }
+}
+
+const STREAM: i32 = 6;
+
+#[derive(Clone, Copy, Debug)]
+enum Action {
+    Submit { fd: i32, kind: Kind, position: u64, length: u64, priority: u8 },
+    /// A worker, or the poller, takes its next request.
+    Start,
+    StartStream,
+    /// The n-th running request ends, well or not.
+    Finish { which: usize, fails: bool },
+    /// The n-th unfinished request is cancelled.
+    Cancel { which: usize },
+    /// A descriptor is closed.
+    Detach { fd: i32 },
+}
+
+/// A request as the model sees it.
+#[derive(Clone, Debug)]
+struct Known {
+    id: Id,
+    seq: u64,
+    fd: i32,
+    target: Target,
+    kind: Kind,
+    range: (u64, u64),
+    priority: u8,
+    running: bool,
+    error: i32,
+}
+
+struct World {
+    order: Order<u64>,
+    policy: Policy,
+    known: Vec<Known>,
+    submitted: u64,
+    ended: u64,
+    next_private: i32,
+}
+
+impl World {
+    fn new(policy: Policy) -> World {
+        let order = Order::new(policy);
+        World { order, policy, known: Vec::new(), submitted: 0, ended: 0, next_private: 100 }
+    }
+
+    fn act(&mut self, action: Action) {
+        match action {
+            Action::Submit { fd, kind, position, length, priority } => self.submit(fd, kind, position, length, priority),
+            Action::Start => self.start(),
+            Action::StartStream => self.start_stream(),
+            Action::Finish { which, fails } => self.finish(which, fails),
+            Action::Cancel { which } => self.cancel(which),
+            Action::Detach { fd } => self.detach(fd),
+        }
+        self.check();
+    }
+
+    fn submit(&mut self, fd: i32, kind: Kind, position: u64, length: u64, priority: u8) {
+        let stream = fd == STREAM;
+        if stream && (kind.is_barrier() || kind == Kind::Append) {
+            return;
+        }
+        self.submitted += 1;
+        let length = if kind == Kind::Append { u64::MAX } else { length };
+        let payload = self.submitted;
+        let target = target(fd);
+        let new = Admission { fd, target, kind, position, length, priority, payload };
+        let id = self.order.admit(&new).unwrap();
+        let range = (position, position.saturating_add(length));
+        let priority = if kind.is_barrier() { 0 } else { priority };
+        self.known.push(Known { id, seq: payload, fd, target, kind, range, priority, running: false, error: 0 });
+    }
+
+    /// The rule for two requests of one descriptor.
+    fn conflict(&self, old: &Known, new: &Known) -> bool {
+        if old.fd != new.fd || old.kind.is_barrier() || new.kind.is_barrier() {
+            return false;
+        }
+        let reads = (old.kind == Kind::Read, new.kind == Kind::Read);
+        if new.target == Target::Stream {
+            return reads.0 == reads.1;
+        }
+        if self.policy == Policy::Strict {
+            return true;
+        }
+        let appends = old.kind == Kind::Append && new.kind == Kind::Append;
+        let overlap = old.range.0 < new.range.1 && new.range.0 < old.range.1;
+        let empty = old.range.0 == old.range.1 || new.range.0 == new.range.1;
+        let ordered = !empty && overlap && reads != (true, true);
+        if self.policy == Policy::Posix { appends && ordered } else { ordered }
+    }
+
+    fn expected(&self, of: &Known) -> State {
+        let older = self.known.iter().filter(|other| other.seq < of.seq);
+        let waits = match of.kind.is_barrier() {
+            true => older.clone().any(|other| !other.kind.is_barrier() && other.target == of.target),
+            false => older.clone().any(|other| self.conflict(other, of)),
+        };
+        match (of.running, waits) {
+            (true, false) => State::Running,
+            (true, true) => panic!("{of:?} runs although something older holds it"),
+            (false, true) => State::Waiting,
+            (false, false) => State::Ready,
+        }
+    }
+
+    fn check(&self) {
+        for known in &self.known {
+            assert_eq!(self.order.state(known.id), self.expected(known), "{known:?} among {:#?}", self.known);
+            assert_eq!(*self.order.payload(known.id), known.seq);
+        }
+        assert_eq!(self.order.len(), self.known.len());
+        let for_workers = |known: &&Known| known.target != Target::Stream;
+        let ready = self.known.iter().filter(for_workers).filter(|known| self.can_start(known)).count();
+        assert_eq!(self.order.ready_count > 0, ready > 0, "{ready} requests could start: {:#?}", self.known);
+        let stream = self.known.iter().any(|known| known.target == Target::Stream && self.can_start(known));
+        assert_eq!(self.order.has_stream_work(), stream);
+    }
+
+    /// Ready, and for a barrier: no other fsync of the file runs.
+    fn can_start(&self, known: &Known) -> bool {
+        let syncing = |other: &Known| other.running && other.kind.is_barrier() && other.target == known.target;
+        self.expected(known) == State::Ready && !(known.kind.is_barrier() && self.known.iter().any(syncing))
+    }
+
+    fn start(&mut self) {
+        let startable = |known: &&Known| known.target != Target::Stream && self.can_start(known);
+        let best = self.known.iter().filter(startable).map(|known| known.priority).min();
+        let Some(run) = self.order.next_ready() else {
+            assert_eq!(best, None, "nothing to start");
+            return;
+        };
+        let leader = self.known.iter().find(|known| known.id == run.id).unwrap().clone();
+        assert!(self.can_start(&leader), "{leader:?} must not start");
+        assert_eq!(Some(leader.priority), best, "a higher priority waits");
+        assert_eq!(run.fd, leader.fd);
+        if leader.kind.is_barrier() {
+            return self.start_group(run, &leader);
+        }
+        assert_eq!(run.kind, leader.kind);
+        self.mark_running(run.id);
+    }
+
+    fn start_group(&mut self, run: Run, leader: &Known) {
+        let expected: Vec<Id> = self
+            .known
+            .iter()
+            .filter(|known| known.kind.is_barrier() && known.target == leader.target && self.can_start(known))
+            .map(|known| known.id)
+            .collect();
+        let mut group = vec![run.id];
+        while let Some(next) = self.order.group_next(group[group.len() - 1]) {
+            group.push(next);
+        }
+        assert_eq!(group, expected, "all barriers of the file that are ready run together");
+        let sync = self.known.iter().any(|known| group.contains(&known.id) && known.kind == Kind::Sync);
+        assert_eq!(run.kind, if sync { Kind::Sync } else { Kind::DataSync });
+        group.into_iter().for_each(|id| self.mark_running(id));
+    }
+
+    fn start_stream(&mut self) {
+        let Some(run) = self.order.next_stream() else { return };
+        let known = self.known.iter().find(|known| known.id == run.id).unwrap();
+        assert!(known.target == Target::Stream && self.can_start(known));
+        self.mark_running(run.id);
+    }
+
+    fn mark_running(&mut self, id: Id) {
+        let known = self.known.iter_mut().find(|known| known.id == id).unwrap();
+        assert!(!known.running, "run twice");
+        known.running = true;
+    }
+
+    fn finish(&mut self, which: usize, fails: bool) {
+        let running: Vec<usize> = (0..self.known.len()).filter(|at| self.known[*at].running).collect();
+        let Some(at) = running.get(which % running.len().max(1)) else { return };
+        // A group ends as a whole.
+        let known = self.known[*at].clone();
+        let members: Vec<Known> = match known.kind.is_barrier() {
+            false => vec![known],
+            true => {
+                let same = |other: &&Known| other.running && other.kind.is_barrier() && other.target == known.target;
+                self.known.iter().filter(same).cloned().collect()
+            }
+        };
+        for member in members {
+            let error = fails.then_some(Errno(5 + i32::try_from(member.seq).unwrap()));
+            let finished = self.order.finish(member.id, error);
+            self.ended(&member, finished, error);
+        }
+    }
+
+    fn cancel(&mut self, which: usize) {
+        if self.known.is_empty() {
+            return;
+        }
+        let known = self.known[which % self.known.len()].clone();
+        let head_write = known.target == Target::Stream && known.kind == Kind::Write && self.expected(&known) != State::Waiting;
+        let finished = self.order.withdraw(known.id);
+        assert_eq!(finished.is_none(), known.running || head_write);
+        if let Some(finished) = finished {
+            self.ended(&known, finished, None);
+        }
+    }
+
+    fn ended(&mut self, known: &Known, finished: Finished<u64>, error: Option<Errno>) {
+        assert_eq!(finished.payload, known.seq);
+        assert_eq!(finished.covered_error, known.error, "of {known:?}");
+        self.known.retain(|other| other.id != known.id);
+        self.ended += 1;
+        let last_of_private = known.fd >= 100 && !self.known.iter().any(|other| other.fd == known.fd);
+        assert_eq!(finished.retired, last_of_private.then_some(known.fd));
+        let Some(error) = error.filter(|_| !known.kind.is_barrier()) else { return };
+        for barrier in self.known.iter_mut().filter(|other| other.kind.is_barrier()) {
+            if barrier.target == known.target && barrier.seq > known.seq && barrier.error == 0 {
+                barrier.error = error.0;
+            }
+        }
+    }
+
+    fn detach(&mut self, fd: i32) {
+        let fd = self.known.iter().map(|known| known.fd).find(|known| *known == fd).unwrap_or(fd);
+        assert_eq!(self.order.has_requests(fd), self.known.iter().any(|known| known.fd == fd));
+        if !self.order.has_requests(fd) {
+            return;
+        }
+        self.next_private += 1;
+        self.order.detach(fd, self.next_private);
+        for known in self.known.iter_mut().filter(|known| known.fd == fd) {
+            known.fd = self.next_private;
+            assert_eq!(self.order.fd(known.id), self.next_private);
+        }
+        assert!(!self.order.has_requests(fd) && self.order.is_private(self.next_private));
+    }
+
+    /// Everything that was submitted ends exactly once, and the tables are empty.
+    fn drain(&mut self) {
+        while !self.known.is_empty() {
+            let before = self.known.len();
+            self.act(Action::Start);
+            self.act(Action::StartStream);
+            self.act(Action::Finish { which: 0, fails: false });
+            assert!(self.known.len() < before || self.known.iter().any(|known| known.running), "stranded: {:#?}", self.known);
+        }
+        assert_eq!(self.submitted, self.ended);
+        assert_eq!((self.order.descs.len(), self.order.files.len()), (0, 0));
+    }
+}
+
+fn actions() -> impl Strategy<Value = Vec<Action>> {
+    let kind = prop_oneof![
+        4 => Just(Kind::Read), 4 => Just(Kind::Write), 2 => Just(Kind::Append),
+        1 => Just(Kind::DataSync), 1 => Just(Kind::Sync)
+    ];
+    let submit = (3..=STREAM, kind, 0..12u64, 0..5u64, 0..3u8).prop_map(|(fd, kind, position, length, priority)| {
+        Action::Submit { fd, kind, position, length, priority }
+    });
+    let action = prop_oneof![
+        8 => submit,
+        4 => Just(Action::Start),
+        2 => Just(Action::StartStream),
+        5 => (0..8usize, any::<bool>()).prop_map(|(which, fails)| Action::Finish { which, fails }),
+        2 => (0..16usize).prop_map(|which| Action::Cancel { which }),
+        1 => (3..=STREAM).prop_map(|fd| Action::Detach { fd }),
+    ];
+    prop::collection::vec(action, 1..120)
+}
+
+fn policies() -> impl Strategy<Value = Policy> {
+    prop_oneof![Just(Policy::Overlap), Just(Policy::Strict), Just(Policy::Posix)]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 2_000, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn random_requests_follow_the_model(policy in policies(), actions in actions()) {
+        let mut world = World::new(policy);
+        actions.into_iter().for_each(|action| world.act(action));
+        world.drain();
+    }
+}
+
+/// Every sequence of five actions out of these, on two descriptors of one file.
+#[test]
+fn all_short_sequences_follow_the_model() {
+    let submit = |fd, kind, position| Action::Submit { fd, kind, position, length: 4, priority: 0 };
+    let alphabet = [
+        submit(3, Kind::Write, 0),
+        submit(3, Kind::Read, 2),
+        submit(4, Kind::Append, 8),
+        submit(3, Kind::DataSync, 0),
+        submit(4, Kind::Sync, 0),
+        Action::Start,
+        Action::Finish { which: 0, fails: true },
+        Action::Cancel { which: 0 },
+    ];
+    const LENGTH: u32 = 5;
+    for number in 0..alphabet.len().pow(LENGTH) {
+        let mut world = World::new(Policy::Overlap);
+        let mut rest = number;
+        for _ in 0..LENGTH {
+            world.act(alphabet[rest % alphabet.len()]);
+            rest /= alphabet.len();
+        }
+        world.drain();
+    }
+}
+
+/// A hundred thousand requests cost each about as much as a hundred: the treaps stay shallow, whatever the ranges.
+#[test]
+fn treaps_stay_shallow() {
+    for stride in [0, 1, 512] {
+        let mut order = Order::new(Policy::Overlap);
+        for number in 0..100_000u64 {
+            let (position, target) = (number * stride, Target::File(FILES[0]));
+            let new = Admission { fd: 3, target, kind: Kind::Write, position, length: 512, priority: 0, payload: number };
+            order.admit(&new).unwrap();
+        }
+        let desc = order.desc_of_fd(3).unwrap();
+        let depth = depth(&order, order.descs[desc].trees.writes);
+        assert!(depth < 64, "{depth} levels at stride {stride}");
+        for number in 0..100_000u64 {
+            let run = order.next_ready().unwrap();
+            assert!(stride == 512 || order.finish(run.id, None).payload == number, "overlapping writes out of order");
+            if stride == 512 {
+                order.finish(run.id, None);
+            }
+        }
+        assert_eq!(order.len(), 0);
+    }
+}
+
+fn depth(order: &Order<u64>, at: Id) -> usize {
+    if at == NONE {
+        return 0;
+    }
+    let tree = order.nodes[at].tree;
+    1 + depth(order, tree.left).max(depth(order, tree.right))
+}
+
+/// What 256 bytes per request have to pay for: the node, its bucket in the index, the queue slot of its notification.
+#[test]
+fn a_request_fits_its_budget() {
+    type Node = super::Node<crate::request::Request>;
+    assert!(size_of::<Node>() <= 208, "{} bytes", size_of::<Node>());
+}
