@@ -3,9 +3,10 @@
 //! Only the two status words of an aiocb are ever written; all else is read once, at submission.
 
 use std::mem::{offset_of, size_of};
-use std::sync::atomic::{AtomicI32, AtomicIsize, Ordering};
 
 use libc::{c_int, c_void, off_t, size_t};
+
+use crate::status::Status;
 
 #[cfg(not(target_pointer_width = "64"))]
 compile_error!("aio_rs supports 64-bit targets only: struct aiocb is laid out differently on 32-bit ones");
@@ -21,8 +22,8 @@ pub struct aiocb {
     pub aio_nbytes: size_t,
     pub aio_sigevent: sigevent,
     internal: [usize; 2],
-    error: AtomicI32,
-    returned: AtomicIsize,
+    /// The only fields that the library writes.
+    pub status: Status,
     pub aio_offset: off_t,
     reserved: [u8; 32],
 }
@@ -38,8 +39,7 @@ const _: () = {
     assert!(offset_of!(aiocb, aio_sigevent) == offset_of!(libc::aiocb, aio_sigevent));
     assert!(offset_of!(aiocb, aio_offset) == offset_of!(libc::aiocb, aio_offset));
     // glibc's __error_code and __return_value, musl's __err and __ret.
-    assert!(offset_of!(aiocb, error) == 112);
-    assert!(offset_of!(aiocb, returned) == 120);
+    assert!(offset_of!(aiocb, status) == 112 && size_of::<Status>() == 16);
     assert!(size_of::<sigevent>() == 64);
 };
 
@@ -59,8 +59,8 @@ pub struct aiocb {
     next: *mut c_void,
     flag: libc::c_uint,
     iotype: libc::c_uint,
-    returned: AtomicIsize,
-    error: AtomicI32,
+    /// The only fields that the library writes.
+    pub status: Status,
     suspend: *mut c_void,
     list: *mut c_void,
     policy: c_int,
@@ -73,40 +73,9 @@ const _: () = {
     assert!(size_of::<sigevent>() == size_of::<libc::sigevent>());
     assert!(offset_of!(aiocb, aio_sigevent) == offset_of!(libc::aiocb, aio_sigevent));
     assert!(offset_of!(aiocb, aio_lio_opcode) == offset_of!(libc::aiocb, aio_lio_opcode));
-    assert!(offset_of!(aiocb, returned) == offset_of!(libc::aiocb, _aio_result));
-    assert!(offset_of!(aiocb, error) == offset_of!(libc::aiocb, _aio_error));
+    assert!(offset_of!(aiocb, status) == offset_of!(libc::aiocb, _aio_result));
+    assert!(offset_of!(aiocb, suspend) == offset_of!(libc::aiocb, _aio_suspend));
 };
-
-impl aiocb {
-    /// Opens a request: from here until `publish` aio_error answers EINPROGRESS.
-    pub fn begin(&self) {
-        self.returned.store(0, Ordering::Relaxed);
-        self.error.store(libc::EINPROGRESS, Ordering::Relaxed);
-    }
-
-    /// Ends a request. After this store the aiocb belongs to the caller again and is never touched.
-    pub fn publish(&self, error: c_int, returned: isize) {
-        self.returned.store(returned, Ordering::Relaxed);
-        // Release: pairs with the Acquire in `error`; whoever sees the status sees the data and the result.
-        self.error.store(error, Ordering::Release);
-    }
-
-    /// The error status: EINPROGRESS, 0 or an error number.
-    pub fn error(&self) -> c_int {
-        // Acquire: pairs with `publish`.
-        self.error.load(Ordering::Acquire)
-    }
-
-    /// The return status; meaningful once `error` is not EINPROGRESS.
-    pub fn returned(&self) -> isize {
-        self.returned.load(Ordering::Relaxed)
-    }
-
-    /// The word that waiters sleep on.
-    pub fn error_word(&self) -> &AtomicI32 {
-        &self.error
-    }
-}
 
 /// `struct sigevent` of Linux.
 #[cfg(not(target_os = "nto"))]

@@ -40,7 +40,7 @@ pub unsafe extern "C" fn aio_fsync(op: c_int, block: *mut aiocb) -> c_int {
 pub unsafe extern "C" fn aio_error(block: *const aiocb) -> c_int {
     // SAFETY: the caller's promise.
     match unsafe { block.as_ref() } {
-        Some(block) => block.error(),
+        Some(block) => block.status.error(),
         None => {
             Errno::INVAL.set();
             libc::EINVAL
@@ -52,8 +52,8 @@ pub unsafe extern "C" fn aio_error(block: *const aiocb) -> c_int {
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn aio_return(block: *mut aiocb) -> ssize_t {
     // SAFETY: the caller's promise.
-    let result = unsafe { block.as_ref() }.ok_or(Errno::INVAL).and_then(|block| match block.error() {
-        0 => Ok(block.returned()),
+    let result = unsafe { block.as_ref() }.ok_or(Errno::INVAL).and_then(|block| match block.status.error() {
+        0 => Ok(block.status.returned()),
         error => Err(Errno(error)),
     });
     result.unwrap_or_else(|error| {

@@ -113,7 +113,7 @@ impl Table {
         self.order.payload_mut(id).batch = batch;
         self.stats.counts.barriers_waited += u64::from(new.kind.is_barrier() && self.order.state(id) == State::Waiting);
         // SAFETY: the caller has just handed the aiocb in.
-        unsafe { handle.block() }.begin();
+        unsafe { handle.block() }.status.begin();
         self.stats.admitted(new.kind, self.order.len());
         UNFINISHED.store(self.order.len(), Ordering::Relaxed);
         Ok(())
@@ -162,11 +162,11 @@ impl Table {
         let order = &self.order;
         self.by_aiocb.remove(handle.key(), id, |other| order.payload(other).handle.key());
         // SAFETY: nobody has been told yet that the request ended; the next line does, and is the last to touch it.
-        let block = unsafe { handle.block() };
-        let word = ptr::from_ref(block.error_word());
+        let status = unsafe { &handle.block().status };
+        let word = ptr::from_ref(status.error_word());
         match result {
-            Ok(count) => block.publish(0, count),
-            Err(error) => block.publish(error.0, -1),
+            Ok(count) => status.publish(0, count),
+            Err(error) => status.publish(error.0, -1),
         }
         let list_is_owed = batch != NONE && self.batches[batch].undelivered > 0;
         let notice = Notice { notify, batch: if list_is_owed { batch } else { NONE } };

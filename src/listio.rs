@@ -164,7 +164,7 @@ fn admit_member(table: &mut Locked, new: &Admission<Request>, batch: Id) -> Resu
 fn refuse(table: &Locked, block: &aiocb, error: Errno) {
     let key = u64::try_from(ptr::from_ref(block).addr()).unwrap_or(0);
     if table.find(key).is_none() {
-        block.publish(error.0, -1);
+        block.status.publish(error.0, -1);
     }
 }
 

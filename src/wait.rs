@@ -26,7 +26,7 @@ pub unsafe fn suspend(list: *const *const aiocb, n: c_int, timeout: *const times
     // SAFETY: the caller's promise.
     let list = unsafe { slice::from_raw_parts(list, n) };
     // SAFETY: the caller's promise; NULL entries are skipped.
-    let words = list.iter().filter_map(|block| unsafe { block.as_ref() }).map(aiocb::error_word);
+    let words = list.iter().filter_map(|block| unsafe { block.as_ref() }).map(|block| block.status.error_word());
     if words.clone().next().is_none() {
         return Ok(());
     }

@@ -19,16 +19,29 @@ const STREAM: i32 = 6;
 
 #[derive(Clone, Copy, Debug)]
 enum Action {
-    Submit { fd: i32, kind: Kind, position: u64, length: u64, priority: u8 },
+    Submit {
+        fd: i32,
+        kind: Kind,
+        position: u64,
+        length: u64,
+        priority: u8,
+    },
     /// A worker, or the poller, takes its next request.
     Start,
     StartStream,
     /// The n-th running request ends, well or not.
-    Finish { which: usize, fails: bool },
+    Finish {
+        which: usize,
+        fails: bool,
+    },
     /// The n-th unfinished request is cancelled.
-    Cancel { which: usize },
+    Cancel {
+        which: usize,
+    },
     /// A descriptor is closed.
-    Detach { fd: i32 },
+    Detach {
+        fd: i32,
+    },
 }
 
 /// A request as the model sees it.
@@ -62,7 +75,9 @@ impl World {
 
     fn act(&mut self, action: Action) {
         match action {
-            Action::Submit { fd, kind, position, length, priority } => self.submit(fd, kind, position, length, priority),
+            Action::Submit { fd, kind, position, length, priority } => {
+                self.submit(fd, kind, position, length, priority)
+            }
             Action::Start => self.start(),
             Action::StartStream => self.start_stream(),
             Action::Finish { which, fails } => self.finish(which, fails),
@@ -212,7 +227,8 @@ impl World {
             return;
         }
         let known = self.known[which % self.known.len()].clone();
-        let head_write = known.target == Target::Stream && known.kind == Kind::Write && self.expected(&known) != State::Waiting;
+        let head_write =
+            known.target == Target::Stream && known.kind == Kind::Write && self.expected(&known) != State::Waiting;
         let finished = self.order.withdraw(known.id);
         assert_eq!(finished.is_none(), known.running || head_write);
         if let Some(finished) = finished {
@@ -257,7 +273,11 @@ impl World {
             self.act(Action::Start);
             self.act(Action::StartStream);
             self.act(Action::Finish { which: 0, fails: false });
-            assert!(self.known.len() < before || self.known.iter().any(|known| known.running), "stranded: {:#?}", self.known);
+            assert!(
+                self.known.len() < before || self.known.iter().any(|known| known.running),
+                "stranded: {:#?}",
+                self.known
+            );
         }
         assert_eq!(self.submitted, self.ended);
         assert_eq!((self.order.descs.len(), self.order.files.len()), (0, 0));
@@ -269,9 +289,8 @@ fn actions() -> impl Strategy<Value = Vec<Action>> {
         4 => Just(Kind::Read), 4 => Just(Kind::Write), 2 => Just(Kind::Append),
         1 => Just(Kind::DataSync), 1 => Just(Kind::Sync)
     ];
-    let submit = (3..=STREAM, kind, 0..12u64, 0..5u64, 0..3u8).prop_map(|(fd, kind, position, length, priority)| {
-        Action::Submit { fd, kind, position, length, priority }
-    });
+    let submit = (3..=STREAM, kind, 0..12u64, 0..5u64, 0..3u8)
+        .prop_map(|(fd, kind, position, length, priority)| Action::Submit { fd, kind, position, length, priority });
     let action = prop_oneof![
         8 => submit,
         4 => Just(Action::Start),
@@ -331,7 +350,8 @@ fn treaps_stay_shallow() {
         let mut order = Order::new(Policy::Overlap);
         for number in 0..100_000u64 {
             let (position, target) = (number * stride, Target::File(FILES[0]));
-            let new = Admission { fd: 3, target, kind: Kind::Write, position, length: 512, priority: 0, payload: number };
+            let new =
+                Admission { fd: 3, target, kind: Kind::Write, position, length: 512, priority: 0, payload: number };
             order.admit(&new).unwrap();
         }
         let desc = order.desc_of_fd(3).unwrap();

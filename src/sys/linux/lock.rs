@@ -7,8 +7,16 @@
 //! | 1 | held |
 //! | 2 | held, and somebody may sleep |
 
-use std::hint;
-use std::sync::atomic::{AtomicU32, Ordering};
+#[cfg(loom)]
+use loom::{
+    hint,
+    sync::atomic::{AtomicU32, Ordering},
+};
+#[cfg(not(loom))]
+use std::{
+    hint,
+    sync::atomic::{AtomicU32, Ordering},
+};
 
 use super::wait;
 
@@ -17,10 +25,11 @@ const HELD: u32 = 1;
 const CONTENDED: u32 = 2;
 
 /// Looks at the word this often before sleeping: the lock is held for well under a microsecond.
-const SPINS: u32 = 100;
+const SPINS: u32 = if cfg!(loom) { 1 } else { 100 };
 
 pub struct RawLock(AtomicU32);
 
+#[cfg(not(loom))]
 // SAFETY: `lock` returns only after it changed FREE to HELD or CONTENDED, which nobody else can do until `unlock`.
 unsafe impl lock_api::RawMutex for RawLock {
     // The trait asks for a constant to start from; each use makes a new lock, as meant.
@@ -30,36 +39,56 @@ unsafe impl lock_api::RawMutex for RawLock {
 
     #[inline]
     fn lock(&self) {
-        if !self.try_lock() {
-            self.lock_slow();
-        }
+        self.acquire();
     }
 
     #[inline]
     fn try_lock(&self) -> bool {
-        // Acquire: pairs with the Release in `unlock`.
-        self.0.compare_exchange(FREE, HELD, Ordering::Acquire, Ordering::Relaxed).is_ok()
+        self.try_acquire()
     }
 
     #[inline]
     unsafe fn unlock(&self) {
-        // Release: pairs with the Acquire of the next `lock`.
-        if self.0.swap(FREE, Ordering::Release) == CONTENDED {
-            wait::futex_wake(self.0.as_ptr(), 1);
-        }
+        self.release();
     }
 }
 
 impl RawLock {
+    #[cfg(loom)]
+    pub fn new() -> RawLock {
+        RawLock(AtomicU32::new(FREE))
+    }
+
+    #[inline]
+    pub fn acquire(&self) {
+        if !self.try_acquire() {
+            self.acquire_slowly();
+        }
+    }
+
+    #[inline]
+    pub fn try_acquire(&self) -> bool {
+        // Acquire: pairs with the Release in `release`.
+        self.0.compare_exchange(FREE, HELD, Ordering::Acquire, Ordering::Relaxed).is_ok()
+    }
+
+    #[inline]
+    pub fn release(&self) {
+        // Release: pairs with the Acquire of the next `acquire`.
+        if self.0.swap(FREE, Ordering::Release) == CONTENDED {
+            wait::futex_wake(&self.0, 1);
+        }
+    }
+
     #[cold]
-    fn lock_slow(&self) {
+    fn acquire_slowly(&self) {
         for _ in 0..SPINS {
-            if self.0.load(Ordering::Relaxed) == FREE && lock_api::RawMutex::try_lock(self) {
+            if self.0.load(Ordering::Relaxed) == FREE && self.try_acquire() {
                 return;
             }
             hint::spin_loop();
         }
-        // Acquire: as in `try_lock`. Whoever has slept keeps CONTENDED: others may sleep still.
+        // Acquire: as in `try_acquire`. Whoever has slept keeps CONTENDED: others may sleep still.
         while self.0.swap(CONTENDED, Ordering::Acquire) != FREE {
             wait::futex_sleep(&self.0, CONTENDED);
         }

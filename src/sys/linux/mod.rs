@@ -6,3 +6,4 @@ pub mod lock;
 pub mod poller;
 pub mod syscalls;
 pub mod wait;
+mod waiters;

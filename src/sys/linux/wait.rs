@@ -2,32 +2,26 @@
 //!
 //! A waiter sleeps on the word itself, which lies in the caller's aiocb. Nothing is linked anywhere, and the waker uses the
 //! word's address as a number only, so the aiocb may be gone by then. `WAITERS` counts the waiters by a hash of the
-//! address, so that a completion nobody waits for makes no system call:
-//!
-//! | waiter | completion |
-//! | --- | --- |
-//! | count += 1 (SeqCst) | store the status |
-//! | sleep if the word is unchanged (the kernel looks) | fence (SeqCst), read the count, wake |
-//!
-//! Either the kernel sees the new status, or the completion sees the count. Lists longer than futex_waitv takes, and
-//! kernels without it, sleep on one word for all, `ANY`, that every completion moves while somebody listens.
+//! address (see `waiters`). Lists longer than `MOST_WORDS`, and kernels without futex_waitv, sleep on one word for all,
+//! `ANY`, that every completion moves while somebody listens.
 
 use std::ffi::c_void;
 use std::ptr;
-use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, Ordering, fence};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, Ordering};
 
 use libc::{c_int, c_long, timespec};
 
 use super::syscalls::{self, WaitEntry};
+use super::waiters::Waiters;
 use crate::errno::{Errno, Result, check};
 use crate::slab::mix;
 use crate::sys::clock::{self, Nanos};
 
 const BUCKETS: usize = 256;
 
-static WAITERS: [AtomicU32; BUCKETS] = [const { AtomicU32::new(0) }; BUCKETS];
+static WAITERS: [Waiters; BUCKETS] = [const { Waiters::new() }; BUCKETS];
 static ANY: AtomicU32 = AtomicU32::new(0);
-static LISTENERS: AtomicU32 = AtomicU32::new(0);
+static LISTENERS: Waiters = Waiters::new();
 /// The kernel, or a sandbox, refused futex_waitv.
 static NO_WAITV: AtomicBool = AtomicBool::new(false);
 
@@ -58,26 +52,22 @@ where
 
 /// Wakes the waiters of a word. `word` is an address, never a place that is looked at.
 pub fn wake(word: *const AtomicI32) {
-    // SeqCst: between the store of the status and the reading of the counts; pairs with the counting in `sleep_counted`.
-    fence(Ordering::SeqCst);
-    if bucket(word).load(Ordering::Relaxed) != 0 {
-        futex_wake(word.cast(), c_int::MAX);
+    if bucket(word).any() {
+        wake_address(word.cast(), c_int::MAX);
     }
-    if LISTENERS.load(Ordering::Relaxed) != 0 {
+    if LISTENERS.any() {
         ANY.fetch_add(1, Ordering::SeqCst);
-        futex_wake(ANY.as_ptr(), c_int::MAX);
+        futex_wake(&ANY, c_int::MAX);
     }
 }
 
 /// A child process has one thread: whoever waited in the parent does not wait here.
 pub fn reset_in_child() {
-    for count in &WAITERS {
-        count.store(0, Ordering::Relaxed);
-    }
-    LISTENERS.store(0, Ordering::Relaxed);
+    WAITERS.iter().for_each(Waiters::reset);
+    LISTENERS.reset();
 }
 
-fn bucket(word: *const AtomicI32) -> &'static AtomicU32 {
+fn bucket(word: *const AtomicI32) -> &'static Waiters {
     let at = mix(u64::try_from(word.addr()).unwrap_or(0)) % BUCKETS;
     WAITERS.get(at).unwrap_or(&LISTENERS)
 }
@@ -101,7 +91,7 @@ impl WordSet {
         }
     }
 
-    fn counters(&self) -> impl Iterator<Item = &'static AtomicU32> {
+    fn counters(&self) -> impl Iterator<Item = &'static Waiters> {
         let listening = self.more.then_some(&LISTENERS);
         let words = if self.more { 0 } else { self.count };
         self.words.iter().take(words).map(|word| bucket(*word)).chain(listening)
@@ -145,10 +135,7 @@ impl WordSet {
 
     /// Sleeps while the counts say so; a thread that is cancelled takes its counts back.
     fn sleep_counted(&self, sleep: impl FnOnce() -> c_long) -> Result<()> {
-        for counter in self.counters() {
-            // SeqCst: pairs with the fence in `wake`.
-            counter.fetch_add(1, Ordering::SeqCst);
-        }
+        self.counters().for_each(Waiters::add);
         let slept = syscalls::cancellable(uncount, ptr::from_ref(self).cast_mut().cast(), sleep);
         self.uncount();
         match check(slept) {
@@ -158,10 +145,7 @@ impl WordSet {
     }
 
     fn uncount(&self) {
-        for counter in self.counters() {
-            // Never below zero: a child of fork started from zero while a handler's wait was under way.
-            let _ = counter.fetch_update(Ordering::SeqCst, Ordering::Relaxed, |count| count.checked_sub(1));
-        }
+        self.counters().for_each(Waiters::remove);
     }
 }
 
@@ -176,6 +160,10 @@ pub fn futex_sleep(word: &AtomicU32, value: u32) {
     syscalls::futex(word.as_ptr(), libc::FUTEX_WAIT | libc::FUTEX_PRIVATE_FLAG, value, None);
 }
 
-pub fn futex_wake(word: *const u32, count: c_int) {
+pub fn futex_wake(word: &AtomicU32, count: c_int) {
+    wake_address(word.as_ptr(), count);
+}
+
+fn wake_address(word: *const u32, count: c_int) {
     syscalls::futex(word.cast_mut(), libc::FUTEX_WAKE | libc::FUTEX_PRIVATE_FLAG, count.cast_unsigned(), None);
 }

@@ -1,0 +1,64 @@
+//! The two status words of an aiocb: where a request's end becomes visible.
+//!
+//! | error | returned | the request |
+//! | --- | --- | --- |
+//! | EINPROGRESS | 0 | runs, or waits |
+//! | 0 | bytes | has succeeded |
+//! | an error number | -1 | has failed, or was cancelled |
+
+#[cfg(loom)]
+use loom::sync::atomic::{AtomicI32, AtomicIsize, Ordering};
+#[cfg(not(loom))]
+use std::sync::atomic::{AtomicI32, AtomicIsize, Ordering};
+
+use libc::c_int;
+
+/// All zeroes is a request that never was.
+///
+/// glibc's `__error_code` and `__return_value`, musl's `__err` and `__ret`; programs read them without asking.
+#[cfg(not(target_os = "nto"))]
+#[derive(Default)]
+#[repr(C)]
+pub struct Status {
+    error: AtomicI32,
+    returned: AtomicIsize,
+}
+
+/// QNX's `_aio_result` and `_aio_error`.
+#[cfg(target_os = "nto")]
+#[repr(C)]
+pub struct Status {
+    returned: AtomicIsize,
+    error: AtomicI32,
+}
+
+impl Status {
+    /// Opens a request: from here until `publish` aio_error answers EINPROGRESS.
+    pub fn begin(&self) {
+        self.returned.store(0, Ordering::Relaxed);
+        self.error.store(libc::EINPROGRESS, Ordering::Relaxed);
+    }
+
+    /// Ends a request. After this store the aiocb belongs to the caller again and is never touched.
+    pub fn publish(&self, error: c_int, returned: isize) {
+        self.returned.store(returned, Ordering::Relaxed);
+        // Release: pairs with the Acquire in `error`; whoever sees the status sees the data and the result.
+        self.error.store(error, Ordering::Release);
+    }
+
+    /// The error status: EINPROGRESS, 0 or an error number.
+    pub fn error(&self) -> c_int {
+        // Acquire: pairs with `publish`.
+        self.error.load(Ordering::Acquire)
+    }
+
+    /// The return status; meaningful once `error` is not EINPROGRESS.
+    pub fn returned(&self) -> isize {
+        self.returned.load(Ordering::Relaxed)
+    }
+
+    /// The word that waiters sleep on.
+    pub fn error_word(&self) -> &AtomicI32 {
+        &self.error
+    }
+}

@@ -1,0 +1,49 @@
+//! How many sleep on a word: what lets a completion that nobody waits for go without a system call.
+//!
+//! | waiter | completion |
+//! | --- | --- |
+//! | `add` (SeqCst) | store the status |
+//! | sleep if the word is unchanged (the kernel looks) | `any`: fence (SeqCst), read the count; wake |
+//!
+//! Either the kernel sees the new status, or the completion sees the count.
+
+#[cfg(loom)]
+use loom::sync::atomic::{AtomicU32, Ordering, fence};
+#[cfg(not(loom))]
+use std::sync::atomic::{AtomicU32, Ordering, fence};
+
+pub struct Waiters(AtomicU32);
+
+impl Waiters {
+    #[cfg(not(loom))]
+    pub const fn new() -> Waiters {
+        Waiters(AtomicU32::new(0))
+    }
+
+    #[cfg(loom)]
+    pub fn new() -> Waiters {
+        Waiters(AtomicU32::new(0))
+    }
+
+    pub fn add(&self) {
+        // SeqCst, with the fence: pairs with the fence in `any`.
+        self.0.fetch_add(1, Ordering::SeqCst);
+        fence(Ordering::SeqCst);
+    }
+
+    /// Never below zero: a child of fork starts from zero while a handler's wait may be under way.
+    pub fn remove(&self) {
+        let _ = self.0.fetch_update(Ordering::SeqCst, Ordering::Relaxed, |count| count.checked_sub(1));
+    }
+
+    /// Whether somebody may sleep. To be asked after the word has changed.
+    pub fn any(&self) -> bool {
+        // SeqCst: between the store of the status and the reading of the count; pairs with `add`.
+        fence(Ordering::SeqCst);
+        self.0.load(Ordering::Relaxed) != 0
+    }
+
+    pub fn reset(&self) {
+        self.0.store(0, Ordering::Relaxed);
+    }
+}

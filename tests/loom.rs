@@ -1,0 +1,120 @@
+//! Where threads meet without a lock: the lock itself, and the status word with its waiters. Every interleaving, by loom:
+//! `RUSTFLAGS="--cfg loom" cargo test --release --test loom`. The slab and all else stand under the lock, in a Mutex.
+#![cfg(loom)]
+
+use std::sync::Arc;
+
+use loom::cell::UnsafeCell;
+use loom::thread;
+
+#[path = "../src/sys/linux/lock.rs"]
+#[allow(dead_code)]
+mod lock;
+#[path = "../src/status.rs"]
+#[allow(dead_code)]
+mod status;
+#[path = "../src/sys/linux/waiters.rs"]
+#[allow(dead_code)]
+mod waiters;
+
+/// The kernel's side of futex: it looks at the word and puts the thread to sleep in one step. A wake-up that is lost leaves
+/// a thread asleep for ever, which loom reports as a deadlock.
+mod wait {
+    use loom::sync::atomic::{AtomicI32, AtomicU32, Ordering};
+    use loom::sync::{Condvar, Mutex};
+
+    loom::lazy_static! {
+        static ref KERNEL: Mutex<()> = Mutex::new(());
+        static ref SLEEPERS: Condvar = Condvar::new();
+    }
+
+    pub fn futex_sleep(word: &AtomicU32, value: u32) {
+        sleep_while(|| word.load(Ordering::SeqCst) == value);
+    }
+
+    pub fn sleep_on_status(word: &AtomicI32, value: i32) {
+        sleep_while(|| word.load(Ordering::SeqCst) == value);
+    }
+
+    fn sleep_while(unchanged: impl Fn() -> bool) {
+        let kernel = KERNEL.lock().unwrap();
+        if unchanged() {
+            drop(SLEEPERS.wait(kernel).unwrap());
+        }
+    }
+
+    pub fn futex_wake(_word: &AtomicU32, _count: libc::c_int) {
+        wake();
+    }
+
+    pub fn wake() {
+        drop(KERNEL.lock().unwrap());
+        SLEEPERS.notify_all();
+    }
+}
+
+struct Shared<T>(UnsafeCell<T>);
+
+// SAFETY: loom checks every access.
+unsafe impl<T> Sync for Shared<T> {}
+// SAFETY: as above.
+unsafe impl<T> Send for Shared<T> {}
+
+#[test]
+fn the_lock_excludes_and_wakes() {
+    // Three threads have too many interleavings; what goes wrong with locks goes wrong within a few preemptions.
+    let mut model = loom::model::Builder::new();
+    model.preemption_bound = Some(3);
+    model.check(|| {
+        let lock = Arc::new(lock::RawLock::new());
+        let count = Arc::new(Shared(UnsafeCell::new(0)));
+        let threads: Vec<_> = (0..2)
+            .map(|_| {
+                let (lock, count) = (lock.clone(), count.clone());
+                thread::spawn(move || {
+                    lock.acquire();
+                    // SAFETY: under the lock; loom objects if it is not exclusive.
+                    count.0.with_mut(|count| unsafe { *count += 1 });
+                    lock.release();
+                })
+            })
+            .collect();
+        lock.acquire();
+        // SAFETY: as above.
+        count.0.with_mut(|count| unsafe { *count += 1 });
+        lock.release();
+        threads.into_iter().for_each(|thread| thread.join().unwrap());
+        // SAFETY: all threads have ended.
+        assert_eq!(count.0.with(|count| unsafe { *count }), 3);
+    });
+}
+
+#[test]
+fn a_waiter_sees_the_data_and_no_wakeup_is_lost() {
+    loom::model(|| {
+        let status = Arc::new(status::Status::default());
+        let waiters = Arc::new(waiters::Waiters::new());
+        let data = Arc::new(Shared(UnsafeCell::new(0)));
+        status.begin();
+        let worker = {
+            let (status, waiters, data) = (status.clone(), waiters.clone(), data.clone());
+            thread::spawn(move || {
+                // SAFETY: the buffer is the library's until the status is stored; loom objects otherwise.
+                data.0.with_mut(|data| unsafe { *data = 7 });
+                status.publish(0, 4096);
+                if waiters.any() {
+                    wait::wake();
+                }
+            })
+        };
+        while status.error() == libc::EINPROGRESS {
+            waiters.add();
+            wait::sleep_on_status(status.error_word(), libc::EINPROGRESS);
+            waiters.remove();
+        }
+        // SAFETY: the status says that the request has ended.
+        assert_eq!(data.0.with(|data| unsafe { *data }), 7);
+        assert_eq!((status.error(), status.returned()), (0, 4096));
+        worker.join().unwrap();
+    });
+}
