@@ -1,0 +1,235 @@
+//! The command `aio-rs`, as a person at a terminal or in a script sees it.
+#![cfg(feature = "cli")]
+
+mod support;
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+
+/// Submits a write and an fsync and waits for both.
+const CLIENT: &str = r#"
+#define _POSIX_C_SOURCE 200809L
+#include <aio.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+int main(int argc, char **argv)
+{
+    static struct aiocb cb[2];
+    for (int i = 0; i < 2; i++) {
+        const struct aiocb *list[1] = { &cb[i] };
+        cb[i].aio_fildes = open(argv[1], O_RDWR | O_CREAT, 0600);
+        cb[i].aio_buf = "data";
+        cb[i].aio_nbytes = 4;
+        if ((i == 0 ? aio_write(&cb[i]) : aio_fsync(O_SYNC, &cb[i])) != 0)
+            return 3;
+        while (aio_error(&cb[i]) == EINPROGRESS)
+            aio_suspend(list, 1, NULL);
+        if (aio_return(&cb[i]) < 0)
+            return 4;
+    }
+    puts("client done");
+    return argc - 2;
+}
+"#;
+
+/// The command, told which library to use.
+fn aio_rs() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_aio-rs"));
+    command.env("AIO_RS_LIBRARY", support::shared_library());
+    command.env_remove("AIO_RS").env_remove("LD_PRELOAD");
+    command.stdin(Stdio::null());
+    command
+}
+
+fn output(command: &mut Command) -> Output {
+    command.output().expect("the command starts")
+}
+
+fn stdout(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+fn stderr(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+fn compile(directory: &Path, name: &str, options: &[&str]) -> PathBuf {
+    let source = directory.join(format!("{name}.c"));
+    let program = directory.join(name);
+    fs::write(&source, CLIENT).expect("the source is written");
+    let mut cc = support::cc();
+    cc.arg("-std=c99").args(options).args(support::out(&program)).arg(source);
+    support::compile(cc).unwrap_or_else(|error| panic!("{error}"));
+    program
+}
+
+/// Asserts that the program was refused before it ran, with this in the message.
+fn assert_refused(ran: &Output, code: i32, reason: &str) {
+    assert_eq!(ran.status.code(), Some(code), "{}", stderr(ran));
+    assert!(stderr(ran).starts_with("aio-rs: ") && stderr(ran).contains(reason), "{}", stderr(ran));
+    assert_eq!(stdout(ran), "");
+}
+
+#[test]
+fn the_tour_checks_measures_and_leaves_nothing_behind() {
+    let directory = support::fresh_dir("command-tour");
+    let ran = output(aio_rs().args(["--rounds", "1", "--dir"]).arg(&directory));
+    let text = stdout(&ran);
+    assert!(ran.status.success(), "{text}{}", stderr(&ran));
+    assert!(text.contains("fsync kept its promise: 50 of 50 (libc: "), "{text}");
+    assert!(text.contains("cached read, depth 32"), "{text}");
+    assert!(text.contains("passed every check"), "{text}");
+    assert!(!text.contains('\x1b') && stderr(&ran).is_empty(), "plain text: {text}{}", stderr(&ran));
+    assert_eq!(fs::read_dir(&directory).expect("the directory").count(), 0);
+    fs::remove_dir(directory).expect("the directory is removed");
+}
+
+#[test]
+fn the_tour_finds_the_library_of_its_build_directory() {
+    let ran = output(aio_rs().env_remove("AIO_RS_LIBRARY").args(["--rounds", "0"]));
+    assert!(ran.status.success(), "{}{}", stdout(&ran), stderr(&ran));
+    assert!(!stdout(&ran).contains("depth"), "nothing is measured: {}", stdout(&ran));
+}
+
+/// Libc itself in the library's place keeps none of the promises, so the tour must fail.
+#[test]
+fn the_tour_fails_when_the_library_does() {
+    let directory = support::fresh_dir("command-tour-fails");
+    let source = directory.join("empty.c");
+    let library = directory.join("empty.so");
+    fs::write(&source, "int nothing_of_aio_rs;").expect("the source is written");
+    let mut cc = support::cc();
+    cc.args(["-shared", "-fPIC"]).args(support::out(&library)).arg(source);
+    support::compile(cc).unwrap_or_else(|error| panic!("{error}"));
+    let ran = output(aio_rs().env("AIO_RS_LIBRARY", &library).args(["--rounds", "0"]));
+    assert_eq!(ran.status.code(), Some(1), "{}", stdout(&ran));
+    assert!(stdout(&ran).contains("did not run on aio_rs"), "{}", stdout(&ran));
+    assert!(stdout(&ran).contains("a write that failed: 0 of 10"), "{}", stdout(&ran));
+    fs::remove_dir_all(directory).expect("the directory is removed");
+}
+
+#[test]
+fn the_tour_names_a_directory_it_cannot_use() {
+    let ran = output(aio_rs().args(["--dir", "/nonexistent"]));
+    assert_refused(&ran, 1, "/nonexistent");
+}
+
+#[test]
+fn run_puts_a_program_on_the_library_and_passes_its_status_on() {
+    let directory = support::fresh_dir("command-run");
+    let program = compile(&directory, "client", &[]);
+    let data = directory.join("data");
+    let client = |options: &[&str]| {
+        let mut command = aio_rs();
+        command.arg("run").args(options).arg("--").arg(&program).arg(&data).args(["more", "--stats"]);
+        output(&mut command)
+    };
+    let ran = client(&["--stats", "--threads", "2"]);
+    assert_eq!(ran.status.code(), Some(2), "the program counts its arguments: {}", stderr(&ran));
+    assert_eq!(stdout(&ran), "client done\n");
+    assert!(stderr(&ran).starts_with("aio_rs: "), "{}", stderr(&ran));
+    assert!(stderr(&ran).contains("write 1") && stderr(&ran).contains("fsync 1"), "{}", stderr(&ran));
+    let quiet = client(&[]);
+    assert_eq!((stdout(&quiet).as_str(), stderr(&quiet).as_str()), ("client done\n", ""));
+    fs::remove_dir_all(directory).expect("the directory is removed");
+}
+
+#[test]
+fn run_keeps_what_the_environment_holds() {
+    let ran = output(aio_rs().env("LD_PRELOAD", "libpthread.so.0").env("AIO_RS", "threads=9,idle=1s").args([
+        "run",
+        "--threads",
+        "3",
+        "--",
+        "env",
+    ]));
+    let text = stdout(&ran);
+    let preload = format!("LD_PRELOAD={}:libpthread.so.0", support::shared_library().display());
+    assert!(text.lines().any(|line| line == preload), "{text}");
+    assert!(text.lines().any(|line| line == "AIO_RS=idle=1s,threads=3"), "{text}");
+}
+
+#[test]
+fn run_refuses_a_static_program() {
+    let directory = support::fresh_dir("command-static");
+    for (name, option) in [("static", "-static"), ("static-pie", "-static-pie")] {
+        let program = compile(&directory, name, &[option]);
+        let data = directory.join("data");
+        let ran = output(aio_rs().args(["run", "--"]).arg(&program).arg(&data));
+        assert_refused(&ran, 126, "static");
+        assert!(!data.exists(), "it must not have run");
+    }
+    fs::remove_dir_all(directory).expect("the directory is removed");
+}
+
+/// A script is its interpreter's, however well it is named.
+#[test]
+fn run_follows_a_script_to_its_interpreter() {
+    let directory = support::fresh_dir("command-script");
+    let script = |name: &str, interpreter: &Path| {
+        let path = directory.join(name);
+        fs::write(&path, format!("#!{}\necho script ran\n", interpreter.display())).expect("a script");
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).expect("executable");
+        path
+    };
+    let good = output(aio_rs().arg("run").arg(script("good", Path::new("/bin/sh"))));
+    assert_eq!(stdout(&good), "script ran\n", "{}", stderr(&good));
+    let interpreter = compile(&directory, "interpreter", &["-static"]);
+    let bad = output(aio_rs().arg("run").arg(script("bad", &interpreter)));
+    assert_refused(&bad, 126, "static");
+    fs::remove_dir_all(directory).expect("the directory is removed");
+}
+
+#[test]
+fn run_refuses_a_setuid_program() {
+    let directory = support::fresh_dir("command-setuid");
+    let Some(program) = setuid_program(&directory) else {
+        eprintln!("skipped: no setuid program of another user here");
+        return;
+    };
+    assert_refused(&output(aio_rs().args(["run", "--"]).arg(&program)), 126, "setuid");
+    fs::remove_dir_all(directory).expect("the directory is removed");
+}
+
+/// Root makes one that belongs to somebody else; other users find root's.
+fn setuid_program(directory: &Path) -> Option<PathBuf> {
+    // SAFETY: it takes nothing and cannot fail.
+    if unsafe { libc::getuid() } != 0 {
+        let known = ["/bin/su", "/usr/bin/passwd", "/usr/bin/sudo"].map(PathBuf::from);
+        let setuid = |path: &PathBuf| path.metadata().is_ok_and(|data| data.permissions().mode() & libc::S_ISUID != 0);
+        return known.into_iter().find(setuid);
+    }
+    let path = directory.join("setuid");
+    fs::copy("/bin/true", &path).expect("a copy");
+    std::os::unix::fs::chown(&path, Some(65534), None).ok()?;
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o4755)).expect("its mode");
+    Some(path)
+}
+
+#[test]
+fn run_tells_what_it_cannot_find() {
+    let ran = output(aio_rs().args(["run", "--", "no-such-program-anywhere"]));
+    assert_refused(&ran, 127, "no-such-program-anywhere");
+    let ran = output(aio_rs().args(["run", "--", "/etc/passwd"]));
+    assert_refused(&ran, 126, "/etc/passwd");
+    let ran = output(aio_rs().env("AIO_RS_LIBRARY", "/nonexistent.so").args(["run", "--", "true"]));
+    assert_refused(&ran, 125, "/nonexistent.so");
+}
+
+#[test]
+fn help_tells_how_to_begin() {
+    let help = output(aio_rs().arg("--help"));
+    assert!(help.status.success() && stdout(&help).contains("aio-rs run -- "), "{}", stdout(&help));
+    let run = output(aio_rs().args(["run", "--help"]));
+    for word in ["--stats", "--threads", "Examples:", "126"] {
+        assert!(run.status.success() && stdout(&run).contains(word), "{word}: {}", stdout(&run));
+    }
+    let version = output(aio_rs().arg("--version"));
+    assert_eq!(stdout(&version), concat!("aio-rs ", env!("CARGO_PKG_VERSION"), "\n"));
+    let wrong = output(aio_rs().args(["run", "--threads", "0", "--", "true"]));
+    assert_eq!(wrong.status.code(), Some(2));
+}
