@@ -1,0 +1,173 @@
+//! Faults: a FUSE file system of the test's own holds and fails operations and records their order as the kernel
+//! saw them; a client process performs AIO calls on it through the library linked, static and preloaded, and
+//! through libc's AIO, which is expected to fail where the list below says so.
+//!
+//! Skipped, with a line on stderr, where FUSE is not to be had; a failure under AIO_RS_REQUIRE_ALL=1.
+#![cfg(target_os = "linux")]
+
+use std::io::Write;
+use std::time::Duration;
+
+#[path = "fuse/fs.rs"]
+mod fs;
+#[path = "fuse/lab.rs"]
+mod lab;
+#[path = "fuse/random.rs"]
+mod random;
+#[path = "fuse/scenarios.rs"]
+mod scenarios;
+mod support;
+
+use fs::Record;
+use lab::{Lab, Library, Outcome};
+use random::Shape;
+
+/// An error of writing back is told once to each open descriptor of a file. One fsync serves barriers of several, so the
+/// others must be asked: on Linux this is not seen here, the portable build synchronises each again, by fdatasync.
+const SYNCS_AGAIN: bool = cfg!(feature = "portable");
+
+/// What libc's AIO is expected to make of a scenario.
+enum Libc {
+    Conforms,
+    Fails,
+}
+
+/// Says so on the true stderr: the test harness hides what passing tests print.
+fn skip(test: &str, reason: &str) {
+    let require_all = std::env::var("AIO_RS_REQUIRE_ALL").is_ok_and(|value| value == "1");
+    assert!(!require_all, "{test} cannot run: {reason}");
+    let _ = writeln!(std::io::stderr(), "SKIPPED {test}: {reason}");
+}
+
+fn available(test: &str) -> bool {
+    let reason = fs::unavailable();
+    reason.iter().for_each(|reason| skip(test, reason));
+    reason.is_none()
+}
+
+fn run(name: &str, library: Library, expected: Libc, scenario: fn(&mut Lab) -> Outcome) {
+    if !available(name) {
+        return;
+    }
+    if library == Library::Libc && matches!(expected, Libc::Fails) {
+        return must_fail(name, library, scenario);
+    }
+    let (outcome, records) = attempt(name, library, Duration::from_secs(10), scenario);
+    match outcome {
+        Ok(()) => {}
+        Err(error) if error.starts_with(lab::SKIP) => skip(name, &error),
+        Err(error) => panic!("{error}\n{}", fs::show(&records)),
+    }
+}
+
+/// Whether libc's threads are quick enough to do what they must not is up to the scheduler: one failure will do.
+fn must_fail(name: &str, library: Library, scenario: fn(&mut Lab) -> Outcome) {
+    for _ in 0..20 {
+        if let (Err(error), _) = attempt(name, library, Duration::from_millis(500), scenario) {
+            println!("libc: {error}");
+            return;
+        }
+    }
+    panic!("libc conforms: mend the list");
+}
+
+fn attempt(
+    name: &str,
+    library: Library,
+    patience: Duration,
+    scenario: fn(&mut Lab) -> Outcome,
+) -> (Outcome, Vec<Record>) {
+    let settings = if name == "few_workers_serve_many_requests" { "threads=2" } else { "threads=64" };
+    let mut lab = Lab::new(library, settings, patience);
+    let outcome = scenario(&mut lab);
+    let records = lab.records();
+    (outcome, records)
+}
+
+macro_rules! scenarios {
+    ($($name:ident: $libc:ident,)+) => {
+        scenarios!(@module libc Libc $($name: $libc,)+);
+        scenarios!(@module linked Linked $($name: $libc,)+);
+        scenarios!(@module static_ Static $($name: $libc,)+);
+        scenarios!(@module preloaded Preloaded $($name: $libc,)+);
+    };
+    (@module $module:ident $library:ident $($name:ident: $libc:ident,)+) => {
+        mod $module {
+            use super::*;
+            $(#[test]
+            fn $name() {
+                run(stringify!($name), Library::$library, Libc::$libc, scenarios::$name);
+            })+
+        }
+    };
+}
+
+scenarios! {
+    fsync_waits_for_a_running_write: Conforms,
+    fsync_waits_for_a_running_read: Conforms,
+    fsync_does_not_overtake_a_less_urgent_write: Fails,
+    fsync_covers_a_dup: Fails,
+    fsync_covers_a_second_open: Fails,
+    fsync_of_a_read_only_descriptor_covers_the_file: Fails,
+    fsync_does_not_cover_other_files: Conforms,
+    fsync_does_not_wait_for_later_requests: Fails,
+    later_requests_run_past_a_waiting_fsync: Fails,
+    lists_with_an_fsync_keep_its_order: Fails,
+    one_fsync_serves_all_barriers_that_are_ready: Fails,
+    a_failed_fsync_is_reported_to_every_barrier_it_served: Fails,
+    a_barrier_that_still_waits_is_not_served_with_one_that_is_ready: Fails,
+    a_running_fsync_serves_no_later_barrier: Conforms,
+    an_fsync_succeeds_after_one_that_failed: Conforms,
+    fsync_reports_a_covered_write_that_found_no_space: Fails,
+    fsync_reports_a_covered_write_that_failed: Fails,
+    every_barrier_reports_a_failed_write_it_covers: Fails,
+    a_write_that_failed_before_is_not_reported: Conforms,
+    a_cancelled_write_is_no_failure: Conforms,
+    a_waiting_fsync_can_be_cancelled_and_is_not_issued: Conforms,
+    results_are_those_of_the_file_system: Conforms,
+    a_hung_read_delays_nothing_else: Fails,
+    other_files_run_on_beside_many_hung_writes: Fails,
+    what_waits_behind_a_hung_write_can_be_cancelled: Conforms,
+    everything_ends_when_the_file_system_goes_away: Conforms,
+    everything_ends_after_a_lazy_unmount: Conforms,
+    exit_with_a_hung_write_waits_only_in_the_kernel: Conforms,
+    few_workers_serve_many_requests: Conforms,
+}
+
+/// Schedules of each shape, and how many: thousands where the library is linked, fewer by the other ways into the same code.
+fn random_schedules(name: &str, library: Library, shape: Shape, count: u64) {
+    if !available(name) {
+        return;
+    }
+    let outcome = random::run(library, shape, count);
+    match (library, outcome) {
+        (Library::Libc, outcome) => {
+            assert!(outcome.is_err(), "libc conforms in {count} schedules: do they ask enough?")
+        }
+        (_, Err(error)) => panic!("{error}"),
+        (_, Ok(())) => {}
+    }
+}
+
+macro_rules! random_schedules {
+    ($($name:ident: $library:ident, $shape:ident, $count:literal;)+) => {
+        mod random_schedules {
+            use super::*;
+            $(#[test]
+            fn $name() {
+                super::random_schedules(stringify!($name), Library::$library, Shape::$shape, $count);
+            })+
+        }
+    };
+}
+
+random_schedules! {
+    libc_split: Libc, Split, 100;
+    libc_mixed: Libc, Mixed, 100;
+    linked_split: Linked, Split, 3000;
+    linked_mixed: Linked, Mixed, 3000;
+    linked_few_workers: Linked, FewWorkers, 2000;
+    preloaded_split: Preloaded, Split, 500;
+    preloaded_mixed: Preloaded, Mixed, 500;
+    static_mixed: Static, Mixed, 500;
+}
