@@ -156,8 +156,8 @@ impl sigevent {
     }
 }
 
-/// A SIGEV_THREAD function. It may leave by pthread_exit, hence "C-unwind". Its argument is `union sigval`.
-pub type NotifyFunction = unsafe extern "C-unwind" fn(usize);
+/// A SIGEV_THREAD function; its argument is `union sigval`. It may leave by pthread_exit: see `notify::call_program`.
+pub type NotifyFunction = unsafe extern "C" fn(usize);
 
 /// `struct aioinit` of glibc.
 #[repr(C)]

@@ -6,13 +6,17 @@
 
 use std::ffi::{CStr, c_char};
 
-use libc::{c_int, c_uint, ssize_t, timespec};
+#[cfg(target_os = "linux")]
+use libc::c_uint;
+use libc::{c_int, ssize_t, timespec};
 
 use crate::abi::{aiocb, aioinit, sigevent};
+#[cfg(target_os = "linux")]
+use crate::close;
 use crate::errno::{Errno, Result, to_c};
 use crate::request::Operation;
 use crate::stats::aio_rs_stats;
-use crate::{cancel, close, engine, listio, submit, wait};
+use crate::{cancel, engine, listio, submit, wait};
 
 /// Queues a read of `aio_nbytes` bytes at `aio_offset`. Source: POSIX.
 #[unsafe(no_mangle)]

@@ -21,6 +21,7 @@ mod status;
 
 mod request;
 
+#[cfg(target_os = "linux")]
 mod close;
 mod listio;
 mod submit;

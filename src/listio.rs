@@ -23,6 +23,9 @@ use crate::wait;
 /// Entries per lock section; they stand on the caller's stack, which may be a signal's small one.
 const GROUP: usize = 8;
 
+/// An entry of the list, and the request it asks for or why it cannot be had.
+type Entry<'a> = (&'a aiocb, Result<Admission<Request>>);
+
 /// lio_listio. Errors: EINVAL (mode, n, the sigevent); EAGAIN, not all entries could be queued; EIO, an entry failed;
 /// EINTR, a handler ran during LIO_WAIT.
 ///
@@ -101,7 +104,7 @@ fn close_batch(engine: &'static Engine, batch: Id) {
 /// # Safety
 /// As for `listio`.
 unsafe fn submit_group(engine: &'static Engine, group: &[*mut aiocb], batch: Id) -> Option<Errno> {
-    let mut parsed: [Option<(&aiocb, Result<Admission<Request>>)>; GROUP] = [const { None }; GROUP];
+    let mut parsed: [Option<Entry>; GROUP] = [const { None }; GROUP];
     for (place, block) in parsed.iter_mut().zip(group) {
         // SAFETY: the caller's promise.
         *place = unsafe { parse_entry(engine, *block) };
@@ -134,7 +137,7 @@ unsafe fn submit_group(engine: &'static Engine, group: &[*mut aiocb], batch: Id)
 ///
 /// # Safety
 /// `block` is NULL or points to an aiocb as for aio_read.
-unsafe fn parse_entry<'a>(engine: &Engine, block: *mut aiocb) -> Option<(&'a aiocb, Result<Admission<Request>>)> {
+unsafe fn parse_entry<'a>(engine: &Engine, block: *mut aiocb) -> Option<Entry<'a>> {
     // SAFETY: the caller's promise.
     let entry = unsafe { block.as_ref() }?;
     let operation = match entry.aio_lio_opcode {

@@ -59,9 +59,6 @@ impl Notify {
                 let call = Call { function: event.function().ok_or(Errno::INVAL)?, value: event.sigev_value };
                 Ok(Notify::Function { call, attributes: Attributes(event.attributes()) })
             }
-            // QNX: a sigevent of zeroes is none at all.
-            #[cfg(target_os = "nto")]
-            0 => Ok(Notify::None),
             _ => Err(Errno::INVAL),
         }
     }
@@ -188,7 +185,8 @@ extern "C-unwind" fn run_many(job: *mut c_void) -> *mut c_void {
     std::ptr::null_mut()
 }
 
-/// Runs a function of the program. No frame from here up owns anything: the function may end the thread.
+/// Runs a function of the program. No frame from here up owns anything: the function may end the thread by pthread_exit,
+/// which unwinds through them. (As a "C-unwind" call it would meet a pad that aborts, under panic = "abort".)
 fn call_program(call: Call) {
     signals::unblock_all();
     // SAFETY: the program gave the function for this purpose.

@@ -224,6 +224,16 @@ impl<P: Copy> Order<P> {
         self.nodes.len()
     }
 
+    /// Number of requests that a worker could run now.
+    pub fn ready_count(&self) -> usize {
+        self.ready_count
+    }
+
+    /// What `next_ready` would start.
+    pub fn first_ready(&self) -> Option<Id> {
+        self.ready.iter().find(|list| list.head != NONE).map(|list| list.head)
+    }
+
     pub fn has_stream_work(&self) -> bool {
         self.streams.head != NONE
     }
@@ -393,7 +403,7 @@ impl<P: Copy> Order<P> {
 
     /// The next request for a worker. A barrier comes with its group (`group_next`).
     pub fn next_ready(&mut self) -> Option<Run> {
-        let id = self.ready.iter().find(|list| list.head != NONE)?.head;
+        let id = self.first_ready()?;
         self.unqueue_ready(id);
         if self.nodes[id].kind.is_barrier() {
             return Some(self.start_group(id));

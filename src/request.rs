@@ -81,6 +81,8 @@ pub struct Request {
     pub preset: i32,
     pub nature: Nature,
     pub nonblocking: bool,
+    /// The descriptor bypasses the page cache (O_DIRECT).
+    pub direct: bool,
     /// A stream read whose descriptor is being closed: it is cancelled when it would have to wait.
     pub abandoned: bool,
 }
@@ -132,6 +134,7 @@ fn transfer(handle: Handle, block: &aiocb, notify: Notify, kind: Kind) -> Result
         preset: preset.map_or(0, |error| error.0),
         nature,
         nonblocking: flags & libc::O_NONBLOCK != 0,
+        direct: flags & descriptor::DIRECT != 0,
         abandoned: false,
     };
     Ok(Admission { fd: block.aio_fildes, target, kind, position, length, priority, payload })
@@ -169,6 +172,7 @@ fn barrier(handle: Handle, block: &aiocb, notify: Notify, kind: Kind, needs_writ
         preset: 0,
         nature: Nature::File,
         nonblocking: false,
+        direct: false,
         abandoned: false,
     };
     Ok(Admission { fd: block.aio_fildes, target: target(&found), kind, position: 0, length: 0, priority: 0, payload })

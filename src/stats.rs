@@ -89,8 +89,8 @@ impl Display for aio_rs_stats {
         let (stream, worker) = (self.route_stream, self.route_worker);
         writeln!(f, "aio_rs: routes: inline {inline}, direct {direct}, stream {stream}, worker {worker}")?;
         let (waited, longest, shared) = (self.barriers_waited, self.barrier_longest_us, self.fsyncs_coalesced);
-        writeln!(f, "aio_rs: barriers: {fsyncs}, waited {waited}, longest {longest} us, coalesced {shared}")?;
-        writeln!(f, "aio_rs: queue depth: most {}", self.depth_most)?;
+        writeln!(f, "aio_rs: barriers: {fsyncs}, waited {waited}, longest wait {longest} us, coalesced {shared}")?;
+        writeln!(f, "aio_rs: queue depth: highest {}", self.depth_most)?;
         writeln!(f, "aio_rs: threads: most {}", self.threads_most)?;
         writeln!(f, "aio_rs: notifications delayed: {}", self.notifications_delayed)
     }

@@ -3,7 +3,8 @@
 //! * inline — a buffered read that is in the page cache, served inside the call. Not here yet.
 //! * direct — O_DIRECT, submitted by the caller to the kernel's own AIO. Not here yet.
 //! * [`stream`] — a descriptor that can block for ever waits in one poller, never in a worker.
-//! * [`worker`] — everything else.
+//! * [`worker`] — everything else; `pace` says how many at a time.
 
+mod pace;
 pub mod stream;
 pub mod worker;

@@ -17,6 +17,7 @@ use std::time::Duration;
 use crossbeam_channel::{Receiver, Sender, bounded};
 use libc::off_t;
 
+use super::pace::Pace;
 use super::stream;
 use crate::complete;
 use crate::config::MOST_THREADS;
@@ -27,7 +28,8 @@ use crate::order::{Kind, Run};
 use crate::request::Buffer;
 use crate::slab::Id;
 use crate::sys::descriptor::Nature;
-use crate::sys::{io, thread};
+use crate::sys::park::Parker;
+use crate::sys::{clock, io, thread};
 
 /// What a worker can be given to do.
 #[derive(Clone, Copy)]
@@ -37,6 +39,8 @@ enum Job {
     Poll,
     /// Deliver notifications (`complete`).
     Deliver,
+    /// See to it that work left to the running workers does not wait for one that is blocked (`pace`).
+    Watch,
     /// Look at the configuration again.
     Nothing,
 }
@@ -68,14 +72,31 @@ pub struct Handed {
 /// A worker's mailbox. Seats are never freed, as whoever sends may still be at it when the worker has gone; the next worker
 /// takes the seat.
 pub struct Seat {
+    /// Where the job is put. The worker never waits in the channel, but in `parker`: a sender that finds a receiver waiting
+    /// would allocate, and a signal handler may be the sender.
     sender: Sender<Handed>,
     receiver: Receiver<Handed>,
+    parker: Parker,
     /// The next idle worker, or the next free seat. Under the table's lock.
     next: AtomicPtr<Seat>,
     /// Among the idle. Under the table's lock.
     idle: AtomicBool,
     /// The worker's thread. Under the table's lock.
     thread: AtomicI32,
+}
+
+impl Seat {
+    /// Gives the worker, which was taken off the idle ones for it, a job.
+    fn give(&self, handed: Handed) {
+        // Never full: one job, and only while the worker waits.
+        let _ = self.sender.try_send(handed);
+        self.parker.call();
+    }
+
+    fn wait(&self, patience: Duration) -> Option<Handed> {
+        let called = self.parker.wait(patience);
+        if called { self.receiver.try_recv().ok() } else { None }
+    }
 }
 
 /// The pool, in the table.
@@ -87,6 +108,7 @@ pub struct Workers {
     idle: Seats,
     idle_count: u32,
     free: Seats,
+    pace: Pace,
 }
 
 /// A stack of seats.
@@ -147,15 +169,15 @@ impl HandOuts {
     /// Wakes the workers. More work may be ready than one call hands out: each worker that takes a job goes on.
     pub fn send(self) {
         for (seat, handed) in self.list.into_iter().flatten() {
-            // Never full: a seat is given one job, and only while its worker waits.
-            let _ = seat.sender.try_send(handed);
+            seat.give(handed);
         }
     }
 }
 
 impl Workers {
     pub fn new() -> Workers {
-        Workers { total: 0, running: 0, idle: Seats(ptr::null()), idle_count: 0, free: Seats(ptr::null()) }
+        let (idle, free) = (Seats(ptr::null()), Seats(ptr::null()));
+        Workers { total: 0, running: 0, idle, idle_count: 0, free, pace: Pace::new() }
     }
 
     pub fn is_empty(&self) -> bool {
@@ -168,9 +190,20 @@ impl Table {
         if self.workers.idle_count == 0 {
             return None;
         }
-        let job = self.next_job()?;
+        let job = self.next_role().or_else(|| self.next_request_if_due())?;
         let seat = self.pop_idle()?;
         Some((seat, self.handed(job, seat)))
+    }
+
+    /// A request for one more worker; or, if the running ones will do, the watch over them.
+    fn next_request_if_due(&mut self) -> Option<Job> {
+        let request = self.order.first_ready().map(|id| (self.order.kind(id), self.order.payload(id)))?;
+        let due =
+            self.workers.pace.wants_worker(request.0, request.1.direct, self.workers.running, self.order.ready_count());
+        if due {
+            return self.next_request();
+        }
+        self.workers.pace.start_watch().then_some(Job::Watch)
     }
 
     fn pop_idle(&mut self) -> Option<&'static Seat> {
@@ -180,8 +213,12 @@ impl Table {
         Some(seat)
     }
 
-    /// The most urgent thing to do: roles first, then requests, as many as may run at once.
+    /// The most urgent thing to do: roles first, then requests.
     fn next_job(&mut self) -> Option<Job> {
+        self.next_role().or_else(|| self.next_request())
+    }
+
+    fn next_role(&mut self) -> Option<Job> {
         if self.poller == PollerState::Wanted {
             self.poller = PollerState::On;
             return Some(Job::Poll);
@@ -190,6 +227,11 @@ impl Table {
             self.notices.claimed = true;
             return Some(Job::Deliver);
         }
+        None
+    }
+
+    /// The next request, if no more than the maximum run already.
+    fn next_request(&mut self) -> Option<Job> {
         if self.workers.running >= self.config.threads {
             return None;
         }
@@ -225,7 +267,8 @@ impl Table {
                 member = if task.kind.is_barrier() { self.order.group_next(id) } else { None };
             }
         }
-        let roles = u32::from(self.poller == PollerState::On) + u32::from(self.notices.claimed);
+        let roles = [self.poller == PollerState::On, self.notices.claimed, self.workers.pace.watched()];
+        let roles = roles.into_iter().map(u32::from).sum::<u32>();
         let start_spare = self.workers.idle_count == 0 && self.workers.total <= self.config.threads + roles;
         if start_spare {
             self.thread_starts();
@@ -264,7 +307,7 @@ pub fn rouse(engine: &'static Engine) {
     }
     drop(table);
     for seat in seats {
-        let _ = seat.sender.try_send(Handed { job: Job::Nothing, start_spare: false });
+        seat.give(Handed { job: Job::Nothing, start_spare: false });
     }
 }
 
@@ -298,7 +341,8 @@ fn take_seat(engine: &'static Engine) -> &'static Seat {
     let seat = known.unwrap_or_else(|| {
         let (sender, receiver) = bounded(1);
         let (next, idle) = (AtomicPtr::new(ptr::null_mut()), AtomicBool::new(false));
-        Box::leak(Box::new(Seat { sender, receiver, next, idle, thread: Default::default() }))
+        let parker = Parker::new();
+        Box::leak(Box::new(Seat { sender, receiver, parker, next, idle, thread: Default::default() }))
     });
     seat.thread.store(thread::current_id(), Ordering::Relaxed);
     seat
@@ -329,14 +373,14 @@ fn next_job_of(engine: &'static Engine, seat: &'static Seat) -> Option<Handed> {
 fn wait_for_job(engine: &'static Engine, seat: &'static Seat) -> Option<Handed> {
     loop {
         let patience = Duration::from_millis(engine.lock().config.idle_ms);
-        if let Ok(handed) = seat.receiver.recv_timeout(patience) {
+        if let Some(handed) = seat.wait(patience) {
             return Some(handed);
         }
         let mut table = engine.lock();
         if !seat.idle.load(Ordering::Relaxed) {
             // Somebody has taken the worker off the idle ones, so the job is on its way.
             drop(table);
-            return seat.receiver.recv().ok();
+            continue;
         }
         // The last idle one stays while others work: it is their spare.
         if table.workers.idle_count == 1 && table.workers.total > 1 {
@@ -360,9 +404,12 @@ fn work(engine: &'static Engine, seat: &'static Seat, handed: Handed) -> Option<
     }
     match handed.job {
         Job::Request(task) => {
+            let begin = clock::now();
             let result = perform(&task);
+            let time = clock::now().saturating_sub(begin);
             complete::finish_task(engine, &task, result, |table| {
                 table.workers.running -= 1;
+                table.workers.pace.ended(task.kind, time);
                 table.stats.counts.route_worker += 1;
                 next_or_idle(table, seat)
             })
@@ -372,10 +419,26 @@ fn work(engine: &'static Engine, seat: &'static Seat, handed: Handed) -> Option<
             thread::set_name(NAME);
             next_job_of(engine, seat)
         }
+        Job::Watch => {
+            watch(engine);
+            next_job_of(engine, seat)
+        }
         Job::Nothing => next_job_of(engine, seat),
         Job::Deliver => {
             complete::deliver_owed(engine);
             next_job_of(engine, seat)
+        }
+    }
+}
+
+/// Runs the watch until there has been nothing to watch for a while, or the running workers stand still.
+fn watch(engine: &'static Engine) {
+    loop {
+        thread::sleep_for(Pace::TICK);
+        let mut table = engine.lock();
+        let backlog = table.workers.running > 0 && table.order.ready_count() > 0;
+        if table.workers.pace.tick(backlog) {
+            return;
         }
     }
 }

@@ -5,10 +5,26 @@
 
 use std::ffi::c_void;
 
+/// Runs `body` with the thread's cancellation put off: for calls that are cancellation points in the middle of things.
+#[cfg(not(all(target_os = "linux", not(feature = "portable"))))]
+pub fn put_off<T>(body: impl FnOnce() -> T) -> T {
+    const DISABLE: libc::c_int = if cfg!(target_os = "nto") { 0x4000 } else { 1 };
+    unsafe extern "C" {
+        fn pthread_setcancelstate(state: libc::c_int, old: *mut libc::c_int) -> libc::c_int;
+    }
+    let mut old = 0;
+    // SAFETY: room for one int.
+    unsafe { pthread_setcancelstate(DISABLE, &raw mut old) };
+    let result = body();
+    // SAFETY: what was set before is set again.
+    unsafe { pthread_setcancelstate(old, &raw mut old) };
+    result
+}
+
 /// Runs `body`, which contains a cancellation point; a thread cancelled there runs `cleanup(argument)`.
-#[cfg(target_os = "linux")]
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
 pub fn with_cleanup<T>(cleanup: extern "C" fn(*mut c_void), argument: *mut c_void, body: impl FnOnce() -> T) -> T {
-    // The old binary interface of pthread_cleanup_push, which glibc and musl both keep: three or four words.
+    // The old binary interface of pthread_cleanup_push.
     type Buffer = [usize; 4];
     unsafe extern "C" {
         fn _pthread_cleanup_push(buffer: *mut Buffer, routine: extern "C" fn(*mut c_void), argument: *mut c_void);
@@ -24,8 +40,10 @@ pub fn with_cleanup<T>(cleanup: extern "C" fn(*mut c_void), argument: *mut c_voi
     }
 }
 
-/// Elsewhere the handlers are a macro of the C library's own making: a cancelled LIO_WAIT leaves a list record behind.
-#[cfg(not(target_os = "linux"))]
+/// Elsewhere the handlers are a macro of the C library's own making (and musl runs them on a stack that is not aligned as
+/// compiled code expects). What a cancelled wait leaves behind there is a record of a list, or a count that costs later
+/// completions a system call.
+#[cfg(not(all(target_os = "linux", target_env = "gnu")))]
 pub fn with_cleanup<T>(_cleanup: extern "C" fn(*mut c_void), _argument: *mut c_void, body: impl FnOnce() -> T) -> T {
     body()
 }

@@ -8,6 +8,18 @@ use libc::{c_int, c_uint};
 use crate::errno::Errno;
 use crate::errno::{Result, check};
 
+/// The flag of descriptors that bypass the page cache; 0 where there is none.
+pub const DIRECT: c_int = {
+    #[cfg(target_os = "nto")]
+    {
+        0
+    }
+    #[cfg(not(target_os = "nto"))]
+    {
+        libc::O_DIRECT
+    }
+};
+
 /// What a descriptor refers to, as far as requests care.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Nature {
@@ -113,7 +125,7 @@ pub fn set_nonblocking(fd: c_int) {
 
 // The C library's own close and dup2, under names that the library does not define itself: they are cancellation points.
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
-unsafe extern "C-unwind" {
+unsafe extern "C" {
     fn __close(fd: c_int) -> c_int;
     fn __dup2(old: c_int, new: c_int) -> c_int;
     fn _IO_fclose(stream: *mut libc::FILE) -> c_int;

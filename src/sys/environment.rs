@@ -1,6 +1,7 @@
 //! The process: its environment, its standard error, its processors.
 
 use std::ffi::{CStr, c_char};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use libc::c_void;
 
@@ -38,4 +39,33 @@ pub fn write_stderr(text: &[u8]) {
 pub fn at_exit(f: extern "C" fn()) {
     // SAFETY: `f` stays mapped: the library is never unloaded.
     unsafe { libc::atexit(f) };
+}
+
+/// Number of processors that this process may use; asked once.
+pub fn processors() -> usize {
+    static COUNT: AtomicUsize = AtomicUsize::new(0);
+    match COUNT.load(Ordering::Relaxed) {
+        0 => {
+            let count = count_processors().max(1);
+            COUNT.store(count, Ordering::Relaxed);
+            count
+        }
+        count => count,
+    }
+}
+
+#[cfg(target_os = "linux")]
+fn count_processors() -> usize {
+    // SAFETY: a cpu_set_t is plain data, and the kernel fills in as much as it is told there is room for.
+    unsafe {
+        let mut set = std::mem::zeroed::<libc::cpu_set_t>();
+        libc::sched_getaffinity(0, size_of::<libc::cpu_set_t>(), &raw mut set);
+        usize::try_from(libc::CPU_COUNT(&set)).unwrap_or(1)
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+fn count_processors() -> usize {
+    // SAFETY: sysconf takes an int.
+    usize::try_from(unsafe { libc::sysconf(libc::_SC_NPROCESSORS_ONLN) }).unwrap_or(1)
 }

@@ -123,17 +123,22 @@ impl Pause {
     }
 }
 
-/// No cancellation point on Linux: callers wait like this in the middle of things.
+/// Before something is tried again.
 pub fn sleep_a_millisecond() {
-    let moment = super::clock::to_timespec(1_000_000);
+    sleep_for(1_000_000);
+}
+
+/// No cancellation point on Linux: callers wait like this in the middle of things.
+pub fn sleep_for(time: super::clock::Nanos) {
+    let time = super::clock::to_timespec(time);
     // SAFETY: nanosleep reads one timespec.
     #[cfg(target_os = "linux")]
     unsafe {
-        libc::syscall(libc::SYS_nanosleep, &raw const moment, 0usize)
+        libc::syscall(libc::SYS_nanosleep, &raw const time, 0usize)
     };
     // SAFETY: as above.
     #[cfg(not(target_os = "linux"))]
     unsafe {
-        libc::nanosleep(&raw const moment, std::ptr::null_mut())
+        libc::nanosleep(&raw const time, std::ptr::null_mut())
     };
 }

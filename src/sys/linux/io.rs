@@ -7,6 +7,9 @@ use crate::sys::descriptor::Nature;
 
 pub use crate::sys::transfer::*;
 
+/// Do not wait (preadv2, pwritev2). By number and as raw calls: musl 1.2.3 has neither.
+const RWF_NOWAIT: c_int = 8;
+
 /// Tries to read a stream without waiting. Errors: EAGAIN (nothing there yet), EOPNOTSUPP (this stream cannot tell).
 pub fn try_read(fd: c_int, nature: Nature, buffer: *mut c_void, count: usize) -> Result<isize> {
     if nature == Nature::Socket {
@@ -14,8 +17,9 @@ pub fn try_read(fd: c_int, nature: Nature, buffer: *mut c_void, count: usize) ->
     }
     let place = iovec { iov_base: buffer, iov_len: count };
     // SAFETY: the kernel checks the buffer; offset -1 means "where the stream is".
-    let done = unsafe { libc::preadv2(fd, &raw const place, 1, -1, libc::RWF_NOWAIT) };
-    check(done).or_else(|error| if_refused(error, || read_when_polled(fd, buffer, count)))
+    let done = unsafe { libc::syscall(libc::SYS_preadv2, fd, &raw const place, 1usize, -1i64, -1i64, RWF_NOWAIT) };
+    check(isize::try_from(done).unwrap_or(-1))
+        .or_else(|error| if_refused(error, || read_when_polled(fd, buffer, count)))
 }
 
 /// Tries to write to a stream without waiting; may write a part.
@@ -25,8 +29,9 @@ pub fn try_write(fd: c_int, nature: Nature, buffer: *mut c_void, count: usize) -
     }
     let place = iovec { iov_base: buffer, iov_len: count };
     // SAFETY: as in `try_read`.
-    let done = unsafe { libc::pwritev2(fd, &raw const place, 1, -1, libc::RWF_NOWAIT) };
-    check(done).or_else(|error| if_refused(error, || write_when_polled(fd, buffer, count)))
+    let done = unsafe { libc::syscall(libc::SYS_pwritev2, fd, &raw const place, 1usize, -1i64, -1i64, RWF_NOWAIT) };
+    check(isize::try_from(done).unwrap_or(-1))
+        .or_else(|error| if_refused(error, || write_when_polled(fd, buffer, count)))
 }
 
 /// The flag is not known here (a terminal, an old kernel, a sandbox): ask poll, then read or write as usual.

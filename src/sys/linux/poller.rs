@@ -101,8 +101,9 @@ impl Poller {
     pub fn wake(&self) {
         let one = 1u64;
         let wakeup = self.wakeup.load(Ordering::Relaxed);
-        // SAFETY: an eventfd takes eight bytes. A full counter wakes just as well.
-        unsafe { libc::write(wakeup, (&raw const one).cast::<c_void>(), size_of::<u64>()) };
+        // SAFETY: an eventfd takes eight bytes. A full counter wakes just as well. Not libc's write: a caller that was
+        // cancelled must not end here.
+        unsafe { libc::syscall(libc::SYS_write, wakeup, &raw const one, size_of::<u64>()) };
     }
 
     fn drain(&self) {

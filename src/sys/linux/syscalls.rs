@@ -8,8 +8,9 @@ use libc::{c_int, c_long, timespec};
 use crate::errno::Errno;
 use crate::sys::cancellation::with_cleanup;
 
-// "C-unwind": a cancelled thread unwinds through the call it sleeps in.
-unsafe extern "C-unwind" {
+// Plain "C", although a cancelled thread unwinds through the call it sleeps in: at a "C-unwind" call rustc would put a pad
+// that aborts (panic = "abort"), while these frames own nothing and need no pad at all.
+unsafe extern "C" {
     fn syscall(number: c_long, ...) -> c_long;
     fn pthread_setcanceltype(kind: c_int, old: *mut c_int) -> c_int;
 }

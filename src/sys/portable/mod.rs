@@ -3,5 +3,6 @@
 pub mod fork;
 pub mod io;
 pub mod lock;
+pub mod park;
 pub mod poller;
 pub mod wait;

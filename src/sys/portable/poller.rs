@@ -6,6 +6,7 @@ use libc::{c_int, pollfd};
 use parking_lot::Mutex;
 
 use crate::errno::{Result, check};
+use crate::sys::cancellation::put_off;
 use crate::sys::descriptor;
 
 /// What a stream is ready for.
@@ -92,7 +93,7 @@ impl Poller {
     /// Ends the wait that is under way, or the next one. Safe in a signal handler.
     pub fn wake(&self) {
         // SAFETY: one byte. A full pipe wakes just as well.
-        unsafe { libc::write(self.write_end.load(Ordering::Relaxed), c"".as_ptr().cast(), 1) };
+        put_off(|| unsafe { libc::write(self.write_end.load(Ordering::Relaxed), c"".as_ptr().cast(), 1) });
     }
 
     fn drain(&self) {

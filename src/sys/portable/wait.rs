@@ -11,6 +11,7 @@ use libc::c_int;
 use once_cell::race::OnceNonZeroUsize;
 
 use crate::errno::{Result, check};
+use crate::sys::cancellation::put_off;
 use crate::sys::clock::{self, Nanos};
 use crate::sys::descriptor;
 
@@ -68,7 +69,7 @@ pub fn wake(_word: *const AtomicI32) {
     }
     for slot in SLOTS.iter().filter(|slot| slot.waiting.load(Ordering::Relaxed)) {
         // SAFETY: one byte. A full pipe wakes just as well.
-        unsafe { libc::write(slot.pipe_end(1), c"".as_ptr().cast::<c_void>(), 1) };
+        put_off(|| unsafe { libc::write(slot.pipe_end(1), c"".as_ptr().cast::<c_void>(), 1) });
     }
 }
 

@@ -1,0 +1,91 @@
+//! How an idle worker sleeps: on a word of its own.
+//!
+//! | word | meaning |
+//! | --- | --- |
+//! | 0 | awake, nothing for it |
+//! | 1 | asleep, or about to |
+//! | 2 | something is in its mailbox |
+//!
+//! Before it sleeps it looks for a moment, if that has paid lately: a caller that submits at a high rate then finds it
+//! awake, and makes no system call.
+//!
+//! Not std's parking or the channel's own waiting: those yield the processor before they sleep, which on a busy machine
+//! costs a time slice.
+
+use std::hint;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use super::syscalls;
+use super::wait;
+use crate::sys::clock::{self, Nanos};
+use crate::sys::environment;
+
+const AWAKE: u32 = 0;
+const ASLEEP: u32 = 1;
+const CALLED: u32 = 2;
+
+pub struct Parker {
+    word: AtomicU32,
+    /// Waits in a row in which looking awake was in vain. Only the owner's.
+    misses: AtomicU32,
+}
+
+/// How long to look before sleeping: about what it costs to be woken.
+const LOOKING: Nanos = 8_000;
+
+/// After this many misses it is tried only now and then.
+const MISSES: u32 = 4;
+const NOW_AND_THEN: u32 = 32;
+
+impl Parker {
+    pub const fn new() -> Parker {
+        Parker { word: AtomicU32::new(AWAKE), misses: AtomicU32::new(0) }
+    }
+
+    /// Ends the owner's `wait`, the one under way or the next.
+    pub fn call(&self) {
+        // AcqRel: what was put into the mailbox is seen by the owner; pairs with the swaps in `wait`.
+        if self.word.swap(CALLED, Ordering::AcqRel) == ASLEEP {
+            wait::futex_wake(&self.word, 1);
+        }
+    }
+
+    /// Waits for a `call`. False: the time was up.
+    pub fn wait(&self, patience: Duration) -> bool {
+        self.look();
+        if self.word.compare_exchange(AWAKE, ASLEEP, Ordering::AcqRel, Ordering::Acquire).is_ok() {
+            self.sleep(patience);
+        }
+        // AcqRel: pairs with `call`.
+        self.word.swap(AWAKE, Ordering::AcqRel) == CALLED
+    }
+
+    /// Waits awake for a moment, if that has paid lately and there is a processor for it.
+    fn look(&self) {
+        let misses = self.misses.load(Ordering::Relaxed);
+        if environment::processors() < 2 || (misses >= MISSES && misses % NOW_AND_THEN != 0) {
+            self.misses.store(misses.wrapping_add(1), Ordering::Relaxed);
+            return;
+        }
+        let end = clock::now() + LOOKING;
+        let mut called = false;
+        while !called && clock::now() < end {
+            for _ in 0..16 {
+                hint::spin_loop();
+            }
+            called = self.word.load(Ordering::Relaxed) == CALLED;
+        }
+        self.misses.store(if called { 0 } else { misses.wrapping_add(1) }, Ordering::Relaxed);
+    }
+
+    fn sleep(&self, patience: Duration) {
+        let patience = u64::try_from(patience.as_nanos()).unwrap_or(u64::MAX);
+        let deadline = clock::now().saturating_add(patience);
+        while self.word.load(Ordering::Relaxed) == ASLEEP && clock::now() < deadline {
+            let timeout = clock::to_timespec(deadline);
+            let operation = libc::FUTEX_WAIT_BITSET | libc::FUTEX_PRIVATE_FLAG;
+            syscalls::futex(self.word.as_ptr(), operation, ASLEEP, Some(&timeout));
+        }
+    }
+}
