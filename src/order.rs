@@ -130,6 +130,8 @@ struct Node<P> {
     priority: u8,
     /// A stream request that the poller handed to the workers.
     for_worker: bool,
+    /// Stands in a treap of its descriptor.
+    in_tree: bool,
 }
 
 /// A descriptor with unfinished requests.
@@ -137,6 +139,8 @@ struct Desc {
     fd: i32,
     file: Id,
     trees: Trees,
+    /// Reads that no treap knows, because no write has asked so far.
+    untracked_reads: u32,
     unfinished: u32,
     target_is_stream: bool,
     /// The library's own duplicate of a descriptor that the program closed.
@@ -291,6 +295,7 @@ impl<P: Copy> Order<P> {
             state: State::Waiting,
             priority: new.priority,
             for_worker: false,
+            in_tree: false,
         });
         self.descs[desc].unfinished += 1;
         if new.kind.is_barrier() {
@@ -311,14 +316,57 @@ impl<P: Copy> Order<P> {
     fn admit_request(&mut self, id: Id) {
         let file = self.file_of(id);
         self.push(Place::Requests(file), id);
+        let Some(lane) = self.own_lane(id) else { return self.make_ready(id) };
+        if self.nobody_to_wait_for(id, lane) {
+            self.descs[self.nodes[id].desc].untracked_reads += 1;
+            return self.make_ready(id);
+        }
+        self.track_reads(id);
         match self.latest_conflict(id) {
             Some(blocker) => self.wait_for(id, blocker),
             None => self.make_ready(id),
         }
-        if let Some(lane) = self.own_lane(id) {
-            let desc = self.nodes[id].desc;
+        self.track(id, lane);
+    }
+
+    /// A read of a file without unfinished writes needs no treap yet. (Programs that only read pay for none.)
+    fn nobody_to_wait_for(&self, id: Id, lane: Lane) -> bool {
+        let desc = &self.descs[self.nodes[id].desc];
+        matches!(lane, Lane::Reads) && !self.is_whole(id) && desc.trees.writes == NONE
+    }
+
+    /// The first write asks what is being read: the reads so far go into their treap.
+    fn track_reads(&mut self, write: Id) {
+        let desc = self.nodes[write].desc;
+        if self.descs[desc].untracked_reads == 0 {
+            return;
+        }
+        self.descs[desc].untracked_reads = 0;
+        let mut id = self.files[self.descs[desc].file].requests.head;
+        while id != write && id != NONE {
+            let node = &self.nodes[id];
+            if node.desc == desc && !node.in_tree && node.kind == Kind::Read && node.position != node.end {
+                self.track(id, Lane::Reads);
+            }
+            id = self.nodes[id].in_file.next;
+        }
+    }
+
+    fn track(&mut self, id: Id, lane: Lane) {
+        self.nodes[id].in_tree = true;
+        let desc = self.nodes[id].desc;
+        let root = *self.descs[desc].trees.root(lane);
+        *self.descs[desc].trees.root(lane) = self.tree_insert(root, id);
+    }
+
+    fn untrack(&mut self, id: Id) {
+        let Some(lane) = self.own_lane(id) else { return };
+        let desc = self.nodes[id].desc;
+        if self.nodes[id].in_tree {
             let root = *self.descs[desc].trees.root(lane);
-            *self.descs[desc].trees.root(lane) = self.tree_insert(root, id);
+            *self.descs[desc].trees.root(lane) = self.tree_remove(root, id);
+        } else {
+            self.descs[desc].untracked_reads -= 1;
         }
     }
 
@@ -342,6 +390,7 @@ impl<P: Copy> Order<P> {
             fd,
             file,
             trees: Trees { reads: NONE, writes: NONE },
+            untracked_reads: 0,
             unfinished: 0,
             target_is_stream,
             private: false,
@@ -516,11 +565,7 @@ impl<P: Copy> Order<P> {
 
     fn leave_requests(&mut self, file: Id, id: Id, error: Option<Errno>) {
         self.unlink(Place::Requests(file), id);
-        if let Some(lane) = self.own_lane(id) {
-            let desc = self.nodes[id].desc;
-            let root = *self.descs[desc].trees.root(lane);
-            *self.descs[desc].trees.root(lane) = self.tree_remove(root, id);
-        }
+        self.untrack(id);
         if self.nodes[id].blocker != NONE {
             self.unlink(Place::Waiters(self.nodes[id].blocker), id);
         }

@@ -102,6 +102,7 @@ fn a_waiter_sees_the_data_and_no_wakeup_is_lost() {
                 // SAFETY: the buffer is the library's until the status is stored; loom objects otherwise.
                 data.0.with_mut(|data| unsafe { *data = 7 });
                 status.publish(0, 4096);
+                waiters::Waiters::settle();
                 if waiters.any() {
                     wait::wake();
                 }

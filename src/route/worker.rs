@@ -150,7 +150,7 @@ pub struct HandOuts {
 }
 
 impl HandOuts {
-    const MOST: usize = 8;
+    const MOST: usize = 4;
 
     pub const NONE: HandOuts = HandOuts { list: [None; HandOuts::MOST] };
 

@@ -64,7 +64,7 @@ impl Parker {
     /// Waits awake for a moment, if that has paid lately and there is a processor for it.
     fn look(&self) {
         let misses = self.misses.load(Ordering::Relaxed);
-        if environment::processors() < 2 || (misses >= MISSES && misses % NOW_AND_THEN != 0) {
+        if environment::processors() < 2 || (misses >= MISSES && !misses.is_multiple_of(NOW_AND_THEN)) {
             self.misses.store(misses.wrapping_add(1), Ordering::Relaxed);
             return;
         }

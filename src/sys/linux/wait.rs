@@ -52,6 +52,7 @@ where
 
 /// Wakes the waiters of a word. `word` is an address, never a place that is looked at.
 pub fn wake(word: *const AtomicI32) {
+    Waiters::settle();
     if bucket(word).any() {
         wake_address(word.cast(), c_int::MAX);
     }

@@ -3,7 +3,7 @@
 //! | waiter | completion |
 //! | --- | --- |
 //! | `add` (SeqCst) | store the status |
-//! | sleep if the word is unchanged (the kernel looks) | `any`: fence (SeqCst), read the count; wake |
+//! | sleep if the word is unchanged (the kernel looks) | `settle`: fence (SeqCst); `any`: read the count; wake |
 //!
 //! Either the kernel sees the new status, or the completion sees the count.
 
@@ -26,7 +26,7 @@ impl Waiters {
     }
 
     pub fn add(&self) {
-        // SeqCst, with the fence: pairs with the fence in `any`.
+        // SeqCst, with the fence: pairs with the fence in `settle`.
         self.0.fetch_add(1, Ordering::SeqCst);
         fence(Ordering::SeqCst);
     }
@@ -36,11 +36,15 @@ impl Waiters {
         let _ = self.0.fetch_update(Ordering::SeqCst, Ordering::Relaxed, |count| count.checked_sub(1));
     }
 
-    /// Whether somebody may sleep. To be asked after the word has changed.
+    /// Whether somebody may sleep. To be asked after the word has changed, and `settle`.
     pub fn any(&self) -> bool {
-        // SeqCst: between the store of the status and the reading of the count; pairs with `add`.
-        fence(Ordering::SeqCst);
         self.0.load(Ordering::Relaxed) != 0
+    }
+
+    /// Between the store of the status and the reading of counts.
+    pub fn settle() {
+        // SeqCst: pairs with `add`.
+        fence(Ordering::SeqCst);
     }
 
     pub fn reset(&self) {
