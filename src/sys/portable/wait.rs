@@ -125,6 +125,7 @@ impl Slot {
         for (end, fd) in self.pipe.iter().zip(ends) {
             // SAFETY: F_SETFD takes an int.
             unsafe { libc::fcntl(fd, libc::F_SETFD, libc::FD_CLOEXEC) };
+            let fd = descriptor::out_of_the_way(fd);
             descriptor::set_nonblocking(fd);
             end.store(fd, Ordering::Relaxed);
         }

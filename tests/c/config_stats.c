@@ -1,0 +1,79 @@
+// With `stats` the process says at its exit, on stderr, what the library did, each line beginning with `aio_rs: `; not
+// without a request, and not without the key.
+// glibc: skip: has no such configuration
+#include "check.h"
+
+static char *stderr_with(const char *self, const char *configuration, const char *what) {
+    int p[2];
+    CHECK_EQ(pipe(p), 0);
+    pid_t pid = fork();
+    CHECK(pid >= 0);
+    if (pid == 0) {
+        dup2(p[1], 2);
+        close(p[0]);
+        close(p[1]);
+        setenv("AIO_RS", configuration, 1);
+        execl("/proc/self/exe", self, what, NULL);
+        _exit(99);
+    }
+    close(p[1]);
+    static char text[8192];
+    size_t length = 0;
+    for (ssize_t got; length < sizeof text - 1 && (got = read(p[0], text + length, sizeof text - 1 - length)) > 0;)
+        length += (size_t)got;
+    text[length] = 0;
+    close(p[0]);
+    int status = -1;
+    CHECK_EQ(waitpid(pid, &status, 0), pid);
+    CHECK(status == 0, "%s: status %x, stderr: %s", configuration, status, text);
+    return text;
+}
+
+static int child(void) {
+    int fd = temp_file(), p[2];
+    char byte, back[4];
+    struct aiocb cb;
+    for (int i = 0; i < 7; i++) {
+        cb = request(fd, "data", 4, i * 4);
+        CHECK_EQ(aio_write(&cb), 0);
+        CHECK_DONE(&cb, 0, 4);
+    }
+    for (int i = 0; i < 3; i++) {
+        cb = request(fd, back, 4, i * 4);
+        CHECK_EQ(aio_read(&cb), 0);
+        CHECK_DONE(&cb, 0, 4);
+    }
+    for (int i = 0; i < 2; i++) {
+        CHECK_EQ(aio_fsync(O_SYNC, &cb), 0);
+        CHECK_DONE(&cb, 0, 0);
+    }
+    CHECK_EQ(pipe(p), 0);
+    cb = request(p[0], &byte, 1, 0);
+    CHECK_EQ(aio_read(&cb), 0);
+    CHECK_EQ(aio_cancel(p[0], &cb), AIO_CANCELED);
+    cb = request(fd, (void *)8, 4, 0);
+    CHECK_EQ(aio_write(&cb), 0);
+    CHECK_DONE(&cb, EFAULT, -1);
+    return 0;
+}
+
+int main(int argc, char **argv) {
+    if (argc > 1) return strcmp(argv[1], "child") == 0 ? child() : 0;
+    char *text = stderr_with(argv[0], "stats", "child");
+    int read = 0, write = 0, fsync = 0, cancelled = 0, failed = 0, barriers = 0;
+    char *line = strstr(text, "aio_rs: requests: ");
+    CHECK(line && sscanf(line, "aio_rs: requests: read %d, write %d, fsync %d, cancelled %d, failed %d", &read, &write,
+                         &fsync, &cancelled, &failed) == 5, "%s", text);
+    CHECK(read == 4 && write == 8 && fsync == 2 && cancelled == 1 && failed == 1, "%s", text);
+    line = strstr(text, "aio_rs: barriers: ");
+    CHECK(line && sscanf(line, "aio_rs: barriers: %d", &barriers) == 1 && barriers == 2, "%s", text);
+    static const char *const names[] = {"routes", "queue depth", "threads", "notifications delayed"};
+    for (int i = 0; i < 4; i++) CHECK(strstr(text, names[i]), "no `%s` in %s", names[i], text);
+    for (char *at = text; *at; at = strchr(at, '\n') + 1) {
+        CHECK(strncmp(at, "aio_rs: ", 8) == 0, "%s", at);
+        CHECK(strchr(at, '\n') != NULL, "%s", at);
+    }
+    CHECK(stderr_with(argv[0], "stats", "nothing")[0] == 0);
+    CHECK(stderr_with(argv[0], "threads=4", "child")[0] == 0);
+    return 0;
+}
