@@ -6,7 +6,9 @@
 //!
 //! The library's own descriptors look closed to the program: it can neither close nor replace them.
 
-use libc::{c_int, c_uint};
+use libc::c_int;
+#[cfg(target_os = "linux")]
+use libc::c_uint;
 
 use crate::cancel;
 use crate::engine::{Caller, Engine};
@@ -33,6 +35,7 @@ pub fn dup2(old: c_int, new: c_int) -> Result<c_int> {
 }
 
 /// dup3.
+#[cfg(target_os = "linux")]
 pub fn dup3(old: c_int, new: c_int, flags: c_int) -> Result<c_int> {
     // Otherwise it fails and closes nothing.
     if old != new && flags & !libc::O_CLOEXEC == 0 && descriptor::is_open(old) {
@@ -45,7 +48,7 @@ pub fn dup3(old: c_int, new: c_int, flags: c_int) -> Result<c_int> {
 ///
 /// # Safety
 /// `stream` is an open stream, which the call ends.
-#[cfg(target_env = "gnu")]
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
 pub unsafe fn fclose(stream: *mut libc::FILE) -> c_int {
     // SAFETY: the caller's promise.
     let fd = unsafe { libc::fileno(stream) };
@@ -57,6 +60,7 @@ pub unsafe fn fclose(stream: *mut libc::FILE) -> c_int {
 }
 
 /// close_range, which leaves out the library's own descriptors.
+#[cfg(target_os = "linux")]
 pub fn close_range(first: c_uint, last: c_uint, flags: c_uint) -> Result<c_int> {
     let Some(engine) = engine_of_process().filter(|_| flags == 0 && first <= last) else {
         return descriptor::close_range(first, last, flags);
@@ -80,6 +84,7 @@ pub fn close_range(first: c_uint, last: c_uint, flags: c_uint) -> Result<c_int> 
 }
 
 /// closefrom.
+#[cfg(target_os = "linux")]
 pub fn closefrom(first: c_int) {
     let first = c_uint::try_from(first).unwrap_or(0);
     if close_range(first, c_uint::MAX, 0).is_ok() {
@@ -95,6 +100,7 @@ fn engine_of_process() -> Option<&'static Engine> {
     Engine::current().filter(|engine| engine.process == thread::process_id())
 }
 
+#[cfg(target_os = "linux")]
 fn give_up_range(engine: &'static Engine, first: c_uint, last: c_uint) {
     let mut next = c_int::try_from(first).ok();
     while let Some(from) = next {
@@ -108,6 +114,7 @@ fn give_up_range(engine: &'static Engine, first: c_uint, last: c_uint) {
 }
 
 /// The lowest of the library's own descriptors from `first` on.
+#[cfg(target_os = "linux")]
 fn lowest_own(engine: &'static Engine, first: c_uint) -> Option<c_uint> {
     let first = c_int::try_from(first).ok()?;
     let private = Caller::enter(engine).lock().order.lowest_private_from(first);

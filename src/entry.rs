@@ -11,12 +11,10 @@ use libc::c_uint;
 use libc::{c_int, ssize_t, timespec};
 
 use crate::abi::{aiocb, aioinit, sigevent};
-#[cfg(target_os = "linux")]
-use crate::close;
 use crate::errno::{Errno, Result, to_c};
 use crate::request::Operation;
 use crate::stats::aio_rs_stats;
-use crate::{cancel, engine, listio, submit, wait};
+use crate::{cancel, close, engine, listio, submit, wait};
 
 /// Queues a read of `aio_nbytes` bytes at `aio_offset`. Source: POSIX.
 #[unsafe(no_mangle)]
@@ -160,14 +158,12 @@ pub unsafe extern "C-unwind" fn lio_listio64(
 // ---- closing descriptors: see `close` ----
 
 /// close. Requests of the descriptor that have not started go on. A cancellation point.
-#[cfg(target_os = "linux")]
 #[unsafe(no_mangle)]
 pub extern "C-unwind" fn close(fd: c_int) -> c_int {
     to_c(close::close(fd))
 }
 
 /// dup2. As `close` for the descriptor that is replaced.
-#[cfg(target_os = "linux")]
 #[unsafe(no_mangle)]
 pub extern "C-unwind" fn dup2(old: c_int, new: c_int) -> c_int {
     to_c(close::dup2(old, new))

@@ -21,7 +21,6 @@ mod status;
 
 mod request;
 
-#[cfg(target_os = "linux")]
 mod close;
 mod listio;
 mod submit;

@@ -20,9 +20,20 @@ use crate::sys::{signals, thread};
 #[derive(Clone, Copy)]
 pub enum Notify {
     None,
-    Signal { signo: u8, value: usize },
-    ThreadSignal { signo: u8, thread: c_int, value: usize },
-    Function { call: Call, attributes: Attributes },
+    Signal {
+        signo: u8,
+        value: usize,
+    },
+    #[cfg(target_os = "linux")]
+    ThreadSignal {
+        signo: u8,
+        thread: c_int,
+        value: usize,
+    },
+    Function {
+        call: Call,
+        attributes: Attributes,
+    },
 }
 
 /// A function of the program and its argument.
@@ -80,8 +91,6 @@ pub fn deliver(notify: &Notify, callbacks: &'static Callbacks) -> Result<()> {
         Notify::Signal { signo, value } => signals::queue_to_process(c_int::from(signo), value),
         #[cfg(target_os = "linux")]
         Notify::ThreadSignal { signo, thread, value } => signals::queue_to_thread(thread, c_int::from(signo), value),
-        #[cfg(not(target_os = "linux"))]
-        Notify::ThreadSignal { .. } => Ok(()),
         Notify::Function { call, attributes } => callbacks.run(call, attributes),
     };
     match done {

@@ -693,15 +693,18 @@ impl<P: Copy> Order<P> {
     }
 
     /// The lowest descriptor of the program from `first` on that has requests.
+    #[cfg(target_os = "linux")]
     pub fn lowest_from(&self, first: i32) -> Option<i32> {
         self.lowest(first, false)
     }
 
     /// The lowest of the library's own duplicates from `first` on.
+    #[cfg(target_os = "linux")]
     pub fn lowest_private_from(&self, first: i32) -> Option<i32> {
         self.lowest(first, true)
     }
 
+    #[cfg(target_os = "linux")]
     fn lowest(&self, first: i32, private: bool) -> Option<i32> {
         self.descs.iter().filter(|desc| desc.fd >= first && desc.private == private).map(|desc| desc.fd).min()
     }

@@ -106,6 +106,7 @@ impl<T> Slab<T> {
     }
 
     /// All values.
+    #[cfg(target_os = "linux")]
     pub fn iter(&self) -> impl Iterator<Item = &T> {
         (0..Id::try_from(self.opened).unwrap_or(0)).filter_map(|id| self.get(id))
     }

@@ -2,9 +2,11 @@
 
 use std::mem::MaybeUninit;
 
-use libc::{c_int, c_uint};
+use libc::c_int;
+#[cfg(target_os = "linux")]
+use libc::c_uint;
 
-#[cfg(all(target_os = "linux", not(target_env = "gnu")))]
+#[cfg(not(all(target_os = "linux", target_env = "gnu")))]
 use crate::errno::Errno;
 use crate::errno::{Result, check};
 
@@ -188,14 +190,34 @@ fn checked_int(returned: libc::c_long) -> Result<c_int> {
     check(returned).map(|value| c_int::try_from(value).unwrap_or(0))
 }
 
-/// close of a descriptor that is the library's own.
+/// The C library's close: the next one behind the library's own.
 #[cfg(not(target_os = "linux"))]
 pub fn close(fd: c_int) -> Result<c_int> {
-    // SAFETY: the descriptor is the library's own.
-    check(unsafe { libc::close(fd) })
+    type Close = unsafe extern "C" fn(c_int) -> c_int;
+    // SAFETY: the symbol is POSIX's close; a pointer that may be NULL is an `Option` of a function.
+    let close: Option<Close> = unsafe { std::mem::transmute(next_symbol(c"close")) };
+    // SAFETY: whose descriptor it is was decided by the caller.
+    close.map_or(Err(Errno(libc::ENOSYS)), |close| check(unsafe { close(fd) }))
+}
+
+/// The C library's dup2.
+#[cfg(not(target_os = "linux"))]
+pub fn dup2(old: c_int, new: c_int) -> Result<c_int> {
+    type Dup2 = unsafe extern "C" fn(c_int, c_int) -> c_int;
+    // SAFETY: the symbol is POSIX's dup2; as above.
+    let dup2: Option<Dup2> = unsafe { std::mem::transmute(next_symbol(c"dup2")) };
+    // SAFETY: as in `close`.
+    dup2.map_or(Err(Errno(libc::ENOSYS)), |dup2| check(unsafe { dup2(old, new) }))
+}
+
+#[cfg(not(target_os = "linux"))]
+fn next_symbol(name: &std::ffi::CStr) -> *mut libc::c_void {
+    // SAFETY: the name is a C string.
+    unsafe { libc::dlsym(libc::RTLD_NEXT, name.as_ptr()) }
 }
 
 /// The largest number a descriptor may have now.
+#[cfg(target_os = "linux")]
 pub fn table_size() -> c_uint {
     // SAFETY: sysconf takes an int.
     c_uint::try_from(unsafe { libc::sysconf(libc::_SC_OPEN_MAX) }).unwrap_or(1024)

@@ -109,6 +109,7 @@ impl Poller {
     }
 
     /// The poller's own descriptors from `first` on, the lowest.
+    #[cfg(target_os = "linux")]
     pub fn lowest_own(&self, first: c_int) -> Option<c_int> {
         let own = [self.read_end.load(Ordering::Relaxed), self.write_end.load(Ordering::Relaxed)];
         own.into_iter().filter(|fd| *fd >= first.max(0)).min()
