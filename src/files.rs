@@ -7,7 +7,7 @@
 use std::ptr;
 use std::sync::atomic::{AtomicI32, AtomicUsize, Ordering};
 
-use crate::config::Config;
+use crate::config::{Config, MOST_THREADS};
 use crate::errno::{Errno, Result};
 use crate::notify::Notify;
 use crate::order::{Admission, Finished, Order, State};
@@ -126,9 +126,11 @@ impl Table {
         self.order.admit(new)
     }
 
-    /// Room for the notifications of all that is unfinished and one more, so that none is ever lost for lack of memory.
+    /// Room for the notifications of all that is unfinished, of one request more, and of those that library threads have
+    /// in hand and may bring back: so that none is ever lost for lack of memory.
     pub fn reserve_notice(&mut self) -> Result<()> {
-        self.notices.queued.reserve(self.order.len() + self.batches.len() + 1)
+        let in_hand = usize::try_from(MOST_THREADS).unwrap_or(0) + 16;
+        self.notices.queued.reserve(self.order.len() + self.batches.len() + 1 + in_hand)
     }
 
     /// The unfinished request of the aiocb at this address.

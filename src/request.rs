@@ -81,8 +81,8 @@ pub struct Request {
     pub preset: i32,
     pub nature: Nature,
     pub nonblocking: bool,
-    /// The descriptor bypasses the page cache (O_DIRECT).
-    pub direct: bool,
+    /// The transfer bypasses the page cache: O_DIRECT, or a stream.
+    pub unbuffered: bool,
     /// A stream read whose descriptor is being closed: it is cancelled when it would have to wait.
     pub abandoned: bool,
 }
@@ -134,7 +134,7 @@ fn transfer(handle: Handle, block: &aiocb, notify: Notify, kind: Kind) -> Result
         preset: preset.map_or(0, |error| error.0),
         nature,
         nonblocking: flags & libc::O_NONBLOCK != 0,
-        direct: flags & descriptor::DIRECT != 0,
+        unbuffered: flags & descriptor::DIRECT != 0 || nature != Nature::File,
         abandoned: false,
     };
     Ok(Admission { fd: block.aio_fildes, target, kind, position, length, priority, payload })
@@ -172,7 +172,7 @@ fn barrier(handle: Handle, block: &aiocb, notify: Notify, kind: Kind, needs_writ
         preset: 0,
         nature: Nature::File,
         nonblocking: false,
-        direct: false,
+        unbuffered: false,
         abandoned: false,
     };
     Ok(Admission { fd: block.aio_fildes, target: target(&found), kind, position: 0, length: 0, priority: 0, payload })

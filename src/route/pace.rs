@@ -1,9 +1,10 @@
 //! How many workers at a time: one for each request that blocks, few for those that do not.
 //!
 //! A request that waits for the device wants a worker of its own at once. One that only copies to or from the page cache is
-//! over before another worker is awake, and workers beyond the processors only get in each other's way. Nobody can tell
-//! beforehand which it is; so the time that the last ones took decides. When work is left to the workers that run, one idle
-//! worker keeps watch: if nothing ends from one tick to the next, they are blocked, and the work is given out after all.
+//! over before another worker is awake, and more workers only get in each other's way: writes to one file even wait for
+//! each other in the kernel. Nobody can tell beforehand which it is; so the time decides that the last ones took which ran
+//! alone. When work is left to the workers that run, one idle worker keeps watch: if nothing ends from one tick to the
+//! next, they are blocked, and the work is given out after all.
 //!
 //! Measured (2 processors, depth 32, cached reads of 4 KiB): a worker for each request costs 1.2 context switches and 10 µs
 //! of processor time per read; one worker that takes them in turn 4.5 µs, at twice the rate.
@@ -13,11 +14,10 @@ use crate::sys::clock::Nanos;
 use crate::sys::environment;
 
 pub struct Pace {
-    /// How long buffered reads and writes take, averaged over the last few.
-    read: Nanos,
-    write: Nanos,
+    reads: Class,
+    writes: Class,
     /// As many workers as there are processors beside the caller's own, at least one.
-    workers_at_once: usize,
+    workers_at_once: u32,
     watched: bool,
     /// Requests that have ended; what it was at the last tick; ticks without a backlog.
     ended: u64,
@@ -25,10 +25,19 @@ pub struct Pace {
     quiet: u32,
 }
 
-impl Pace {
-    /// Shorter than a wait for any device, longer than a copy of a few pages.
-    const SLOW: Nanos = 10_000;
+/// Buffered reads, or buffered writes.
+struct Class {
+    /// How long one takes when no other of its class runs, averaged over the last few.
+    alone: Nanos,
+    running: u32,
+    /// The average shrinks by this part with each that did not run alone, so that one is tried alone again.
+    forgets: Nanos,
+}
 
+/// Shorter than a wait for any device, longer than a copy of a few pages.
+const SLOW: Nanos = 10_000;
+
+impl Pace {
     /// What a request may wait behind a worker that turned out to be blocked.
     pub const TICK: Nanos = 200_000;
 
@@ -38,13 +47,12 @@ impl Pace {
     /// Requests that wait for each running worker before another one joins in.
     const BACKLOG: usize = 8;
 
-    /// Until something is known, requests count as slow.
     pub fn new() -> Pace {
-        let workers_at_once = environment::processors().saturating_sub(1).max(1);
+        let processors = u32::try_from(environment::processors()).unwrap_or(1);
         Pace {
-            read: 10 * Pace::SLOW,
-            write: 10 * Pace::SLOW,
-            workers_at_once,
+            reads: Class::new(512),
+            writes: Class::new(64),
+            workers_at_once: processors.saturating_sub(1).max(1),
             watched: false,
             ended: 0,
             seen: 0,
@@ -52,28 +60,39 @@ impl Pace {
         }
     }
 
+    /// Requests that do not block for long belong to a class; barriers, O_DIRECT and streams do not.
+    fn class(&mut self, kind: Kind, unbuffered: bool) -> Option<&mut Class> {
+        match kind {
+            _ if unbuffered => None,
+            Kind::Read => Some(&mut self.reads),
+            Kind::Write | Kind::Append => Some(&mut self.writes),
+            Kind::DataSync | Kind::Sync => None,
+        }
+    }
+
     /// Whether the next request is worth waking a worker for, beside those that run.
-    pub fn wants_worker(&self, kind: Kind, direct: bool, running: u32, ready: usize) -> bool {
-        let fast = match kind {
-            Kind::Read => self.read < Pace::SLOW,
-            Kind::Write | Kind::Append => self.write < Pace::SLOW,
-            Kind::DataSync | Kind::Sync => false,
-        };
-        let running = usize::try_from(running).unwrap_or(usize::MAX);
-        let joins_in = running < self.workers_at_once && ready > Pace::BACKLOG * running;
-        running == 0 || direct || !fast || joins_in
+    pub fn wants_worker(&mut self, kind: Kind, unbuffered: bool, ready: usize) -> bool {
+        let most = self.workers_at_once;
+        let Some(class) = self.class(kind, unbuffered) else { return true };
+        let running = usize::try_from(class.running).unwrap_or(usize::MAX);
+        let joins_in = kind == Kind::Read && class.running < most && ready > Pace::BACKLOG * running;
+        running == 0 || class.alone >= SLOW || joins_in
+    }
+
+    /// A worker takes a request. Returns whether no other of its class runs.
+    pub fn started(&mut self, kind: Kind, unbuffered: bool) -> bool {
+        self.class(kind, unbuffered).is_some_and(|class| {
+            class.running += 1;
+            class.running == 1
+        })
     }
 
     /// A request has ended; it took this long.
-    pub fn ended(&mut self, kind: Kind, time: Nanos) {
-        const MOST: Nanos = 1_000_000;
+    pub fn ended(&mut self, kind: Kind, unbuffered: bool, alone: bool, time: Nanos) {
         self.ended += 1;
-        let average = match kind {
-            Kind::Read => &mut self.read,
-            Kind::Write | Kind::Append => &mut self.write,
-            Kind::DataSync | Kind::Sync => return,
-        };
-        *average = (*average * 3 + time.min(MOST)) / 4;
+        if let Some(class) = self.class(kind, unbuffered) {
+            class.ended(alone, time);
+        }
     }
 
     pub fn watched(&self) -> bool {
@@ -90,12 +109,30 @@ impl Pace {
     pub fn tick(&mut self, backlog: bool) -> bool {
         let stuck = backlog && self.seen == self.ended;
         if stuck {
-            (self.read, self.write) = (10 * Pace::SLOW, 10 * Pace::SLOW);
+            self.reads.alone = 10 * SLOW;
+            self.writes.alone = 10 * SLOW;
         }
         self.quiet = if backlog { 0 } else { self.quiet + 1 };
         self.seen = self.ended;
         let over = stuck || self.quiet > Pace::PATIENCE;
         self.watched &= !over;
         over
+    }
+}
+
+impl Class {
+    /// Until something is known, requests count as slow.
+    fn new(forgets: Nanos) -> Class {
+        Class { alone: 10 * SLOW, running: 0, forgets }
+    }
+
+    fn ended(&mut self, alone: bool, time: Nanos) {
+        const MOST: Nanos = 100 * SLOW;
+        self.running -= 1;
+        if alone {
+            self.alone = (self.alone * 3 + time.min(MOST)) / 4;
+        } else {
+            self.alone -= self.alone / self.forgets;
+        }
     }
 }

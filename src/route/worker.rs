@@ -58,15 +58,20 @@ pub struct Task {
     /// Stream writes: bytes already out.
     pub progress: usize,
     pub nonblocking: bool,
+    unbuffered: bool,
+    /// No other of its class runs (`pace`).
+    alone: bool,
     position: u64,
     preset: i32,
 }
 
-/// A job, and whether its worker has to start a spare first.
+/// A job, and what its worker has to see to first.
 #[derive(Clone, Copy)]
 pub struct Handed {
     job: Job,
     start_spare: bool,
+    /// There may be more work than was handed out: its worker hands out the rest first.
+    go_on: bool,
 }
 
 /// A worker's mailbox. Seats are never freed, as whoever sends may still be at it when the worker has gone; the next worker
@@ -160,13 +165,16 @@ impl HandOuts {
         for place in &mut out.list {
             *place = table.hand_out_one();
             if place.is_none() {
-                break;
+                return out;
             }
+        }
+        if let Some(Some((_, last))) = out.list.last_mut() {
+            last.go_on = true;
         }
         out
     }
 
-    /// Wakes the workers. More work may be ready than one call hands out: each worker that takes a job goes on.
+    /// Wakes the workers.
     pub fn send(self) {
         for (seat, handed) in self.list.into_iter().flatten() {
             seat.give(handed);
@@ -197,9 +205,9 @@ impl Table {
 
     /// A request for one more worker; or, if the running ones will do, the watch over them.
     fn next_request_if_due(&mut self) -> Option<Job> {
-        let request = self.order.first_ready().map(|id| (self.order.kind(id), self.order.payload(id)))?;
-        let due =
-            self.workers.pace.wants_worker(request.0, request.1.direct, self.workers.running, self.order.ready_count());
+        let id = self.order.first_ready()?;
+        let (kind, unbuffered) = (self.order.kind(id), self.order.payload(id).unbuffered);
+        let due = self.workers.pace.wants_worker(kind, unbuffered, self.order.ready_count());
         if due {
             return self.next_request();
         }
@@ -237,7 +245,9 @@ impl Table {
         }
         let run = self.order.next_ready()?;
         self.workers.running += 1;
-        Some(Job::Request(self.task(run)))
+        let mut task = self.task(run);
+        task.alone = self.workers.pace.started(task.kind, task.unbuffered);
+        Some(Job::Request(task))
     }
 
     pub fn task(&self, run: Run) -> Task {
@@ -252,6 +262,8 @@ impl Table {
             count: request.count,
             progress: usize::try_from(request.progress).unwrap_or(0),
             nonblocking: request.nonblocking,
+            unbuffered: request.unbuffered,
+            alone: false,
             position: run.position,
             preset: request.preset,
         }
@@ -273,7 +285,7 @@ impl Table {
         if start_spare {
             self.thread_starts();
         }
-        Handed { job, start_spare }
+        Handed { job, start_spare, go_on: false }
     }
 
     fn thread_starts(&mut self) {
@@ -307,7 +319,7 @@ pub fn rouse(engine: &'static Engine) {
     }
     drop(table);
     for seat in seats {
-        seat.give(Handed { job: Job::Nothing, start_spare: false });
+        seat.give(Handed { job: Job::Nothing, start_spare: false, go_on: false });
     }
 }
 
@@ -402,6 +414,10 @@ fn work(engine: &'static Engine, seat: &'static Seat, handed: Handed) -> Option<
         // Without a spare the work waits for this worker.
         let _ = start(engine);
     }
+    if handed.go_on {
+        let others = HandOuts::prepare(&mut engine.lock());
+        others.send();
+    }
     match handed.job {
         Job::Request(task) => {
             let begin = clock::now();
@@ -409,7 +425,7 @@ fn work(engine: &'static Engine, seat: &'static Seat, handed: Handed) -> Option<
             let time = clock::now().saturating_sub(begin);
             complete::finish_task(engine, &task, result, |table| {
                 table.workers.running -= 1;
-                table.workers.pace.ended(task.kind, time);
+                table.workers.pace.ended(task.kind, task.unbuffered, task.alone, time);
                 table.stats.counts.route_worker += 1;
                 next_or_idle(table, seat)
             })
