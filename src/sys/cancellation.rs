@@ -22,28 +22,65 @@ pub fn put_off<T>(body: impl FnOnce() -> T) -> T {
 }
 
 /// Runs `body`, which contains a cancellation point; a thread cancelled there runs `cleanup(argument)`.
-#[cfg(all(target_os = "linux", target_env = "gnu"))]
+#[cfg(target_os = "linux")]
 pub fn with_cleanup<T>(cleanup: extern "C" fn(*mut c_void), argument: *mut c_void, body: impl FnOnce() -> T) -> T {
-    // The old binary interface of pthread_cleanup_push.
+    // The old binary interface of pthread_cleanup_push, which glibc and musl both keep: three or four words.
     type Buffer = [usize; 4];
     unsafe extern "C" {
         fn _pthread_cleanup_push(buffer: *mut Buffer, routine: extern "C" fn(*mut c_void), argument: *mut c_void);
         fn _pthread_cleanup_pop(buffer: *mut Buffer, execute: libc::c_int);
     }
     let mut buffer = [0; 4];
-    // SAFETY: the buffer lives until it is popped, in the same frame.
+    let mut call = Cleanup { cleanup, argument };
+    // SAFETY: the buffer and the call live until they are popped, in the same frame.
     unsafe {
-        _pthread_cleanup_push(&raw mut buffer, cleanup, argument);
+        _pthread_cleanup_push(&raw mut buffer, ENTRANCE, (&raw mut call).cast());
         let result = body();
         _pthread_cleanup_pop(&raw mut buffer, 0);
         result
     }
 }
 
-/// Elsewhere the handlers are a macro of the C library's own making (and musl runs them on a stack that is not aligned as
-/// compiled code expects). What a cancelled wait leaves behind there is a record of a list, or a count that costs later
-/// completions a system call.
-#[cfg(not(all(target_os = "linux", target_env = "gnu")))]
+#[cfg(target_os = "linux")]
+struct Cleanup {
+    cleanup: extern "C" fn(*mut c_void),
+    argument: *mut c_void,
+}
+
+#[cfg(target_os = "linux")]
+extern "C" fn run(call: *mut c_void) {
+    // SAFETY: the frame of `with_cleanup`, which holds the call, is still there.
+    if let Some(call) = unsafe { call.cast::<Cleanup>().as_ref() } {
+        (call.cleanup)(call.argument);
+    }
+}
+
+#[cfg(all(target_os = "linux", not(all(target_env = "musl", target_arch = "x86_64"))))]
+const ENTRANCE: extern "C" fn(*mut c_void) = run;
+
+/// musl enters cancellation from wherever the thread was, and so its handlers with a stack that is not aligned as compiled
+/// code expects.
+#[cfg(all(target_os = "linux", target_env = "musl", target_arch = "x86_64"))]
+const ENTRANCE: extern "C" fn(*mut c_void) = run_aligned;
+
+#[cfg(all(target_os = "linux", target_env = "musl", target_arch = "x86_64"))]
+#[unsafe(naked)]
+extern "C" fn run_aligned(call: *mut c_void) {
+    core::arch::naked_asm!(
+        "push rbp",
+        "mov rbp, rsp",
+        "and rsp, -16",
+        "call {run}",
+        "mov rsp, rbp",
+        "pop rbp",
+        "ret",
+        run = sym run,
+    )
+}
+
+/// Elsewhere the handlers are a macro of the C library's own making: a cancelled LIO_WAIT leaves a record of its list
+/// behind.
+#[cfg(not(target_os = "linux"))]
 pub fn with_cleanup<T>(_cleanup: extern "C" fn(*mut c_void), _argument: *mut c_void, body: impl FnOnce() -> T) -> T {
     body()
 }

@@ -4,6 +4,10 @@
 // timeout: 90
 #include "check.h"
 
+#ifndef sigev_notify_thread_id
+#define sigev_notify_thread_id _sigev_un._tid
+#endif
+
 enum { SLOTS = 12, LENGTH = 512, HANDLER_RUNS = 20000, SECONDS = 6, STACK = 16 << 10 };
 
 // The main program and its handler have a side each, and do the same.
@@ -136,7 +140,7 @@ int main(void) {
     struct sigaction action = {.sa_handler = handler, .sa_flags = SA_ONSTACK};
     CHECK_EQ(sigaction(SIGRTMIN + 5, &action, NULL), 0);
     struct sigevent event = {.sigev_notify = SIGEV_THREAD_ID, .sigev_signo = SIGRTMIN + 5};
-    event._sigev_un._tid = thread_id();
+    event.sigev_notify_thread_id = thread_id();
     CHECK_EQ(timer_create(CLOCK_MONOTONIC, &event, &timer), 0);
     sigset_t set;
     sigemptyset(&set);
