@@ -9,7 +9,7 @@ use crate::errno::{Errno, Result};
 use crate::request::Handle;
 use crate::slab::Id;
 use crate::submit;
-use crate::sys::descriptor;
+use crate::sys::descriptor::{self, Nature};
 
 /// aio_cancel. Returns AIO_CANCELED, AIO_NOTCANCELED or AIO_ALLDONE. Errors: EBADF; EINVAL, an aiocb of another descriptor.
 ///
@@ -32,8 +32,12 @@ pub unsafe fn cancel(fd: c_int, block: *const aiocb) -> Result<c_int> {
         Ok(handle) => cancel_one(&mut table, handle),
         Err(_) => cancel_all(&mut table, fd),
     };
+    let retired = table.retired.take();
     // Successors may run, and notifications are owed.
     submit::hand_over(&caller, table);
+    if let Some(fd) = retired {
+        descriptor::close_quietly(fd);
+    }
     Ok(match (cancelled, left) {
         (_, 1..) => libc::AIO_NOTCANCELED,
         (0, 0) => libc::AIO_ALLDONE,
@@ -67,10 +71,13 @@ fn cancel_all(table: &mut Locked, fd: c_int) -> (u32, u32) {
 /// Cancels one request, unless it runs. Waking under the lock: only here, where the walk must not be interrupted, and only
 /// a system call if somebody waits.
 pub fn try_cancel(table: &mut Locked, id: Id) -> bool {
-    let Some(ended) = table.cancel(id) else {
-        return false;
-    };
+    let of_stream = table.order.payload(id).nature != Nature::File;
+    let Some(ended) = table.cancel(id) else { return false };
     complete::wake(&ended);
     complete::owe(table, &ended);
+    // The poller may still wait for it.
+    table.streams_moved |= of_stream;
+    // At most one: the requests of a private duplicate are not cancelled together.
+    table.retired = table.retired.or(ended.retired);
     true
 }

@@ -4,6 +4,7 @@ use crate::engine::Engine;
 use crate::errno::{Errno, Result};
 use crate::files::{Ended, Notice, Table};
 use crate::notify;
+use crate::order::Kind;
 use crate::route::worker::{HandOuts, Handed, Next, Task};
 use crate::slab::{Id, NONE};
 use crate::sys::{descriptor, io, thread, wait};
@@ -60,7 +61,12 @@ fn result_for(engine: &'static Engine, task: &Task, id: Id, result: Result<isize
     if fd == task.fd {
         return result;
     }
-    result.and_then(|done| io::pending_write_error(fd).map(|()| done))
+    match (result, task.kind) {
+        (Ok(done), _) => io::pending_write_error(fd).map(|()| done),
+        // The failure may be the other descriptor's own.
+        (Err(_), Kind::Sync) => io::fsync(fd),
+        (Err(_), _) => io::fdatasync(fd),
+    }
 }
 
 /// Ends a request of the poller.
@@ -76,7 +82,7 @@ pub fn finish_stream(engine: &'static Engine, task: &Task, result: Result<isize>
 /// What is left to do for an ended request without the lock.
 fn settle(engine: &'static Engine, ended: &Ended, others: HandOuts) {
     wake(ended);
-    others.send();
+    others.send(engine);
     if let Some(fd) = ended.retired {
         // The library's own duplicate: its errors were reported by the requests.
         let _ = descriptor::close(fd);
@@ -114,7 +120,7 @@ fn keep(engine: &'static Engine, notice: Notice) {
     table.notices.push(notice);
     let handed = HandOuts::prepare(&mut table);
     drop(table);
-    handed.send();
+    handed.send(engine);
 }
 
 /// A worker's role: delivers all that is owed, however long it takes.

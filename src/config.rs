@@ -88,7 +88,8 @@ impl Config {
         if let (false, Ok(threads @ 1..)) = (self.threads_set, u32::try_from(init.aio_threads)) {
             self.threads = threads.min(MOST_THREADS);
         }
-        if let (false, Ok(seconds)) = (self.idle_set, u64::try_from(init.aio_idle_time)) {
+        // Zero means nothing to glibc either: programs set the other fields only.
+        if let (false, Ok(seconds @ 1..)) = (self.idle_set, u64::try_from(init.aio_idle_time)) {
             self.idle_ms = seconds * 1_000;
         }
     }

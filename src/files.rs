@@ -35,15 +35,16 @@ pub struct Table {
     pub poller: PollerState,
     /// Descriptors of streams were closed: the poller has to look at the numbers anew.
     pub streams_moved: bool,
+    /// A descriptor of the library's own that a cancelled request left behind.
+    pub retired: Option<i32>,
     pub stats: Stats,
 }
 
 /// Whether a thread waits for streams.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum PollerState {
+    /// The next free worker takes the role when there is something to wait for.
     Off,
-    /// The next free worker takes the role.
-    Wanted,
     On,
 }
 
@@ -97,6 +98,7 @@ impl Table {
             workers: Workers::new(),
             poller: PollerState::Off,
             streams_moved: false,
+            retired: None,
             stats: Stats::new(),
         }
     }

@@ -32,6 +32,7 @@ mod slab;
 mod route;
 
 mod complete;
+mod mailbox;
 mod notify;
 
 mod cancel;

@@ -5,15 +5,18 @@
 //!
 //! Threads for SIGEV_THREAD are kept for a while and used again. The lock here is only taken by library threads.
 
-use std::collections::VecDeque;
 use std::ffi::c_void;
+use std::ptr;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use libc::{c_int, pthread_attr_t};
-use parking_lot::{Condvar, Mutex};
+use lock_api::Mutex;
 
 use crate::abi::{NotifyFunction, sigevent};
 use crate::errno::{Errno, Result};
+use crate::mailbox::Mailbox;
+use crate::sys::lock::RawLock;
 use crate::sys::{signals, thread};
 
 /// A notification that is owed.
@@ -102,28 +105,30 @@ pub fn deliver(notify: &Notify, callbacks: &'static Callbacks) -> Result<()> {
 
 /// Threads that run functions of the program.
 pub struct Callbacks {
-    shared: Mutex<Shared>,
-    work: Condvar,
+    threads: Mutex<RawLock, Threads>,
+    /// How long a thread waits for another function, in milliseconds.
+    patience: AtomicU64,
 }
 
-struct Shared {
-    queue: VecDeque<Call>,
-    /// Threads that wait for work, less those that a queued call will take.
-    idle: usize,
-    /// How long a thread waits.
-    patience: Duration,
+/// A thread without work waits here; an empty message has it look at its patience again.
+type Place = &'static Mailbox<Option<Call>>;
+
+struct Threads {
+    idle: Vec<Place>,
+    /// Places that nobody uses. They are never freed: whoever gives a job may still be at it when the thread goes on.
+    free: Vec<Place>,
 }
 
 impl Callbacks {
     pub fn new(idle_ms: u64) -> Callbacks {
-        let patience = Duration::from_millis(idle_ms);
-        Callbacks { shared: Mutex::new(Shared { queue: VecDeque::new(), idle: 0, patience }), work: Condvar::new() }
+        let threads = Mutex::new(Threads { idle: Vec::new(), free: Vec::new() });
+        Callbacks { threads, patience: AtomicU64::new(idle_ms) }
     }
 
     pub fn set_patience(&self, idle_ms: u64) {
-        let mut shared = self.shared.lock();
-        shared.patience = Duration::from_millis(idle_ms);
-        self.work.notify_all();
+        self.patience.store(idle_ms, Ordering::Relaxed);
+        let idle = std::mem::take(&mut self.threads.lock().idle);
+        idle.into_iter().for_each(|place| place.give(None));
     }
 
     /// Has a thread run `call`. Error: EAGAIN, no thread is free and none can be made.
@@ -137,14 +142,11 @@ impl Callbacks {
             // SAFETY: no thread was made that could have taken it. The default attributes are better than silence.
             drop(unsafe { Box::from_raw(job) });
         }
-        let mut shared = self.shared.lock();
-        if shared.idle > 0 {
-            shared.idle -= 1;
-            shared.queue.push_back(call);
-            self.work.notify_one();
+        let idle = self.threads.lock().idle.pop();
+        if let Some(place) = idle {
+            place.give(Some(call));
             return Ok(());
         }
-        drop(shared);
         let job = Box::into_raw(Box::new((self, call)));
         thread::spawn_for_program(run_many, job.cast()).map_err(|_| {
             // SAFETY: no thread was made that could have taken it.
@@ -155,21 +157,44 @@ impl Callbacks {
 
     /// Waits for the next call. None: the thread has waited long enough.
     fn next(&self) -> Option<Call> {
-        let mut shared = self.shared.lock();
-        shared.idle += 1;
+        let known = self.threads.lock().free.pop();
+        let place: Place = known.unwrap_or_else(|| Box::leak(Box::new(Mailbox::new())));
         loop {
-            let patience = shared.patience;
-            if let Some(call) = shared.queue.pop_front() {
-                return Some(call);
-            }
-            // An idle thread that is no longer counted has been promised a call.
-            let timed_out = self.work.wait_for(&mut shared, patience).timed_out();
-            if timed_out && shared.queue.is_empty() && shared.idle > 0 {
-                shared.idle -= 1;
-                return None;
+            self.threads.lock().idle.push(place);
+            match self.wait(place) {
+                Waited::Call(call) => {
+                    self.threads.lock().free.push(place);
+                    return Some(call);
+                }
+                Waited::LongEnough => return None,
+                Waited::Roused => {}
             }
         }
     }
+
+    fn wait(&self, place: Place) -> Waited {
+        loop {
+            let patience = Duration::from_millis(self.patience.load(Ordering::Relaxed));
+            if let Some(message) = place.wait(patience) {
+                return message.map_or(Waited::Roused, Waited::Call);
+            }
+            let mut threads = self.threads.lock();
+            let idle = threads.idle.len();
+            threads.idle.retain(|other| !ptr::eq(*other, place));
+            if threads.idle.len() < idle {
+                threads.free.push(place);
+                return Waited::LongEnough;
+            }
+            // Somebody has taken it off the idle ones: the message is on its way.
+        }
+    }
+}
+
+enum Waited {
+    Call(Call),
+    LongEnough,
+    /// The patience has changed.
+    Roused,
 }
 
 /// A thread with the program's attributes: one function, as if it were the thread's own.

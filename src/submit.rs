@@ -3,7 +3,6 @@
 use crate::abi::aiocb;
 use crate::engine::{Caller, Engine, Locked};
 use crate::errno::Result;
-use crate::files::PollerState;
 use crate::request::{self, Operation};
 use crate::route::worker::{self, HandOuts};
 use crate::slab::NONE;
@@ -27,15 +26,7 @@ pub unsafe fn submit(block: *const aiocb, operation: Operation) -> Result<()> {
 
 /// Releases the lock and wakes whoever runs what is ready.
 pub fn hand_over(caller: &Caller, mut table: Locked) {
-    let for_poller = table.order.has_stream_work();
-    if for_poller && table.poller == PollerState::Off {
-        table.poller = PollerState::Wanted;
-    }
-    let wake_poller = for_poller && table.poller == PollerState::On;
     let handed = HandOuts::prepare(&mut table);
     drop(table);
-    handed.send();
-    if wake_poller {
-        caller.engine.poller.wake();
-    }
+    handed.send(caller.engine);
 }

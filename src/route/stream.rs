@@ -223,7 +223,7 @@ impl Role {
         table.order.send_to_worker(task.id);
         let others = HandOuts::prepare(&mut table);
         drop(table);
-        others.send();
+        others.send(self.engine);
     }
 }
 

@@ -14,7 +14,6 @@ use std::ptr;
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicPtr, Ordering};
 use std::time::Duration;
 
-use crossbeam_channel::{Receiver, Sender, bounded};
 use libc::off_t;
 
 use super::pace::Pace;
@@ -24,11 +23,11 @@ use crate::config::MOST_THREADS;
 use crate::engine::{Caller, Engine, Locked};
 use crate::errno::{Errno, Result};
 use crate::files::{PollerState, Table};
+use crate::mailbox::Mailbox;
 use crate::order::{Kind, Run};
 use crate::request::Buffer;
 use crate::slab::Id;
 use crate::sys::descriptor::Nature;
-use crate::sys::park::Parker;
 use crate::sys::{clock, io, thread};
 
 /// What a worker can be given to do.
@@ -77,31 +76,13 @@ pub struct Handed {
 /// A worker's mailbox. Seats are never freed, as whoever sends may still be at it when the worker has gone; the next worker
 /// takes the seat.
 pub struct Seat {
-    /// Where the job is put. The worker never waits in the channel, but in `parker`: a sender that finds a receiver waiting
-    /// would allocate, and a signal handler may be the sender.
-    sender: Sender<Handed>,
-    receiver: Receiver<Handed>,
-    parker: Parker,
+    mailbox: Mailbox<Handed>,
     /// The next idle worker, or the next free seat. Under the table's lock.
     next: AtomicPtr<Seat>,
     /// Among the idle. Under the table's lock.
     idle: AtomicBool,
     /// The worker's thread. Under the table's lock.
     thread: AtomicI32,
-}
-
-impl Seat {
-    /// Gives the worker, which was taken off the idle ones for it, a job.
-    fn give(&self, handed: Handed) {
-        // Never full: one job, and only while the worker waits.
-        let _ = self.sender.try_send(handed);
-        self.parker.call();
-    }
-
-    fn wait(&self, patience: Duration) -> Option<Handed> {
-        let called = self.parker.wait(patience);
-        if called { self.receiver.try_recv().ok() } else { None }
-    }
 }
 
 /// The pool, in the table.
@@ -152,16 +133,18 @@ impl Seats {
 /// Jobs for idle workers, sent when the lock is released.
 pub struct HandOuts {
     list: [Option<(&'static Seat, Handed)>; HandOuts::MOST],
+    /// The poller has to look at the table.
+    wake_poller: bool,
 }
 
 impl HandOuts {
     const MOST: usize = 4;
 
-    pub const NONE: HandOuts = HandOuts { list: [None; HandOuts::MOST] };
+    pub const NONE: HandOuts = HandOuts { list: [None; HandOuts::MOST], wake_poller: false };
 
     /// Gives ready work to idle workers, as long as there are both.
     pub fn prepare(table: &mut Table) -> HandOuts {
-        let mut out = HandOuts::NONE;
+        let mut out = HandOuts::for_poller(table);
         for place in &mut out.list {
             *place = table.hand_out_one();
             if place.is_none() {
@@ -174,10 +157,19 @@ impl HandOuts {
         out
     }
 
-    /// Wakes the workers.
-    pub fn send(self) {
+    /// Only what the poller has to be told.
+    fn for_poller(table: &Table) -> HandOuts {
+        let news = table.order.has_stream_work() || table.streams_moved;
+        HandOuts { wake_poller: news && table.poller == PollerState::On, ..HandOuts::NONE }
+    }
+
+    /// Wakes the workers, and the poller.
+    pub fn send(self, engine: &'static Engine) {
+        if self.wake_poller {
+            engine.poller.wake();
+        }
         for (seat, handed) in self.list.into_iter().flatten() {
-            seat.give(handed);
+            seat.mailbox.give(handed);
         }
     }
 }
@@ -227,7 +219,7 @@ impl Table {
     }
 
     fn next_role(&mut self) -> Option<Job> {
-        if self.poller == PollerState::Wanted {
+        if self.poller == PollerState::Off && self.order.has_stream_work() {
             self.poller = PollerState::On;
             return Some(Job::Poll);
         }
@@ -300,10 +292,11 @@ impl Table {
 pub fn ensure(caller: &Caller) -> Result<Locked> {
     let mut table = caller.lock();
     while table.workers.is_empty() {
-        table.thread_starts();
         drop(table);
-        start(caller.engine)?;
+        // Counted when it exists: another caller must not rely on a thread that cannot be had.
+        spawn(caller.engine)?;
         table = caller.lock();
+        table.thread_starts();
     }
     Ok(table)
 }
@@ -319,16 +312,17 @@ pub fn rouse(engine: &'static Engine) {
     }
     drop(table);
     for seat in seats {
-        seat.give(Handed { job: Job::Nothing, start_spare: false, go_on: false });
+        seat.mailbox.give(Handed { job: Job::Nothing, start_spare: false, go_on: false });
     }
 }
 
 /// Starts a worker that `thread_starts` has counted.
 fn start(engine: &'static Engine) -> Result<()> {
-    thread::spawn(main, ptr::from_ref(engine).cast_mut().cast()).map_err(|_| {
-        engine.lock().workers.total -= 1;
-        Errno::AGAIN
-    })
+    spawn(engine).inspect_err(|_| engine.lock().workers.total -= 1)
+}
+
+fn spawn(engine: &'static Engine) -> Result<()> {
+    thread::spawn(main, ptr::from_ref(engine).cast_mut().cast()).map_err(|_| Errno::AGAIN)
 }
 
 extern "C-unwind" fn main(engine: *mut c_void) -> *mut c_void {
@@ -351,10 +345,8 @@ pub const NAME: &std::ffi::CStr = c"aio_rs/worker";
 fn take_seat(engine: &'static Engine) -> &'static Seat {
     let known = engine.lock().workers.free.pop();
     let seat = known.unwrap_or_else(|| {
-        let (sender, receiver) = bounded(1);
         let (next, idle) = (AtomicPtr::new(ptr::null_mut()), AtomicBool::new(false));
-        let parker = Parker::new();
-        Box::leak(Box::new(Seat { sender, receiver, parker, next, idle, thread: Default::default() }))
+        Box::leak(Box::new(Seat { mailbox: Mailbox::new(), next, idle, thread: Default::default() }))
     });
     seat.thread.store(thread::current_id(), Ordering::Relaxed);
     seat
@@ -371,21 +363,22 @@ fn next_or_idle(table: &mut Table, seat: &'static Seat) -> Next {
     seat.idle.store(true, Ordering::Relaxed);
     table.workers.idle.push(seat);
     table.workers.idle_count += 1;
-    (None, HandOuts::NONE)
+    (None, HandOuts::for_poller(table))
 }
 
 /// The same for a worker that has nothing to end.
 fn next_job_of(engine: &'static Engine, seat: &'static Seat) -> Option<Handed> {
     let (handed, others) = next_or_idle(&mut engine.lock(), seat);
-    others.send();
+    others.send(engine);
     handed
 }
 
 /// Waits in the mailbox. None: nothing came for so long that the worker ends.
 fn wait_for_job(engine: &'static Engine, seat: &'static Seat) -> Option<Handed> {
+    let mut at_least = Duration::ZERO;
     loop {
-        let patience = Duration::from_millis(engine.lock().config.idle_ms);
-        if let Some(handed) = seat.wait(patience) {
+        let patience = Duration::from_millis(engine.lock().config.idle_ms).max(at_least);
+        if let Some(handed) = seat.mailbox.wait(patience) {
             return Some(handed);
         }
         let mut table = engine.lock();
@@ -396,6 +389,7 @@ fn wait_for_job(engine: &'static Engine, seat: &'static Seat) -> Option<Handed> 
         }
         // The last idle one stays while others work: it is their spare.
         if table.workers.idle_count == 1 && table.workers.total > 1 {
+            at_least = Duration::from_secs(1);
             continue;
         }
         table.workers.idle.remove(seat);
@@ -416,7 +410,7 @@ fn work(engine: &'static Engine, seat: &'static Seat, handed: Handed) -> Option<
     }
     if handed.go_on {
         let others = HandOuts::prepare(&mut engine.lock());
-        others.send();
+        others.send(engine);
     }
     match handed.job {
         Job::Request(task) => {

@@ -6,9 +6,7 @@ use libc::c_int;
 #[cfg(target_os = "linux")]
 use libc::c_uint;
 
-#[cfg(not(all(target_os = "linux", target_env = "gnu")))]
-use crate::errno::Errno;
-use crate::errno::{Result, check};
+use crate::errno::{Errno, Result, check};
 
 /// The flag of descriptors that bypass the page cache; 0 where there is none.
 pub const DIRECT: c_int = {
@@ -21,6 +19,17 @@ pub const DIRECT: c_int = {
         libc::O_DIRECT
     }
 };
+
+/// Closes a descriptor of the library's own where no cancellation point may be.
+pub fn close_quietly(fd: c_int) {
+    #[cfg(target_os = "linux")]
+    // SAFETY: the descriptor is the library's own.
+    unsafe {
+        libc::syscall(libc::SYS_close, fd)
+    };
+    #[cfg(not(target_os = "linux"))]
+    let _ = crate::sys::cancellation::put_off(|| close(fd));
+}
 
 /// What a descriptor refers to, as far as requests care.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,6 +66,10 @@ impl Description {
 pub fn describe(fd: c_int) -> Result<Description> {
     // SAFETY: F_GETFL takes no further argument.
     let flags = check(unsafe { libc::fcntl(fd, libc::F_GETFL) })?;
+    #[cfg(target_os = "linux")]
+    if flags & libc::O_PATH != 0 {
+        return Err(Errno::BADF);
+    }
     let mut status = MaybeUninit::<libc::stat>::zeroed();
     // SAFETY: `status` has room for one stat, and all bits zero is one too.
     let status = unsafe {
