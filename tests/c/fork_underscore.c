@@ -4,6 +4,7 @@
 #include "check.h"
 
 int main(void) {
+    if (is_portable()) return 0; // POSIX has no way to notice it
     int fd = temp_file(), own = temp_file(), p[2], q[2];
     put_pattern(fd, 0, 4096, 1);
     CHECK_EQ(pipe(p), 0);

@@ -17,6 +17,9 @@ pub struct Event {
     pub writable: bool,
 }
 
+/// Milliseconds between looks when there was no descriptor for the pipe.
+const LOOK_AGAIN: c_int = 10;
+
 /// One process-wide set of descriptors that are waited for. Each arming reports once.
 pub struct Poller {
     read_end: AtomicI32,
@@ -73,6 +76,8 @@ impl Poller {
         let mut entries = std::mem::take(&mut *self.armed.lock());
         let own = self.read_end.load(Ordering::Relaxed);
         entries.push(pollfd { fd: own, events: libc::POLLIN, revents: 0 });
+        // Without a pipe nobody can end the wait.
+        let milliseconds = if own == -1 { LOOK_AGAIN } else { milliseconds };
         // SAFETY: the vector holds that many entries.
         unsafe { libc::poll(entries.as_mut_ptr(), entries.len().try_into().unwrap_or(1), milliseconds) };
         entries.pop();

@@ -17,7 +17,8 @@ use crate::sys::descriptor;
 
 struct Slot {
     taken: AtomicBool,
-    waiting: AtomicBool,
+    /// How many waits are under way: a signal handler may wait inside a wait.
+    waiting: AtomicU32,
     pipe: [AtomicI32; 2],
 }
 
@@ -25,11 +26,7 @@ const MOST_SLOTS: usize = 256;
 const MILLISECOND: u64 = 1_000_000;
 
 static SLOTS: [Slot; MOST_SLOTS] = [const {
-    Slot {
-        taken: AtomicBool::new(false),
-        waiting: AtomicBool::new(false),
-        pipe: [AtomicI32::new(-1), AtomicI32::new(-1)],
-    }
+    Slot { taken: AtomicBool::new(false), waiting: AtomicU32::new(0), pipe: [AtomicI32::new(-1), AtomicI32::new(-1)] }
 }; MOST_SLOTS];
 static WAITING: AtomicU32 = AtomicU32::new(0);
 
@@ -55,8 +52,8 @@ where
         return Ok(());
     }
     let result = poll(slot.pipe_end(0), left);
-    slot.end();
     slot.drain();
+    slot.end();
     result
 }
 
@@ -67,9 +64,8 @@ pub fn wake(_word: *const AtomicI32) {
     if WAITING.load(Ordering::Relaxed) == 0 {
         return;
     }
-    for slot in SLOTS.iter().filter(|slot| slot.waiting.load(Ordering::Relaxed)) {
-        // SAFETY: one byte. A full pipe wakes just as well.
-        put_off(|| unsafe { libc::write(slot.pipe_end(1), c"".as_ptr().cast::<c_void>(), 1) });
+    for slot in SLOTS.iter().filter(|slot| slot.waiting.load(Ordering::Relaxed) != 0) {
+        slot.wake();
     }
 }
 
@@ -97,15 +93,21 @@ fn poll(fd: c_int, left: Option<u64>) -> Result<()> {
 
 impl Slot {
     fn begin(&self) {
-        if !self.waiting.swap(true, Ordering::SeqCst) {
-            WAITING.fetch_add(1, Ordering::SeqCst);
-        }
+        self.waiting.fetch_add(1, Ordering::SeqCst);
+        WAITING.fetch_add(1, Ordering::SeqCst);
     }
 
     fn end(&self) {
-        if self.waiting.swap(false, Ordering::SeqCst) {
-            WAITING.fetch_sub(1, Ordering::SeqCst);
+        WAITING.fetch_sub(1, Ordering::SeqCst);
+        if self.waiting.fetch_sub(1, Ordering::SeqCst) > 1 {
+            // The wait that this one, in a signal handler, interrupted may have lost its wake-up to it.
+            self.wake();
         }
+    }
+
+    fn wake(&self) {
+        // SAFETY: one byte. A full pipe wakes just as well.
+        put_off(|| unsafe { libc::write(self.pipe_end(1), c"".as_ptr().cast::<c_void>(), 1) });
     }
 
     fn pipe_end(&self, end: usize) -> c_int {
@@ -133,7 +135,7 @@ impl Slot {
     }
 
     fn release(&self) {
-        self.end();
+        WAITING.fetch_sub(self.waiting.swap(0, Ordering::SeqCst), Ordering::SeqCst);
         for end in &self.pipe {
             let fd = end.swap(-1, Ordering::Relaxed);
             if fd != -1 {
