@@ -4,7 +4,6 @@ use crate::engine::Engine;
 use crate::errno::{Errno, Result};
 use crate::files::{Ended, Notice, Table};
 use crate::notify;
-use crate::order::Kind;
 use crate::route::worker::{HandOuts, Handed, Next, Task};
 use crate::slab::{Id, NONE};
 use crate::sys::{descriptor, io, thread, wait};
@@ -61,12 +60,7 @@ fn result_for(engine: &'static Engine, task: &Task, id: Id, result: Result<isize
     if fd == task.fd {
         return result;
     }
-    match (result, task.kind) {
-        (Ok(done), _) => io::pending_write_error(fd).map(|()| done),
-        // The failure may be the other descriptor's own.
-        (Err(_), Kind::Sync) => io::fsync(fd),
-        (Err(_), _) => io::fdatasync(fd),
-    }
+    result.and_then(|done| io::pending_write_error(fd).map(|()| done))
 }
 
 /// Ends a request of the poller.
