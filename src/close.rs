@@ -128,7 +128,7 @@ fn give_up(fd: c_int) -> Result<()> {
     let Some(engine) = Engine::current() else {
         return Ok(());
     };
-    if files::unfinished() == 0 && !engine.poller.owns(fd) {
+    if engine.reception.inbox.is_empty() && files::unfinished() == 0 && !engine.poller.owns(fd) {
         return Ok(());
     }
     let Some(engine) = engine_of_process() else {
@@ -182,7 +182,7 @@ fn move_away(caller: &Caller, fd: c_int) {
         }
         return;
     };
-    table.order.detach(fd, duplicate);
+    table.detach(fd, duplicate);
     table.streams_moved = true;
     drop(table);
     caller.engine.poller.disarm(fd);

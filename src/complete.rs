@@ -1,10 +1,10 @@
 //! The end of a request: its status, its successors, its waiters, its notification; in this order.
 
 use crate::engine::Engine;
-use crate::errno::{Errno, Result};
+use crate::errno::Result;
 use crate::files::{Ended, Notice, Table};
-use crate::notify;
-use crate::route::worker::{HandOuts, Handed, Next, Task};
+use crate::notify::{self, Ways};
+use crate::route::worker::{self, HandOuts, Handed, Next, Task};
 use crate::slab::{Id, NONE};
 use crate::sys::{descriptor, io, thread, wait};
 
@@ -117,17 +117,29 @@ fn keep(engine: &'static Engine, notice: Notice) {
     handed.send(engine);
 }
 
-/// A worker's role: delivers all that is owed, however long it takes.
-pub fn deliver_owed(engine: &'static Engine) {
+/// A worker's role: delivers all that is owed, however long it takes. What cannot be delivered holds up only what goes the
+/// same way.
+pub fn deliver_owed(engine: &'static Engine, thread: i32) {
     loop {
-        let mut table = engine.lock();
-        let Some(notice) = table.notices.pop() else {
-            table.notices.claimed = false;
-            return;
-        };
-        drop(table);
-        if deliver(engine, notice) == Err(Errno::AGAIN) {
-            engine.lock().notices.push_front(notice);
+        let mut stuck = Ways::default();
+        let left = engine.lock().notices.len();
+        for _ in 0..left {
+            let next = engine.lock().notices.pop();
+            let Some(notice) = next else { break };
+            let way = notice.notify.way();
+            if stuck.has(way) || deliver(engine, notice).is_err() {
+                stuck.add(way);
+                engine.lock().notices.push(notice);
+            }
+        }
+        if stuck.is_empty() {
+            let mut table = engine.lock();
+            if table.notices.is_empty() {
+                table.notices.claimed = false;
+                return;
+            }
+        } else {
+            worker::stand_in(engine, thread);
             thread::sleep_a_millisecond();
         }
     }

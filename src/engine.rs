@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 use std::ptr;
-use std::sync::atomic::{AtomicPtr, Ordering};
+use std::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
 
 use lock_api::{Mutex, MutexGuard};
 use once_cell::race::{OnceBool, OnceBox};
@@ -12,6 +12,7 @@ use crate::config::Config;
 use crate::errno::{Errno, Result};
 use crate::files::Table;
 use crate::notify::Callbacks;
+use crate::reception::Reception;
 use crate::route::worker;
 use crate::stats::aio_rs_stats;
 use crate::sys::fork::Mark;
@@ -24,6 +25,9 @@ pub struct Engine {
     table: Mutex<RawLock, Table>,
     pub poller: Poller,
     pub callbacks: Callbacks,
+    pub reception: &'static Reception,
+    /// How long an idle worker waits, in milliseconds: the table's, for those who do not hold it.
+    pub idle_ms: AtomicU64,
     mark: Mark,
     /// `fsync=strict`: aio_fsync demands a descriptor open for writing.
     pub fsync_needs_write: bool,
@@ -61,11 +65,15 @@ impl Engine {
     #[cold]
     fn create() -> Result<&'static Engine> {
         let config = configuration();
+        let mark = Mark::new().map_err(|_| Errno::AGAIN)?;
+        let reception = Reception::new().map_err(|_| Errno::AGAIN)?;
         let new = Box::into_raw(Box::new(Engine {
-            table: Mutex::new(Table::new(config)),
+            table: Mutex::new(Table::new(config, reception)),
+            reception,
+            idle_ms: AtomicU64::new(config.idle_ms),
             poller: Poller::new(),
             callbacks: Callbacks::new(config.idle_ms),
-            mark: Mark::new().map_err(|_| Errno::AGAIN)?,
+            mark,
             fsync_needs_write: config.fsync_needs_write,
             process: thread::process_id(),
         }));
@@ -100,8 +108,11 @@ impl Caller {
         Caller { engine, _blocked: Blocked::all() }
     }
 
+    /// Locks the table, with all in it that was submitted so far.
     pub fn lock(&self) -> Locked {
-        self.engine.lock()
+        let mut table = self.engine.lock();
+        table.take_in();
+        table
     }
 }
 
@@ -120,19 +131,23 @@ fn configuration() -> Config {
     config
 }
 
+/// However many aio_init is told to expect: more than that costs too much time under the lock.
+const MOST_EXPECTED: usize = 65_536;
+
 /// glibc's aio_init.
 pub fn init(settings: &aioinit) -> Result<()> {
     let engine = Engine::get()?;
     let caller = Caller::enter(engine);
     let mut table = caller.lock();
     table.config.apply(settings);
-    let expected = usize::try_from(settings.aio_num).unwrap_or(0);
+    let expected = usize::try_from(settings.aio_num).unwrap_or(0).min(MOST_EXPECTED);
     // A hint: without the memory each request asks for its own.
-    let _ = table.order.reserve(expected);
+    let _ = table.order.expect(expected);
     let idle_ms = table.config.idle_ms;
     drop(table);
+    engine.idle_ms.store(idle_ms, Ordering::Relaxed);
     engine.callbacks.set_patience(idle_ms);
-    worker::rouse(engine);
+    worker::rouse(&caller);
     engine.poller.wake();
     Ok(())
 }

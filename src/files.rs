@@ -10,7 +10,9 @@ use std::sync::atomic::{AtomicI32, AtomicUsize, Ordering};
 use crate::config::{Config, MOST_THREADS};
 use crate::errno::{Errno, Result};
 use crate::notify::Notify;
-use crate::order::{Admission, Finished, Order, State};
+use crate::order::{Admission, Finished, Order, State, Target};
+use crate::reception::Reception;
+use crate::reception::inbox::{self, Attendant, Emptied};
 use crate::request::{self, Request};
 use crate::route::worker::Workers;
 use crate::slab::{Id, Index, NONE, Slab};
@@ -38,6 +40,9 @@ pub struct Table {
     /// A descriptor of the library's own that a cancelled request left behind.
     pub retired: Option<i32>,
     pub stats: Stats,
+    reception: &'static Reception,
+    /// Slots of the inbox for whose requests there was no room again yet.
+    emptied: Emptied,
 }
 
 /// Whether a thread waits for streams.
@@ -88,7 +93,7 @@ impl Notice {
 }
 
 impl Table {
-    pub fn new(config: Config) -> Table {
+    pub fn new(config: Config, reception: &'static Reception) -> Table {
         Table {
             config,
             order: Order::new(config.order),
@@ -100,20 +105,36 @@ impl Table {
             streams_moved: false,
             retired: None,
             stats: Stats::new(),
+            reception,
+            emptied: Emptied::default(),
         }
     }
 
     /// Takes in a request, of a list or of none; from here on it will end. Errors: EINVAL (the aiocb is in flight), EAGAIN
     /// (no memory).
     pub fn admit(&mut self, new: &Admission<Request>, batch: Id) -> Result<()> {
+        self.make_room(1).map_err(|_| Errno::AGAIN)?;
+        self.admit_claimed(new, batch)?;
+        self.reception.claims.add(new.payload.handle.key());
+        Ok(())
+    }
+
+    /// The same for a request that is counted among the claims already.
+    fn admit_claimed(&mut self, new: &Admission<Request>, batch: Id) -> Result<()> {
         let handle = new.payload.handle;
         if self.find(handle.key()).is_some() {
             return Err(Errno::INVAL);
         }
-        let id = self.reserve_and_admit(new).map_err(|_| Errno::AGAIN)?;
+        let id = self.order.admit(new).map_err(|_| Errno::AGAIN)?;
         self.by_aiocb.insert(handle.key(), id);
         self.order.payload_mut(id).batch = batch;
         self.stats.counts.barriers_waited += u64::from(new.kind.is_barrier() && self.order.state(id) == State::Waiting);
+        if let Target::File(key) = new.target
+            && new.payload.preset == 0
+            && self.order.is_only_one(id)
+        {
+            self.reception.known.remember(new.fd, key);
+        }
         // SAFETY: the caller has just handed the aiocb in.
         unsafe { handle.block() }.status.begin();
         self.stats.admitted(new.kind, self.order.len());
@@ -121,23 +142,82 @@ impl Table {
         Ok(())
     }
 
-    fn reserve_and_admit(&mut self, new: &Admission<Request>) -> Result<Id> {
-        self.reserve_notice()?;
+    /// Room for `count` more requests beside all that the inbox can hold: those cannot be refused any more.
+    fn make_room(&mut self, count: usize) -> Result<()> {
+        let count = count + inbox::ROOM;
+        self.reserve_notices(count)?;
         let order = &self.order;
-        self.by_aiocb.reserve(|id| order.payload(id).handle.key())?;
-        self.order.admit(new)
+        self.by_aiocb.reserve(count, |id| order.payload(id).handle.key())?;
+        self.order.make_room(count)
     }
 
-    /// Room for the notifications of all that is unfinished, of one request more, and of those that library threads have
-    /// in hand and may bring back: so that none is ever lost for lack of memory.
-    pub fn reserve_notice(&mut self) -> Result<()> {
+    /// Room for the notifications of all that is unfinished, of `count` requests more, and of those that library threads
+    /// have in hand and may bring back: so that none is ever lost for lack of memory.
+    fn reserve_notices(&mut self, count: usize) -> Result<()> {
         let in_hand = usize::try_from(MOST_THREADS).unwrap_or(0) + 16;
-        self.notices.queued.reserve(self.order.len() + self.batches.len() + 1 + in_hand)
+        self.notices.queued.reserve(self.order.len() + self.batches.len() + count + in_hand)
+    }
+
+    /// Room for one more list and its notification.
+    pub fn reserve_batch(&mut self) -> Result<()> {
+        self.batches.reserve(1)?;
+        self.reserve_notices(inbox::ROOM + 1)
+    }
+
+    // ---- the inbox ----
+
+    /// Takes in what callers have put into the inbox. True: something was there.
+    pub fn take_in(&mut self) -> bool {
+        let inbox = &self.reception.inbox;
+        if inbox.is_empty() {
+            return false;
+        }
+        // For `close`, which asks both: not zero before the inbox is empty.
+        UNFINISHED.store(self.order.len() + 1, Ordering::Relaxed);
+        let emptied = inbox.take_out(|new| {
+            // There is room (`make_room`). In flight it can only be when two threads have handed in one aiocb at the
+            // same time; one of the two requests is left.
+            if self.admit_claimed(new, NONE).is_err() {
+                self.reception.claims.end(new.payload.handle.key());
+            }
+        });
+        UNFINISHED.store(self.order.len(), Ordering::Relaxed);
+        self.emptied.add(emptied);
+        // Without room for as many again, callers find the inbox full and go through the lock.
+        let _ = self.refill_inbox();
+        true
+    }
+
+    /// Says who looks into the inbox from now on. False: something was in it; it is in the table now.
+    pub fn settle_inbox(&mut self) -> bool {
+        let attendant = match self.workers.attendant() {
+            Attendant::Nobody => Attendant::Nobody,
+            _ if !self.reception.inbox.is_open() && self.refill_inbox().is_err() => Attendant::Nobody,
+            attendant => attendant,
+        };
+        if self.reception.inbox.settle(attendant) {
+            return true;
+        }
+        self.take_in();
+        false
+    }
+
+    /// Lets callers use emptied slots again, if there is room in the table for as many more requests.
+    fn refill_inbox(&mut self) -> Result<()> {
+        self.make_room(0)?;
+        self.reception.inbox.give_back(std::mem::take(&mut self.emptied));
+        Ok(())
     }
 
     /// The unfinished request of the aiocb at this address.
     pub fn find(&self, key: u64) -> Option<Id> {
         self.by_aiocb.find(key, |id| self.order.payload(id).handle.key() == key)
+    }
+
+    /// The number will belong to somebody else: the descriptor's requests go to `duplicate`.
+    pub fn detach(&mut self, fd: i32, duplicate: i32) {
+        self.order.detach(fd, duplicate);
+        self.reception.known.forget(fd);
     }
 
     /// Ends a request: out of the table, its status stored, its successors free.
@@ -162,6 +242,10 @@ impl Table {
 
     fn publish(&mut self, id: Id, finished: Finished<Request>, result: Result<isize>) -> Ended {
         let Request { handle, notify, batch, .. } = finished.payload;
+        self.reception.claims.end(handle.key());
+        if let Some(fd) = finished.last_of {
+            self.reception.known.forget(fd);
+        }
         UNFINISHED.store(self.order.len(), Ordering::Relaxed);
         let order = &self.order;
         self.by_aiocb.remove(handle.key(), id, |other| order.payload(other).handle.key());
@@ -246,15 +330,6 @@ impl Notices {
         self.tail = id;
     }
 
-    /// Keeps a notification that could not be delivered, ahead of the others.
-    pub fn push_front(&mut self, notice: Notice) {
-        let id = self.queued.insert(Queued { notice, next: self.head });
-        if self.head == NONE {
-            self.tail = id;
-        }
-        self.head = id;
-    }
-
     pub fn pop(&mut self) -> Option<Notice> {
         if self.head == NONE {
             return None;
@@ -269,5 +344,9 @@ impl Notices {
 
     pub fn is_empty(&self) -> bool {
         self.head == NONE
+    }
+
+    pub fn len(&self) -> usize {
+        self.queued.len()
     }
 }

@@ -21,6 +21,8 @@ mod status;
 
 mod request;
 
+mod reception;
+
 mod close;
 mod listio;
 mod submit;

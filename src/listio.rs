@@ -77,8 +77,7 @@ fn open_batch(engine: &'static Engine, waits: bool, notify: Notify) -> Result<Id
     let caller = Caller::enter(engine);
     // A notification needs a thread even if the list is empty.
     let mut table = if waits { caller.lock() } else { worker::ensure(&caller)? };
-    table.batches.reserve(1).map_err(|_| Errno::AGAIN)?;
-    table.reserve_notice().map_err(|_| Errno::AGAIN)?;
+    table.reserve_batch().map_err(|_| Errno::AGAIN)?;
     let undelivered = u32::from(!notify.is_none());
     let word = AtomicI32::new(libc::EINPROGRESS);
     Ok(table.batches.insert(Batch { pending: 1, undelivered, awaited: waits, failed: false, notify, word }))
@@ -149,7 +148,7 @@ unsafe fn parse_entry<'a>(engine: &Engine, block: *mut aiocb) -> Option<Entry<'a
         _ => Err(Errno::INVAL),
     };
     // SAFETY: the caller's promise.
-    let new = operation.and_then(|operation| unsafe { request::parse(block, operation, engine.fsync_needs_write) });
+    let new = operation.and_then(|operation| unsafe { request::parse(block, operation, engine) });
     Some((entry, new))
 }
 

@@ -15,7 +15,7 @@ use lock_api::Mutex;
 
 use crate::abi::{NotifyFunction, sigevent};
 use crate::errno::{Errno, Result};
-use crate::mailbox::Mailbox;
+use crate::mailbox::{Mailbox, Woken};
 use crate::sys::lock::RawLock;
 use crate::sys::{signals, thread};
 
@@ -79,6 +79,38 @@ impl Notify {
 
     pub fn is_none(&self) -> bool {
         matches!(self, Notify::None)
+    }
+
+    /// What a notification needs: a place in the queue for its signal, a thread. One that cannot be had holds up nothing
+    /// that needs another.
+    pub fn way(&self) -> u8 {
+        match *self {
+            Notify::None => 0,
+            Notify::Signal { signo, .. } => signo,
+            #[cfg(target_os = "linux")]
+            Notify::ThreadSignal { signo, .. } => signo,
+            Notify::Function { .. } => Ways::FUNCTION,
+        }
+    }
+}
+
+/// A set of ways.
+#[derive(Clone, Copy, Default)]
+pub struct Ways(u128);
+
+impl Ways {
+    const FUNCTION: u8 = 127;
+
+    pub fn has(self, way: u8) -> bool {
+        self.0 & 1 << (way & 127) != 0
+    }
+
+    pub fn add(&mut self, way: u8) {
+        self.0 |= 1 << (way & 127);
+    }
+
+    pub fn is_empty(self) -> bool {
+        self.0 == 0
     }
 }
 
@@ -175,8 +207,10 @@ impl Callbacks {
     fn wait(&self, place: Place) -> Waited {
         loop {
             let patience = Duration::from_millis(self.patience.load(Ordering::Relaxed));
-            if let Some(message) = place.wait(patience) {
-                return message.map_or(Waited::Roused, Waited::Call);
+            match place.wait(patience) {
+                Woken::Given(message) => return message.map_or(Waited::Roused, Waited::Call),
+                Woken::Called => continue,
+                Woken::TimeUp => {}
             }
             let mut threads = self.threads.lock();
             let idle = threads.idle.len();

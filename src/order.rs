@@ -179,6 +179,8 @@ pub struct Finished<P> {
     pub covered_error: i32,
     /// The library's own descriptor to close: its last request ended.
     pub retired: Option<i32>,
+    /// The descriptor, if it was its last request.
+    pub last_of: Option<i32>,
 }
 
 /// What the runner of a request needs.
@@ -262,14 +264,29 @@ impl<P: Copy> Order<P> {
         self.nodes[id].kind
     }
 
+    /// Whether a request is the only one of its descriptor.
+    pub fn is_only_one(&self, id: Id) -> bool {
+        self.descs[self.nodes[id].desc].unfinished == 1
+    }
+
     /// The descriptor that a request goes to now (its own number, or the duplicate that `detach` gave it).
     pub fn fd(&self, id: Id) -> i32 {
         self.descs[self.nodes[id].desc].fd
     }
 
-    /// Room for `count` more requests, so that admission cannot fail half-way.
-    pub fn reserve(&mut self, count: usize) -> Result<()> {
+    /// `count` more requests are expected. Error: ENOMEM.
+    pub fn expect(&mut self, count: usize) -> Result<()> {
         self.nodes.reserve(count)
+    }
+
+    /// Room for `count` more requests, whatever they refer to: their admission cannot fail. Error: ENOMEM.
+    pub fn make_room(&mut self, count: usize) -> Result<()> {
+        self.nodes.reserve(count)?;
+        self.descs.reserve(count)?;
+        self.files.reserve(count)?;
+        let (descs, files) = (&self.descs, &self.files);
+        self.by_fd.reserve(count, |id| fd_key(descs[id].fd))?;
+        self.by_file.reserve(count, |id| file_hash(&files[id]))
     }
 
     // ---- admission ----
@@ -382,7 +399,7 @@ impl<P: Copy> Order<P> {
         self.descs.reserve(1)?;
         self.files.reserve(1)?;
         let descs = &self.descs;
-        self.by_fd.reserve(|id| fd_key(descs[id].fd))?;
+        self.by_fd.reserve(1, |id| fd_key(descs[id].fd))?;
         let file = self.file_for(target)?;
         self.files[file].descs += 1;
         let target_is_stream = target == Target::Stream;
@@ -415,7 +432,7 @@ impl<P: Copy> Order<P> {
         };
         if let Some(key) = key {
             let files = &self.files;
-            self.by_file.reserve(|id| file_hash(&files[id]))?;
+            self.by_file.reserve(1, |id| file_hash(&files[id]))?;
             if let Some(file) = self.by_file.find(key.hash(), |id| files[id].key == Some(key)) {
                 return Ok(file);
             }
@@ -531,7 +548,10 @@ impl<P: Copy> Order<P> {
             self.leave_requests(file, id, error);
         }
         let node = self.nodes.remove(id);
-        Finished { payload: node.payload, covered_error: node.error, retired: self.release_desc(node.desc) }
+        let gone = self.release_desc(node.desc);
+        let retired = gone.as_ref().filter(|gone| gone.private).map(|gone| gone.fd);
+        let last_of = gone.map(|gone| gone.fd);
+        Finished { payload: node.payload, covered_error: node.error, retired, last_of }
     }
 
     /// Takes out a request that has not started, as cancelled. None: it runs, or it is the write at the head of a stream,
@@ -637,7 +657,8 @@ impl<P: Copy> Order<P> {
         self.queue_leader(file);
     }
 
-    fn release_desc(&mut self, desc: Id) -> Option<i32> {
+    /// Takes a request off its descriptor. Some: it was the last one.
+    fn release_desc(&mut self, desc: Id) -> Option<Desc> {
         self.descs[desc].unfinished -= 1;
         if self.descs[desc].unfinished != 0 {
             return None;
@@ -652,7 +673,7 @@ impl<P: Copy> Order<P> {
             }
             self.files.remove(gone.file);
         }
-        gone.private.then_some(gone.fd)
+        Some(gone)
     }
 
     // ---- a descriptor that is closed or cancelled ----

@@ -3,9 +3,11 @@
 use libc::{c_int, c_void};
 
 use crate::abi::{aiocb, sigevent};
+use crate::engine::Engine;
 use crate::errno::{Errno, Result};
 use crate::notify::Notify;
 use crate::order::{Admission, FileKey, Kind, Target};
+use crate::reception::known::Known;
 use crate::slab::{Id, NONE};
 use crate::sys::clock::{self, Nanos};
 use crate::sys::descriptor::{self, Description, Nature};
@@ -92,26 +94,26 @@ pub struct Request {
 ///
 /// # Safety
 /// `block` is NULL or points to an aiocb.
-pub unsafe fn parse(block: *const aiocb, operation: Operation, fsync_needs_write: bool) -> Result<Admission<Request>> {
+pub unsafe fn parse(block: *const aiocb, operation: Operation, engine: &Engine) -> Result<Admission<Request>> {
     let handle = Handle::new(block)?;
     // SAFETY: the caller's promise.
     let block = unsafe { handle.block() };
     let notify = Notify::parse(&block.aio_sigevent)?;
     match operation {
-        Operation::Read => transfer(handle, block, notify, Kind::Read),
-        Operation::Write => transfer(handle, block, notify, Kind::Write),
-        Operation::DataSync => barrier(handle, block, notify, Kind::DataSync, fsync_needs_write),
-        Operation::Sync => barrier(handle, block, notify, Kind::Sync, fsync_needs_write),
+        Operation::Read => transfer(handle, block, notify, Kind::Read, &engine.reception.known),
+        Operation::Write => transfer(handle, block, notify, Kind::Write, &engine.reception.known),
+        Operation::DataSync => barrier(handle, block, notify, Kind::DataSync, engine.fsync_needs_write),
+        Operation::Sync => barrier(handle, block, notify, Kind::Sync, engine.fsync_needs_write),
     }
 }
 
-fn transfer(handle: Handle, block: &aiocb, notify: Notify, kind: Kind) -> Result<Admission<Request>> {
+fn transfer(handle: Handle, block: &aiocb, notify: Notify, kind: Kind, known: &Known) -> Result<Admission<Request>> {
     const MOST: c_int = 20;
     if !(0..=MOST).contains(&block.aio_reqprio) {
         return Err(Errno::INVAL);
     }
     let priority = u8::try_from(block.aio_reqprio).unwrap_or(0);
-    let found = descriptor::describe(block.aio_fildes);
+    let found = describe(block.aio_fildes, kind, known);
     let preset = found.and_then(|found| check_transfer(block, &found, kind)).err();
     let (target, nature) = match (&found, preset) {
         (Ok(found), None) => (target(found), found.nature),
@@ -138,6 +140,16 @@ fn transfer(handle: Handle, block: &aiocb, notify: Notify, kind: Kind) -> Result
         abandoned: false,
     };
     Ok(Admission { fd: block.aio_fildes, target, kind, position, length, priority, payload })
+}
+
+/// What a descriptor is. Its file need not be asked for if that is known; its size matters to appends only.
+fn describe(fd: c_int, kind: Kind, known: &Known) -> Result<Description> {
+    let flags = descriptor::flags(fd)?;
+    let appends = kind == Kind::Write && flags & libc::O_APPEND != 0;
+    match known.file(fd).filter(|_| !appends) {
+        Some(key) => Ok(Description { nature: Nature::File, device: key.device, inode: key.inode, size: 0, flags }),
+        None => descriptor::describe_with(fd, flags),
+    }
 }
 
 /// What read and write would refuse, reported as the request's result.

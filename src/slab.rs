@@ -199,12 +199,13 @@ impl Index {
         Index { buckets: None, size: 0, len: 0 }
     }
 
-    /// Makes room for one more id. `key` gives the key of an id that is inside.
-    pub fn reserve(&mut self, key: impl Fn(Id) -> u64) -> Result<()> {
-        if (self.len + 1) * 2 <= self.size {
+    /// Makes room for `count` more ids. `key` gives the key of an id that is inside.
+    pub fn reserve(&mut self, count: usize, key: impl Fn(Id) -> u64) -> Result<()> {
+        let needed = (self.len + count) * 2;
+        if needed <= self.size {
             return Ok(());
         }
-        let mut larger = Index::with_size((self.size * 2).max(FIRST_SIZE))?;
+        let mut larger = Index::with_size(needed.next_power_of_two().max(FIRST_SIZE))?;
         for &id in self.buckets().iter().filter(|id| **id != NONE) {
             larger.insert(key(id), id);
         }
@@ -345,7 +346,7 @@ mod tests {
         let key = |id: Id| keys[usize::try_from(id).unwrap()];
         let mut index = Index::new();
         for id in 0..3_000u32 {
-            index.reserve(key).unwrap();
+            index.reserve(1, key).unwrap();
             index.insert(key(id), id);
         }
         for id in (0..3_000u32).step_by(2) {

@@ -34,9 +34,16 @@ pub struct Status {
 
 impl Status {
     /// Opens a request: from here until `publish` aio_error answers EINPROGRESS.
-    pub fn begin(&self) {
-        self.returned.store(0, Ordering::Relaxed);
+    /// Returns what it said before.
+    pub fn begin(&self) -> c_int {
+        let before = self.error.load(Ordering::Relaxed);
         self.error.store(libc::EINPROGRESS, Ordering::Relaxed);
+        before
+    }
+
+    /// The request was not handed in after all.
+    pub fn take_back(&self, before: c_int) {
+        self.error.store(before, Ordering::Relaxed);
     }
 
     /// Ends a request. After this store the aiocb belongs to the caller again and is never touched.

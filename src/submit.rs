@@ -1,10 +1,13 @@
-//! Admission: one lock section takes a request in and hands it to whoever will run it.
+//! Admission: a request goes into the inbox, if somebody is there to look (`inbox`); otherwise, and if it is a barrier, one
+//! lock section takes it in and hands it to whoever will run it.
 
 use crate::abi::aiocb;
 use crate::engine::{Caller, Engine, Locked};
 use crate::errno::Result;
-use crate::request::{self, Operation};
-use crate::route::worker::{self, HandOuts};
+use crate::order::Admission;
+use crate::reception::Reception;
+use crate::request::{self, Operation, Request};
+use crate::route::worker::{self, HandOuts, Seat};
 use crate::slab::NONE;
 
 /// aio_read, aio_write, aio_fsync.
@@ -16,12 +19,35 @@ use crate::slab::NONE;
 pub unsafe fn submit(block: *const aiocb, operation: Operation) -> Result<()> {
     let engine = Engine::get()?;
     // SAFETY: the caller's promise.
-    let new = unsafe { request::parse(block, operation, engine.fsync_needs_write) }?;
+    let new = unsafe { request::parse(block, operation, engine) }?;
+    // A barrier covers what is unfinished now, under the lock: not what is unfinished when the inbox is emptied.
+    if !new.kind.is_barrier() && post(engine, &new) {
+        return Ok(());
+    }
     let caller = Caller::enter(engine);
     let mut table = worker::ensure(&caller)?;
     table.admit(&new, NONE)?;
     hand_over(&caller, table);
     Ok(())
+}
+
+/// Puts a request into the inbox. False: it has to go through the lock.
+fn post(engine: &'static Engine, new: &Admission<Request>) -> bool {
+    let Reception { inbox, claims, .. } = engine.reception;
+    let handle = new.payload.handle;
+    // The aiocb may be in flight: the table knows.
+    if !inbox.is_open() || !claims.claim(handle.key()) {
+        return false;
+    }
+    // SAFETY: the caller is handing the aiocb in, and no request in flight has it.
+    let status = unsafe { &handle.block().status };
+    let before = status.begin();
+    let posted = inbox.put(new, Seat::call);
+    if !posted {
+        status.take_back(before);
+        claims.end(handle.key());
+    }
+    posted
 }
 
 /// Releases the lock and wakes whoever runs what is ready.

@@ -1,5 +1,5 @@
-//! Where threads meet without a lock: the lock itself, and the status word with its waiters. Every interleaving, by loom:
-//! `RUSTFLAGS="--cfg loom" cargo test --release --test loom`. The slab and all else stand under the lock, in a Mutex.
+//! Where threads meet without a lock: the lock itself, the status word with its waiters, and the inbox. Every interleaving,
+//! by loom: `RUSTFLAGS="--cfg loom" cargo test --release --test loom`. The slab and all else stand under the lock.
 #![cfg(loom)]
 
 use std::sync::Arc;
@@ -7,6 +7,9 @@ use std::sync::Arc;
 use loom::cell::UnsafeCell;
 use loom::thread;
 
+#[path = "../src/reception/inbox.rs"]
+#[allow(dead_code)]
+mod inbox;
 #[path = "../src/sys/linux/lock.rs"]
 #[allow(dead_code)]
 mod lock;
@@ -117,5 +120,88 @@ fn a_waiter_sees_the_data_and_no_wakeup_is_lost() {
         assert_eq!(data.0.with(|data| unsafe { *data }), 7);
         assert_eq!((status.error(), status.returned()), (0, 4096));
         worker.join().unwrap();
+    });
+}
+
+/// A worker that can be called.
+struct Worker(loom::sync::atomic::AtomicBool);
+
+impl Worker {
+    fn new() -> &'static Worker {
+        Box::leak(Box::new(Worker(loom::sync::atomic::AtomicBool::new(false))))
+    }
+
+    fn call(&self) {
+        self.0.store(true, loom::sync::atomic::Ordering::Release);
+    }
+
+    fn is_called(&self) -> bool {
+        self.0.load(loom::sync::atomic::Ordering::Acquire)
+    }
+}
+
+/// Two callers put something in while the receptionist changes, then the inbox closes. What was accepted is taken out
+/// once, or its receptionist has been called.
+#[test]
+fn nothing_is_left_in_the_inbox() {
+    use inbox::{Attendant, Inbox};
+    let mut model = loom::model::Builder::new();
+    model.preemption_bound = Some(3);
+    model.check(|| {
+        let inbox: Arc<Inbox<u32, Worker>> = Arc::new(Inbox::new());
+        let (first, second) = (Worker::new(), Worker::new());
+        assert!(inbox.settle(Attendant::Idle(first)));
+        let callers: Vec<_> = [1, 2]
+            .map(|item| {
+                let inbox = inbox.clone();
+                thread::spawn(move || if inbox.put(&item, Worker::call) { item } else { 0 })
+            })
+            .into_iter()
+            .collect();
+        let mut taken = Vec::new();
+        let mut take_out = || {
+            let emptied = inbox.take_out(|item| taken.push(*item));
+            inbox.give_back(emptied);
+        };
+        // The first one gets other work: from here on it does not look.
+        while !inbox.settle(Attendant::Idle(second)) {
+            take_out();
+        }
+        let accepted: u32 = callers.into_iter().map(|caller| caller.join().unwrap()).sum();
+        if !inbox.is_empty() {
+            assert!(second.is_called(), "something lies in the inbox, and nobody was called");
+        }
+        while !inbox.settle(Attendant::Nobody) {
+            take_out();
+        }
+        assert!(inbox.is_empty() && !inbox.is_open());
+        assert_eq!(taken.iter().sum::<u32>(), accepted, "taken {taken:?}");
+    });
+}
+
+/// The same while the inbox is open without a receptionist: whoever closes it finds all that was accepted.
+#[test]
+fn a_closed_inbox_is_empty() {
+    use inbox::{Attendant, Inbox};
+    let mut model = loom::model::Builder::new();
+    model.preemption_bound = Some(3);
+    model.check(|| {
+        let inbox: Arc<Inbox<u32, Worker>> = Arc::new(Inbox::new());
+        assert!(inbox.settle(Attendant::Busy));
+        let callers: Vec<_> = [[1, 2], [4, 8]]
+            .map(|items| {
+                let inbox = inbox.clone();
+                thread::spawn(move || items.into_iter().filter(|item| inbox.put(item, Worker::call)).sum::<u32>())
+            })
+            .into_iter()
+            .collect();
+        let mut taken = Vec::new();
+        while !inbox.settle(Attendant::Nobody) {
+            let emptied = inbox.take_out(|item| taken.push(*item));
+            inbox.give_back(emptied);
+        }
+        let accepted: u32 = callers.into_iter().map(|caller| caller.join().unwrap()).sum();
+        assert_eq!(taken.iter().sum::<u32>(), accepted, "taken {taken:?}");
+        assert!(inbox.is_empty());
     });
 }

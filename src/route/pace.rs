@@ -19,10 +19,17 @@ pub struct Pace {
     /// As many workers as there are processors beside the caller's own, at least one.
     workers_at_once: u32,
     watched: bool,
-    /// Requests that have ended; what it was at the last tick; ticks without a backlog.
-    ended: u64,
-    seen: u64,
+    /// Ticks without a backlog.
     quiet: u32,
+}
+
+/// What a look at the running workers shows.
+pub enum Tick {
+    /// Nothing to watch for a while.
+    Over,
+    GoOn,
+    /// This thread has ended nothing since the last tick.
+    Suspect(i32),
 }
 
 /// Buffered reads, or buffered writes.
@@ -30,12 +37,20 @@ struct Class {
     /// How long one takes when no other of its class runs, averaged over the last few.
     alone: Nanos,
     running: u32,
+    /// Requests that have ended; what it was at the last tick.
+    ended: u64,
+    seen: u64,
+    /// The thread that was the last to start one.
+    thread: i32,
     /// The average shrinks by this part with each that did not run alone, so that one is tried alone again.
     forgets: Nanos,
 }
 
 /// Shorter than a wait for any device, longer than a copy of a few pages.
 const SLOW: Nanos = 10_000;
+
+/// One that took longer counts as this: it may only have lost its processor for a while.
+const MOST: Nanos = 4 * SLOW;
 
 impl Pace {
     /// What a request may wait behind a worker that turned out to be blocked.
@@ -54,8 +69,6 @@ impl Pace {
             writes: Class::new(64),
             workers_at_once: processors.saturating_sub(1).max(1),
             watched: false,
-            ended: 0,
-            seen: 0,
             quiet: 0,
         }
     }
@@ -87,9 +100,15 @@ impl Pace {
         })
     }
 
+    /// Which thread that is.
+    pub fn runs_in(&mut self, kind: Kind, unbuffered: bool, thread: i32) {
+        if let Some(class) = self.class(kind, unbuffered) {
+            class.thread = thread;
+        }
+    }
+
     /// A request has ended; it took this long.
     pub fn ended(&mut self, kind: Kind, unbuffered: bool, alone: bool, time: Nanos) {
-        self.ended += 1;
         if let Some(class) = self.class(kind, unbuffered) {
             class.ended(alone, time);
         }
@@ -101,36 +120,60 @@ impl Pace {
 
     /// Somebody has to keep watch. False: somebody does.
     pub fn start_watch(&mut self) -> bool {
-        (self.seen, self.quiet) = (self.ended, 0);
+        for class in [&mut self.reads, &mut self.writes] {
+            class.seen = class.ended;
+        }
+        self.quiet = 0;
         !std::mem::replace(&mut self.watched, true)
     }
 
-    /// A look at the running workers. True: the watch is over.
-    pub fn tick(&mut self, backlog: bool) -> bool {
-        let stuck = backlog && self.seen == self.ended;
-        if stuck {
-            self.reads.alone = 10 * SLOW;
-            self.writes.alone = 10 * SLOW;
+    /// Whether a worker runs something that will be over in a moment, and somebody notices if it is not.
+    pub fn is_quick(&self) -> bool {
+        self.watched && [&self.reads, &self.writes].into_iter().any(|class| class.running > 0 && class.alone < SLOW)
+    }
+
+    /// A look at the running workers.
+    pub fn tick(&mut self, backlog: bool) -> Tick {
+        let mut suspect = None;
+        for class in [&mut self.reads, &mut self.writes] {
+            if backlog && class.running > 0 && class.seen == class.ended {
+                suspect = Some(class.thread);
+            }
+            class.seen = class.ended;
+        }
+        if let Some(thread) = suspect {
+            return Tick::Suspect(thread);
         }
         self.quiet = if backlog { 0 } else { self.quiet + 1 };
-        self.seen = self.ended;
-        let over = stuck || self.quiet > Pace::PATIENCE;
-        self.watched &= !over;
-        over
+        if self.quiet <= Pace::PATIENCE {
+            return Tick::GoOn;
+        }
+        self.watched = false;
+        Tick::Over
+    }
+
+    /// A thread does stand still: what waits for it goes to others, and the watch is over.
+    pub fn stands_still(&mut self, thread: i32) {
+        for class in [&mut self.reads, &mut self.writes] {
+            if class.running > 0 && class.thread == thread {
+                class.alone = MOST;
+            }
+        }
+        self.watched = false;
     }
 }
 
 impl Class {
     /// Until something is known, requests count as slow.
     fn new(forgets: Nanos) -> Class {
-        Class { alone: 10 * SLOW, running: 0, forgets }
+        Class { alone: MOST, running: 0, ended: 0, seen: 0, thread: 0, forgets }
     }
 
     fn ended(&mut self, alone: bool, time: Nanos) {
-        const MOST: Nanos = 100 * SLOW;
         self.running -= 1;
+        self.ended += 1;
         if alone {
-            self.alone = (self.alone * 3 + time.min(MOST)) / 4;
+            self.alone = (self.alone * 7 + time.min(MOST)) / 8;
         } else {
             self.alone -= self.alone / self.forgets;
         }

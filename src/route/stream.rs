@@ -5,6 +5,7 @@
 //! request that the poller takes up again is looked up in the table first.
 
 use std::collections::HashMap;
+use std::sync::atomic::Ordering;
 
 use crate::complete;
 use crate::engine::Engine;
@@ -12,7 +13,7 @@ use crate::errno::{Errno, Result};
 use crate::files::PollerState;
 use crate::order::Kind;
 use crate::request::Buffer;
-use crate::route::worker::{HandOuts, Task};
+use crate::route::worker::{self, HandOuts, Task};
 use crate::sys::io;
 use crate::sys::poller::Event;
 use crate::sys::thread;
@@ -47,8 +48,9 @@ pub fn run(engine: &'static Engine, thread: i32) {
     let _ = engine.poller.open();
     loop {
         role.take_news();
+        worker::stand_in(engine, thread);
         if role.parked.is_empty() {
-            let patience = engine.lock().config.idle_ms;
+            let patience = engine.idle_ms.load(Ordering::Relaxed);
             role.wait(i32::try_from(patience).unwrap_or(i32::MAX));
             if role.parked.is_empty() && end_role(engine) {
                 return;

@@ -16,19 +16,20 @@ use std::time::Duration;
 
 use libc::off_t;
 
-use super::pace::Pace;
+use super::pace::{Pace, Tick};
 use super::stream;
 use crate::complete;
-use crate::config::MOST_THREADS;
 use crate::engine::{Caller, Engine, Locked};
 use crate::errno::{Errno, Result};
 use crate::files::{PollerState, Table};
-use crate::mailbox::Mailbox;
-use crate::order::{Kind, Run};
-use crate::request::Buffer;
+use crate::mailbox::{Mailbox, Woken};
+use crate::order::{Kind, Order, Run};
+use crate::reception::inbox::Attendant;
+use crate::request::{Buffer, Request};
 use crate::slab::Id;
+use crate::submit;
 use crate::sys::descriptor::Nature;
-use crate::sys::{clock, io, thread};
+use crate::sys::{clock, io, memory, thread};
 
 /// What a worker can be given to do.
 #[derive(Clone, Copy)]
@@ -40,8 +41,6 @@ enum Job {
     Deliver,
     /// See to it that work left to the running workers does not wait for one that is blocked (`pace`).
     Watch,
-    /// Look at the configuration again.
-    Nothing,
 }
 
 /// A request as a worker needs it: nothing of the table is looked at while it runs.
@@ -76,6 +75,7 @@ pub struct Handed {
 /// A worker's mailbox. Seats are never freed, as whoever sends may still be at it when the worker has gone; the next worker
 /// takes the seat.
 pub struct Seat {
+    engine: &'static Engine,
     mailbox: Mailbox<Handed>,
     /// The next idle worker, or the next free seat. Under the table's lock.
     next: AtomicPtr<Seat>,
@@ -144,23 +144,35 @@ impl HandOuts {
 
     /// Gives ready work to idle workers, as long as there are both.
     pub fn prepare(table: &mut Table) -> HandOuts {
-        let mut out = HandOuts::for_poller(table);
-        for place in &mut out.list {
-            *place = table.hand_out_one();
-            if place.is_none() {
-                return out;
+        let mut list = [None; HandOuts::MOST];
+        let mut places = list.iter_mut();
+        loop {
+            while places.len() > 0
+                && let Some(job) = table.hand_out_one()
+                && let Some(place) = places.next()
+            {
+                *place = Some(job);
+            }
+            if table.settle_inbox() {
+                break;
             }
         }
-        if let Some(Some((_, last))) = out.list.last_mut() {
+        if let Some(Some((_, last))) = list.last_mut() {
             last.go_on = true;
         }
-        out
+        HandOuts { list, ..HandOuts::for_poller(table) }
     }
 
     /// Only what the poller has to be told.
     fn for_poller(table: &Table) -> HandOuts {
-        let news = table.order.has_stream_work() || table.streams_moved;
+        let news = table.order.has_stream_work() || table.streams_moved || table.workers.nobody_else(&table.order);
         HandOuts { wake_poller: news && table.poller == PollerState::On, ..HandOuts::NONE }
+    }
+
+    /// Releases the lock, then wakes.
+    pub fn send_after(self, table: Locked, engine: &'static Engine) {
+        drop(table);
+        self.send(engine);
     }
 
     /// Wakes the workers, and the poller.
@@ -183,6 +195,59 @@ impl Workers {
     pub fn is_empty(&self) -> bool {
         self.total == 0
     }
+
+    /// Who looks into the inbox.
+    pub fn attendant(&self) -> Attendant<Seat> {
+        if self.pace.is_quick() {
+            return Attendant::Busy;
+        }
+        // SAFETY: seats are never freed.
+        unsafe { self.idle.0.as_ref() }.map_or(Attendant::Nobody, Attendant::Idle)
+    }
+
+    fn push_idle(&mut self, seat: &'static Seat) {
+        seat.idle.store(true, Ordering::Relaxed);
+        self.idle.push(seat);
+        self.idle_count += 1;
+    }
+
+    fn pop_idle(&mut self) -> Option<&'static Seat> {
+        let seat = self.idle.pop()?;
+        seat.idle.store(false, Ordering::Relaxed);
+        self.idle_count -= 1;
+        Some(seat)
+    }
+
+    fn remove_idle(&mut self, seat: &'static Seat) {
+        self.idle.remove(seat);
+        seat.idle.store(false, Ordering::Relaxed);
+        self.idle_count -= 1;
+    }
+
+    /// Work is ready, and every thread has a role: one of those has to help out (`stand_in`).
+    fn nobody_else(&self, order: &Order<Request>) -> bool {
+        self.idle_count == 0 && self.running == 0 && order.ready_count() > 0
+    }
+}
+
+impl Seat {
+    /// Error: EAGAIN, no memory.
+    fn make(engine: &'static Engine) -> Result<&'static Seat> {
+        // Not a Box: without memory that would end the process.
+        let place = memory::map(size_of::<Seat>()).map_err(|_| Errno::AGAIN)?.cast::<Seat>();
+        let (next, idle) = (AtomicPtr::new(ptr::null_mut()), AtomicBool::new(false));
+        let seat = Seat { engine, mailbox: Mailbox::new(), next, idle, thread: AtomicI32::new(0) };
+        // SAFETY: the mapping is large enough, begins at a page and is never unmapped.
+        unsafe {
+            place.write(seat);
+            Ok(place.as_ref())
+        }
+    }
+
+    /// Has the worker look into the inbox.
+    pub fn call(&self) {
+        self.mailbox.call();
+    }
 }
 
 impl Table {
@@ -191,7 +256,7 @@ impl Table {
             return None;
         }
         let job = self.next_role().or_else(|| self.next_request_if_due())?;
-        let seat = self.pop_idle()?;
+        let seat = self.workers.pop_idle()?;
         Some((seat, self.handed(job, seat)))
     }
 
@@ -204,13 +269,6 @@ impl Table {
             return self.next_request();
         }
         self.workers.pace.start_watch().then_some(Job::Watch)
-    }
-
-    fn pop_idle(&mut self) -> Option<&'static Seat> {
-        let seat = self.workers.idle.pop()?;
-        seat.idle.store(false, Ordering::Relaxed);
-        self.workers.idle_count -= 1;
-        Some(seat)
     }
 
     /// The most urgent thing to do: roles first, then requests.
@@ -261,15 +319,10 @@ impl Table {
         }
     }
 
-    /// Decides on the spare, and notes which thread runs the request.
+    /// Decides on the spare.
     fn handed(&mut self, job: Job, seat: &Seat) -> Handed {
-        if let Job::Request(task) = job {
-            let runner = seat.thread.load(Ordering::Relaxed);
-            let mut member = Some(task.id);
-            while let Some(id) = member {
-                self.order.payload_mut(id).runner = runner;
-                member = if task.kind.is_barrier() { self.order.group_next(id) } else { None };
-            }
+        if let Job::Request(task) = &job {
+            self.runs(task, seat.thread.load(Ordering::Relaxed));
         }
         let roles = [self.poller == PollerState::On, self.notices.claimed, self.workers.pace.watched()];
         let roles = roles.into_iter().map(u32::from).sum::<u32>();
@@ -278,6 +331,16 @@ impl Table {
             self.thread_starts();
         }
         Handed { job, start_spare, go_on: false }
+    }
+
+    /// Notes which thread runs a request, or all of a group.
+    fn runs(&mut self, task: &Task, thread: i32) {
+        self.workers.pace.runs_in(task.kind, task.unbuffered, thread);
+        let mut member = Some(task.id);
+        while let Some(id) = member {
+            self.order.payload_mut(id).runner = thread;
+            member = if task.kind.is_barrier() { self.order.group_next(id) } else { None };
+        }
     }
 
     fn thread_starts(&mut self) {
@@ -302,18 +365,15 @@ pub fn ensure(caller: &Caller) -> Result<Locked> {
 }
 
 /// Has all idle workers look at the configuration again.
-pub fn rouse(engine: &'static Engine) {
-    let mut seats = Vec::with_capacity(usize::try_from(MOST_THREADS).unwrap_or(0) + 8);
-    let mut table = engine.lock();
-    while seats.len() < seats.capacity()
-        && let Some(seat) = table.pop_idle()
-    {
-        seats.push(seat);
+pub fn rouse(caller: &Caller) {
+    let table = caller.lock();
+    let mut seat = table.workers.idle.0;
+    // SAFETY: seats are never freed, and their links are only changed under the lock.
+    while let Some(idle) = unsafe { seat.as_ref() } {
+        idle.call();
+        seat = idle.next.load(Ordering::Relaxed);
     }
-    drop(table);
-    for seat in seats {
-        seat.mailbox.give(Handed { job: Job::Nothing, start_spare: false, go_on: false });
-    }
+    submit::hand_over(caller, table);
 }
 
 /// Starts a worker that `thread_starts` has counted.
@@ -322,16 +382,22 @@ fn start(engine: &'static Engine) -> Result<()> {
 }
 
 fn spawn(engine: &'static Engine) -> Result<()> {
-    thread::spawn(main, ptr::from_ref(engine).cast_mut().cast()).map_err(|_| Errno::AGAIN)
+    let known = engine.lock().workers.free.pop();
+    let seat = known.map_or_else(|| Seat::make(engine), Ok)?;
+    thread::spawn(main, ptr::from_ref(seat).cast_mut().cast()).map_err(|_| {
+        engine.lock().workers.free.push(seat);
+        Errno::AGAIN
+    })
 }
 
-extern "C-unwind" fn main(engine: *mut c_void) -> *mut c_void {
-    // SAFETY: `start` passes the engine, which is never freed.
-    let Some(engine) = (unsafe { engine.cast::<Engine>().as_ref() }) else {
+extern "C-unwind" fn main(seat: *mut c_void) -> *mut c_void {
+    // SAFETY: `spawn` passes a seat, which is never freed.
+    let Some(seat) = (unsafe { seat.cast::<Seat>().as_ref() }) else {
         return ptr::null_mut();
     };
+    let engine = seat.engine;
     thread::set_name(NAME);
-    let seat = take_seat(engine);
+    seat.thread.store(thread::current_id(), Ordering::Relaxed);
     let mut handed = next_job_of(engine, seat);
     while let Some(next) = handed.or_else(|| wait_for_job(engine, seat)) {
         handed = work(engine, seat, next);
@@ -342,33 +408,51 @@ extern "C-unwind" fn main(engine: *mut c_void) -> *mut c_void {
 /// What `ps -L` shows.
 pub const NAME: &std::ffi::CStr = c"aio_rs/worker";
 
-fn take_seat(engine: &'static Engine) -> &'static Seat {
-    let known = engine.lock().workers.free.pop();
-    let seat = known.unwrap_or_else(|| {
-        let (next, idle) = (AtomicPtr::new(ptr::null_mut()), AtomicBool::new(false));
-        Box::leak(Box::new(Seat { mailbox: Mailbox::new(), next, idle, thread: Default::default() }))
-    });
-    seat.thread.store(thread::current_id(), Ordering::Relaxed);
-    seat
-}
-
 /// A worker's next job, or none, and then the worker is among the idle; and jobs for others.
 pub type Next = (Option<Handed>, HandOuts);
 
+/// What a worker does that finds no job.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Otherwise {
+    Idle,
+    End,
+}
+
 fn next_or_idle(table: &mut Table, seat: &'static Seat) -> Next {
-    if let Some(job) = table.next_job() {
-        let handed = table.handed(job, seat);
-        return (Some(handed), HandOuts::prepare(table));
+    next_or(table, seat, Otherwise::Idle)
+}
+
+fn next_or(table: &mut Table, seat: &'static Seat, otherwise: Otherwise) -> Next {
+    loop {
+        table.take_in();
+        if let Some(job) = table.next_job() {
+            let handed = table.handed(job, seat);
+            return (Some(handed), HandOuts::prepare(table));
+        }
+        let workers = &mut table.workers;
+        match otherwise {
+            Otherwise::Idle => workers.push_idle(seat),
+            Otherwise::End => workers.total -= 1,
+        }
+        if table.settle_inbox() {
+            if otherwise == Otherwise::End {
+                table.workers.free.push(seat);
+            }
+            return (None, HandOuts::for_poller(table));
+        }
+        // Something was put into the inbox at the last moment.
+        match otherwise {
+            Otherwise::Idle => table.workers.remove_idle(seat),
+            Otherwise::End => table.workers.total += 1,
+        }
     }
-    seat.idle.store(true, Ordering::Relaxed);
-    table.workers.idle.push(seat);
-    table.workers.idle_count += 1;
-    (None, HandOuts::for_poller(table))
 }
 
 /// The same for a worker that has nothing to end.
 fn next_job_of(engine: &'static Engine, seat: &'static Seat) -> Option<Handed> {
-    let (handed, others) = next_or_idle(&mut engine.lock(), seat);
+    let mut table = engine.lock();
+    let (handed, others) = next_or_idle(&mut table, seat);
+    drop(table);
     others.send(engine);
     handed
 }
@@ -377,26 +461,26 @@ fn next_job_of(engine: &'static Engine, seat: &'static Seat) -> Option<Handed> {
 fn wait_for_job(engine: &'static Engine, seat: &'static Seat) -> Option<Handed> {
     let mut at_least = Duration::ZERO;
     loop {
-        let patience = Duration::from_millis(engine.lock().config.idle_ms).max(at_least);
-        if let Some(handed) = seat.mailbox.wait(patience) {
+        let patience = Duration::from_millis(engine.idle_ms.load(Ordering::Relaxed)).max(at_least);
+        let woken = seat.mailbox.wait(patience);
+        if let Woken::Given(handed) = woken {
             return Some(handed);
         }
         let mut table = engine.lock();
-        if !seat.idle.load(Ordering::Relaxed) {
-            // Somebody has taken the worker off the idle ones, so the job is on its way.
-            drop(table);
-            continue;
-        }
+        table.take_in();
         // The last idle one stays while others work: it is their spare.
-        if table.workers.idle_count == 1 && table.workers.total > 1 {
-            at_least = Duration::from_secs(1);
-            continue;
+        let is_spare = table.workers.idle_count == 1 && table.workers.total > 1;
+        let time_up = matches!(woken, Woken::TimeUp);
+        at_least = if time_up && is_spare { Duration::from_secs(1) } else { Duration::ZERO };
+        // One that was taken off the idle ones has a job on its way.
+        if time_up && !is_spare && seat.idle.load(Ordering::Relaxed) {
+            table.workers.remove_idle(seat);
+            let (handed, others) = next_or(&mut table, seat, Otherwise::End);
+            others.send_after(table, engine);
+            return handed;
         }
-        table.workers.idle.remove(seat);
-        table.workers.idle_count -= 1;
-        table.workers.total -= 1;
-        table.workers.free.push(seat);
-        return None;
+        // Whoever is idle gets what there is; that may be this worker.
+        HandOuts::prepare(&mut table).send_after(table, engine);
     }
 }
 
@@ -413,17 +497,7 @@ fn work(engine: &'static Engine, seat: &'static Seat, handed: Handed) -> Option<
         others.send(engine);
     }
     match handed.job {
-        Job::Request(task) => {
-            let begin = clock::now();
-            let result = perform(&task);
-            let time = clock::now().saturating_sub(begin);
-            complete::finish_task(engine, &task, result, |table| {
-                table.workers.running -= 1;
-                table.workers.pace.ended(task.kind, task.unbuffered, task.alone, time);
-                table.stats.counts.route_worker += 1;
-                next_or_idle(table, seat)
-            })
-        }
+        Job::Request(task) => run_request(engine, &task, |table| next_or_idle(table, seat)),
         Job::Poll => {
             stream::run(engine, seat.thread.load(Ordering::Relaxed));
             thread::set_name(NAME);
@@ -433,12 +507,45 @@ fn work(engine: &'static Engine, seat: &'static Seat, handed: Handed) -> Option<
             watch(engine);
             next_job_of(engine, seat)
         }
-        Job::Nothing => next_job_of(engine, seat),
         Job::Deliver => {
-            complete::deliver_owed(engine);
+            complete::deliver_owed(engine, seat.thread.load(Ordering::Relaxed));
             next_job_of(engine, seat)
         }
     }
+}
+
+/// For threads that have another role: when all have one and no more can be started, requests would wait for ever.
+pub fn stand_in(engine: &'static Engine, thread: i32) {
+    loop {
+        let mut table = engine.lock();
+        table.take_in();
+        if !table.workers.nobody_else(&table.order) {
+            return;
+        }
+        table.thread_starts();
+        drop(table);
+        if start(engine).is_ok() {
+            return;
+        }
+        let mut table = engine.lock();
+        let Some(Job::Request(task)) = table.next_request() else { return };
+        table.runs(&task, thread);
+        drop(table);
+        let _ = run_request(engine, &task, |table| (None, HandOuts::prepare(table)));
+    }
+}
+
+/// Runs a request, ends it, and finds what comes next.
+fn run_request(engine: &'static Engine, task: &Task, next: impl FnOnce(&mut Table) -> Next) -> Option<Handed> {
+    let begin = clock::now();
+    let result = perform(task);
+    let time = clock::now().saturating_sub(begin);
+    complete::finish_task(engine, task, result, |table| {
+        table.workers.running -= 1;
+        table.workers.pace.ended(task.kind, task.unbuffered, task.alone, time);
+        table.stats.counts.route_worker += 1;
+        next(table)
+    })
 }
 
 /// Runs the watch until there has been nothing to watch for a while, or the running workers stand still.
@@ -446,9 +553,21 @@ fn watch(engine: &'static Engine) {
     loop {
         thread::sleep_for(Pace::TICK);
         let mut table = engine.lock();
+        table.take_in();
         let backlog = table.workers.running > 0 && table.order.ready_count() > 0;
-        if table.workers.pace.tick(backlog) {
-            return;
+        let tick = table.workers.pace.tick(backlog);
+        HandOuts::prepare(&mut table).send_after(table, engine);
+        match tick {
+            Tick::Over => return,
+            Tick::GoOn => {}
+            // It may only be waiting for a processor.
+            Tick::Suspect(thread) if io::sleeps(thread) == Some(false) => {}
+            Tick::Suspect(thread) => {
+                let mut table = engine.lock();
+                table.workers.pace.stands_still(thread);
+                HandOuts::prepare(&mut table).send_after(table, engine);
+                return;
+            }
         }
     }
 }

@@ -62,14 +62,24 @@ impl Description {
     }
 }
 
-/// Asks the kernel about a descriptor. Error: EBADF.
-pub fn describe(fd: c_int) -> Result<Description> {
+/// The file status flags. Error: EBADF.
+pub fn flags(fd: c_int) -> Result<c_int> {
     // SAFETY: F_GETFL takes no further argument.
     let flags = check(unsafe { libc::fcntl(fd, libc::F_GETFL) })?;
     #[cfg(target_os = "linux")]
     if flags & libc::O_PATH != 0 {
         return Err(Errno::BADF);
     }
+    Ok(flags)
+}
+
+/// Asks the kernel about a descriptor. Error: EBADF.
+pub fn describe(fd: c_int) -> Result<Description> {
+    describe_with(fd, flags(fd)?)
+}
+
+/// The same for one whose flags were asked for.
+pub fn describe_with(fd: c_int, flags: c_int) -> Result<Description> {
     let mut status = MaybeUninit::<libc::stat>::zeroed();
     // SAFETY: `status` has room for one stat, and all bits zero is one too.
     let status = unsafe {

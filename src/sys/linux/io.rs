@@ -66,15 +66,23 @@ pub fn sleeps_in_transfer(thread: c_int, fd: c_int) -> Option<bool> {
     Some(transferring && first == Some(u64::from(fd.cast_unsigned())))
 }
 
+/// Whether a thread sleeps inside a system call; one that only waits for a processor does not. None: the kernel does not say.
+pub fn sleeps(thread: c_int) -> Option<bool> {
+    let mut text = [0u8; 256];
+    Some(!read_proc(thread, &mut text)?.starts_with(b"running"))
+}
+
 fn read_proc(thread: c_int, text: &mut [u8]) -> Option<&[u8]> {
     let path = std::io::Write::write_fmt(&mut &mut *text, format_args!("/proc/self/task/{thread}/syscall\0"));
     path.ok()?;
-    // SAFETY: the path was just written, and ends with a zero byte; no library or stdio state is involved.
+    // Raw calls: libc's are cancellation points, and some callers must not be.
+    // SAFETY: the path was just written, and ends with a zero byte; the kernel writes no more than the buffer's length.
     unsafe {
-        let file = libc::open(text.as_ptr().cast(), libc::O_RDONLY | libc::O_CLOEXEC);
-        check(file).ok()?;
-        let length = libc::read(file, text.as_mut_ptr().cast(), text.len());
-        let _ = crate::sys::descriptor::close(file);
+        let flags = libc::O_RDONLY | libc::O_CLOEXEC;
+        let file = libc::syscall(libc::SYS_openat, libc::AT_FDCWD, text.as_ptr(), flags);
+        let file = c_int::try_from(file).ok().filter(|file| *file >= 0)?;
+        let length = libc::syscall(libc::SYS_read, file, text.as_mut_ptr(), text.len());
+        crate::sys::descriptor::close_quietly(file);
         text.get(..usize::try_from(length).ok()?)
     }
 }

@@ -3,6 +3,7 @@
 pub mod fork;
 pub mod io;
 pub mod lock;
+mod look;
 pub mod park;
 pub mod poller;
 pub mod syscalls;

@@ -6,20 +6,18 @@
 //! | 1 | asleep, or about to |
 //! | 2 | something is in its mailbox |
 //!
-//! Before it sleeps it looks for a moment, if that has paid lately: a caller that submits at a high rate then finds it
-//! awake, and makes no system call.
+//! Before it sleeps it looks for a moment (`look`): a caller that submits at a high rate then finds it awake.
 //!
 //! Not std's parking or the channel's own waiting: those yield the processor before they sleep, which on a busy machine
 //! costs a time slice.
 
-use std::hint;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
+use super::look::Look;
 use super::syscalls;
 use super::wait;
-use crate::sys::clock::{self, Nanos};
-use crate::sys::environment;
+use crate::sys::clock;
 
 const AWAKE: u32 = 0;
 const ASLEEP: u32 = 1;
@@ -27,20 +25,12 @@ const CALLED: u32 = 2;
 
 pub struct Parker {
     word: AtomicU32,
-    /// Waits in a row in which looking awake was in vain. Only the owner's.
-    misses: AtomicU32,
+    look: Look,
 }
-
-/// How long to look before sleeping: about what it costs to be woken.
-const LOOKING: Nanos = 8_000;
-
-/// After this many misses it is tried only now and then.
-const MISSES: u32 = 4;
-const NOW_AND_THEN: u32 = 32;
 
 impl Parker {
     pub const fn new() -> Parker {
-        Parker { word: AtomicU32::new(AWAKE), misses: AtomicU32::new(0) }
+        Parker { word: AtomicU32::new(AWAKE), look: Look::new() }
     }
 
     /// Ends the owner's `wait`, the one under way or the next.
@@ -53,30 +43,12 @@ impl Parker {
 
     /// Waits for a `call`. False: the time was up.
     pub fn wait(&self, patience: Duration) -> bool {
-        self.look();
+        self.look.until(|| self.word.load(Ordering::Relaxed) == CALLED);
         if self.word.compare_exchange(AWAKE, ASLEEP, Ordering::AcqRel, Ordering::Acquire).is_ok() {
             self.sleep(patience);
         }
         // AcqRel: pairs with `call`.
         self.word.swap(AWAKE, Ordering::AcqRel) == CALLED
-    }
-
-    /// Waits awake for a moment, if that has paid lately and there is a processor for it.
-    fn look(&self) {
-        let misses = self.misses.load(Ordering::Relaxed);
-        if environment::processors() < 2 || (misses >= MISSES && !misses.is_multiple_of(NOW_AND_THEN)) {
-            self.misses.store(misses.wrapping_add(1), Ordering::Relaxed);
-            return;
-        }
-        let end = clock::now() + LOOKING;
-        let mut called = false;
-        while !called && clock::now() < end {
-            for _ in 0..16 {
-                hint::spin_loop();
-            }
-            called = self.word.load(Ordering::Relaxed) == CALLED;
-        }
-        self.misses.store(if called { 0 } else { misses.wrapping_add(1) }, Ordering::Relaxed);
     }
 
     fn sleep(&self, patience: Duration) {

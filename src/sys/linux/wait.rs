@@ -11,11 +11,13 @@ use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, Ordering};
 
 use libc::{c_int, c_long, timespec};
 
+use super::look::Look;
 use super::syscalls::{self, WaitEntry};
 use super::waiters::Waiters;
 use crate::errno::{Errno, Result, check};
 use crate::slab::mix;
 use crate::sys::clock::{self, Nanos};
+use crate::sys::environment;
 
 const BUCKETS: usize = 256;
 
@@ -35,6 +37,11 @@ pub fn sleep<'a, Words>(words: Words, unchanged: i32, deadline: Option<Nanos>) -
 where
     Words: Iterator<Item = &'a AtomicI32> + Clone,
 {
+    if let (Some(word), None) = (words.clone().next(), words.clone().nth(1))
+        && look(word, unchanged)
+    {
+        return Ok(());
+    }
     let mut set = WordSet { words: [ptr::null(); MOST_WORDS], count: 0, more: false };
     for word in words.clone() {
         if word.load(Ordering::Acquire) != unchanged {
@@ -48,6 +55,16 @@ where
         _ if set.more || NO_WAITV.load(Ordering::Relaxed) => set.sleep_on_any(words, unchanged, timeout),
         _ => set.sleep_on_several(unchanged, timeout),
     }
+}
+
+/// Looks at a word for a moment before the thread sleeps on it. Not at several: whoever has more in flight loses no time by
+/// sleeping, and finds more of them done (measured at depth 32, cached reads: 0.82 of glibc's rate against 0.66).
+fn look(word: &AtomicI32, unchanged: i32) -> bool {
+    /// As many threads as there are processors beside theirs may look at once.
+    static LOOKS: [Look; 8] = [const { Look::new() }; 8];
+    let others = environment::processors().saturating_sub(1).clamp(1, LOOKS.len());
+    let place = mix(u64::try_from(ptr::from_ref(word).addr()).unwrap_or(0)) % others;
+    LOOKS.get(place).is_some_and(|look| look.until(|| word.load(Ordering::Acquire) != unchanged))
 }
 
 /// Wakes the waiters of a word. `word` is an address, never a place that is looked at.

@@ -26,3 +26,8 @@ pub fn pending_write_error(fd: c_int) -> Result<()> {
 pub fn sleeps_in_transfer(_thread: c_int, _fd: c_int) -> Option<bool> {
     None
 }
+
+/// Nor this.
+pub fn sleeps(_thread: c_int) -> Option<bool> {
+    None
+}
