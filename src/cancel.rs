@@ -9,7 +9,9 @@ use crate::errno::{Errno, Result};
 use crate::request::Handle;
 use crate::slab::Id;
 use crate::submit;
+use crate::sys::clock::{self, Nanos};
 use crate::sys::descriptor::{self, Nature};
+use crate::sys::thread::Pause;
 
 /// aio_cancel. Returns AIO_CANCELED, AIO_NOTCANCELED or AIO_ALLDONE. Errors: EBADF; EINVAL, an aiocb of another descriptor.
 ///
@@ -26,18 +28,16 @@ pub unsafe fn cancel(fd: c_int, block: *const aiocb) -> Result<c_int> {
     let Some(engine) = Engine::current() else {
         return Ok(libc::AIO_ALLDONE);
     };
-    let caller = Caller::enter(engine);
-    let mut table = caller.lock();
-    let (cancelled, left) = match Handle::new(block) {
-        Ok(handle) => cancel_one(&mut table, handle),
-        Err(_) => cancel_all(&mut table, fd),
+    let (mut cancelled, mut pause) = (0, Pause::new());
+    let deadline = clock::now() + LONGEST_TRY;
+    let left = loop {
+        let pass = cancel_pass(engine, fd, block);
+        cancelled += pass.cancelled;
+        if pass.tried == 0 || clock::now() > deadline {
+            break pass.left;
+        }
+        pause.once();
     };
-    let retired = table.retired.take();
-    // Successors may run, and notifications are owed.
-    submit::hand_over(&caller, table);
-    if let Some(fd) = retired {
-        descriptor::close_quietly(fd);
-    }
     Ok(match (cancelled, left) {
         (_, 1..) => libc::AIO_NOTCANCELED,
         (0, 0) => libc::AIO_ALLDONE,
@@ -45,27 +45,50 @@ pub unsafe fn cancel(fd: c_int, block: *const aiocb) -> Result<c_int> {
     })
 }
 
-fn cancel_one(table: &mut Locked, handle: Handle) -> (u32, u32) {
-    match table.find(handle.key()) {
-        None => (0, 0),
-        Some(id) => {
-            let done = try_cancel(table, id);
-            (u32::from(done), u32::from(!done))
-        }
-    }
+/// The poller tries a read without waiting, so it knows in a moment whether that has ended or can be cancelled. Longer
+/// than this it takes only if another process took the data away at that very moment.
+const LONGEST_TRY: Nanos = 1_000_000_000;
+
+/// What a pass over the requests found.
+#[derive(Default)]
+struct Pass {
+    cancelled: u32,
+    /// Not cancelled, and of these: stream reads that the poller is trying right now.
+    left: u32,
+    tried: u32,
 }
 
-fn cancel_all(table: &mut Locked, fd: c_int) -> (u32, u32) {
-    let (mut cancelled, mut left) = (0, 0);
-    let Some(mut walk) = table.order.walk(fd) else {
-        return (0, 0);
-    };
-    while let Some(id) = table.order.step(&mut walk) {
-        let done = try_cancel(table, id);
-        cancelled += u32::from(done);
-        left += u32::from(!done);
+fn cancel_pass(engine: &'static Engine, fd: c_int, block: *const aiocb) -> Pass {
+    let mut pass = Pass::default();
+    let caller = Caller::enter(engine);
+    let mut table = caller.lock();
+    match Handle::new(block) {
+        Ok(handle) => table.find(handle.key()).into_iter().for_each(|id| pass.cancel(&mut table, id)),
+        Err(_) => {
+            let mut walk = table.order.walk(fd);
+            while let Some(id) = walk.as_mut().and_then(|walk| table.order.step(walk)) {
+                pass.cancel(&mut table, id);
+            }
+        }
     }
-    (cancelled, left)
+    let retired = table.retired.take();
+    // Successors may run, and notifications are owed.
+    submit::hand_over(&caller, table);
+    if let Some(fd) = retired {
+        descriptor::close_quietly(fd);
+    }
+    pass
+}
+
+impl Pass {
+    fn cancel(&mut self, table: &mut Locked, id: Id) {
+        if try_cancel(table, id) {
+            self.cancelled += 1;
+        } else {
+            self.left += 1;
+            self.tried += u32::from(table.order.is_tried(id));
+        }
+    }
 }
 
 /// Cancels one request, unless it runs. Waking under the lock: only here, where the walk must not be interrupted, and only

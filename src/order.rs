@@ -531,6 +531,13 @@ impl<P: Copy> Order<P> {
         self.start(id)
     }
 
+    /// Whether the poller is trying a read just now, without waiting.
+    pub fn is_tried(&self, id: Id) -> bool {
+        let node = &self.nodes[id];
+        let by_poller = self.descs[node.desc].target_is_stream && !node.for_worker;
+        by_poller && node.kind == Kind::Read && node.state == State::Running
+    }
+
     /// A stream request that cannot be waited for goes to the workers after all.
     pub fn send_to_worker(&mut self, id: Id) {
         self.nodes[id].for_worker = true;
