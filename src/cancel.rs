@@ -75,7 +75,7 @@ fn cancel_pass(engine: &'static Engine, fd: c_int, block: *const aiocb) -> Pass 
     // Successors may run, and notifications are owed.
     submit::hand_over(&caller, table);
     if let Some(fd) = retired {
-        descriptor::close_quietly(fd);
+        engine.duplicates.close(fd);
     }
     pass
 }

@@ -15,6 +15,7 @@ use crate::engine::{Caller, Engine};
 use crate::errno::{Errno, Result};
 use crate::files;
 use crate::order::{Kind, State};
+use crate::slab::Id;
 use crate::submit;
 use crate::sys::descriptor::Nature;
 use crate::sys::thread::{self, Pause};
@@ -143,7 +144,8 @@ fn give_up(fd: c_int) -> Result<()> {
     drop(table);
     if concerned {
         cancel_waiting_reads(&caller, fd);
-        move_away(&caller, fd);
+        drop(caller);
+        move_away(engine, fd);
     }
     Ok(())
 }
@@ -164,51 +166,70 @@ fn cancel_waiting_reads(caller: &Caller, fd: c_int) {
     submit::hand_over(caller, table);
 }
 
-/// Sends what is left to a duplicate, and waits until nobody can still use the number.
-fn move_away(caller: &Caller, fd: c_int) {
-    let duplicate = descriptor::duplicate(fd);
-    let mut table = caller.lock();
-    if !table.order.has_requests(fd) {
-        drop(table);
-        let _ = duplicate.and_then(descriptor::close);
-        return;
-    }
-    let Ok(duplicate) = duplicate else {
-        // No descriptor is free: the requests must end first.
-        drop(table);
-        let mut pause = Pause::new();
-        while caller.lock().order.has_requests(fd) {
-            pause.once();
-        }
-        return;
-    };
-    table.detach(fd, duplicate);
-    table.streams_moved = true;
-    drop(table);
-    caller.engine.poller.disarm(fd);
-    caller.engine.poller.wake();
+/// Sends what is left to a duplicate, and waits until nobody can still use the number. Without a free descriptor for the
+/// duplicate, what is queued has to start first.
+fn move_away(engine: &'static Engine, fd: c_int) {
+    let duplicate = detach(engine, fd);
+    let number = duplicate.unwrap_or(fd);
     let mut pause = Pause::new();
-    while let Some((id, seq, runner)) = still_on_number(caller, duplicate) {
-        if io::sleeps_in_transfer(runner, fd) == Some(true) {
-            let mut table = caller.lock();
-            if table.order.is_current(id, seq) {
-                table.order.payload_mut(id).runner = 0;
+    // Each look blocks the signals anew: a handler may run in between.
+    while let Some(user) = user_of_number(engine, number, duplicate.is_none()) {
+        match user {
+            User::Running { id, seq, thread } if io::sleeps_in_transfer(thread, fd) == Some(true) => {
+                let caller = Caller::enter(engine);
+                let mut table = caller.lock();
+                if table.order.is_current(id, seq) {
+                    table.order.payload_mut(id).runner = 0;
+                }
             }
-        } else {
-            pause.once();
+            _ => pause.once(),
         }
     }
 }
 
-/// A running request whose thread may not have reached its file yet.
-fn still_on_number(caller: &Caller, duplicate: c_int) -> Option<(u32, u64, i32)> {
+/// Gives the descriptor's requests a duplicate. None: there is no descriptor for it, or it is not needed any more.
+fn detach(engine: &'static Engine, fd: c_int) -> Option<c_int> {
+    let duplicate = engine.duplicates.make(fd).ok()?;
+    let caller = Caller::enter(engine);
     let mut table = caller.lock();
-    let mut walk = table.order.walk(duplicate)?;
+    if !table.order.has_requests(fd) {
+        drop(table);
+        engine.duplicates.close(duplicate);
+        return None;
+    }
+    table.detach(fd, duplicate);
+    table.streams_moved = true;
+    drop(table);
+    engine.poller.disarm(fd);
+    engine.poller.wake();
+    Some(duplicate)
+}
+
+/// Who may still come to use a number.
+enum User {
+    /// Its thread may not have reached its file yet.
+    Running {
+        id: Id,
+        seq: u64,
+        thread: i32,
+    },
+    Queued,
+}
+
+fn user_of_number(engine: &'static Engine, number: c_int, queued_too: bool) -> Option<User> {
+    let caller = Caller::enter(engine);
+    let mut table = caller.lock();
+    let mut walk = table.order.walk(number)?;
+    let mut queued = None;
     while let Some(id) = table.order.step(&mut walk) {
-        let runner = table.order.payload(id).runner;
-        if table.order.state(id) == State::Running && runner != 0 {
-            return Some((id, table.order.seq(id), runner));
+        let thread = table.order.payload(id).runner;
+        match table.order.state(id) {
+            State::Running if thread != 0 => {
+                return Some(User::Running { id, seq: table.order.seq(id), thread });
+            }
+            State::Running => {}
+            _ => queued = queued_too.then_some(User::Queued),
         }
     }
-    None
+    queued
 }

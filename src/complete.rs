@@ -6,7 +6,7 @@ use crate::files::{Ended, Notice, Table};
 use crate::notify::{self, Ways};
 use crate::route::worker::{self, HandOuts, Handed, Next, Task};
 use crate::slab::{Id, NONE};
-use crate::sys::{descriptor, io, thread, wait};
+use crate::sys::{io, thread, wait};
 
 /// Ends what a worker has run. `next` finds the worker's next job in the lock section that stores the last status.
 pub fn finish_task(
@@ -78,8 +78,8 @@ fn settle(engine: &'static Engine, ended: &Ended, others: HandOuts) {
     wake(ended);
     others.send(engine);
     if let Some(fd) = ended.retired {
-        // The library's own duplicate: its errors were reported by the requests.
-        let _ = descriptor::close(fd);
+        // Its errors were reported by the requests.
+        engine.duplicates.close(fd);
     }
     if !ended.notice.is_none() && deliver(engine, ended.notice).is_err() {
         keep(engine, ended.notice);

@@ -15,6 +15,7 @@ use crate::notify::Callbacks;
 use crate::reception::Reception;
 use crate::route::worker;
 use crate::stats::aio_rs_stats;
+use crate::sys::descriptor::Duplicates;
 use crate::sys::fork::Mark;
 use crate::sys::lock::RawLock;
 use crate::sys::poller::Poller;
@@ -25,6 +26,7 @@ pub struct Engine {
     table: Mutex<RawLock, Table>,
     pub poller: Poller,
     pub callbacks: Callbacks,
+    pub duplicates: Duplicates,
     pub reception: &'static Reception,
     /// How long an idle worker waits, in milliseconds: the table's, for those who do not hold it.
     pub idle_ms: AtomicU64,
@@ -73,6 +75,7 @@ impl Engine {
             idle_ms: AtomicU64::new(config.idle_ms),
             poller: Poller::new(),
             callbacks: Callbacks::new(config.idle_ms),
+            duplicates: Duplicates::new(),
             mark,
             fsync_needs_write: config.fsync_needs_write,
             process: thread::process_id(),
@@ -165,7 +168,9 @@ fn forget(engine: *mut Engine) {
     if ENGINE.compare_exchange(engine, ptr::null_mut(), Ordering::AcqRel, Ordering::Relaxed).is_ok() {
         wait::reset_in_child();
         // SAFETY: an engine is never freed.
-        unsafe { &*engine }.poller.close();
+        let parents = unsafe { &*engine };
+        parents.poller.close();
+        parents.duplicates.close_all();
     }
 }
 

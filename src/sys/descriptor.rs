@@ -1,6 +1,7 @@
 //! What a descriptor is, and the calls that close one, which the library wraps.
 
 use std::mem::MaybeUninit;
+use std::sync::atomic::{AtomicI32, Ordering};
 
 use libc::c_int;
 #[cfg(target_os = "linux")]
@@ -118,14 +119,55 @@ pub fn is_open(fd: c_int) -> bool {
     unsafe { libc::fcntl(fd, libc::F_GETFD) != -1 }
 }
 
-/// The library's own duplicate of a descriptor, out of the way of the program's. Errors: EMFILE.
-pub fn duplicate(fd: c_int) -> Result<c_int> {
+/// A duplicate of a descriptor, out of the way of the program's. Errors: EMFILE.
+fn duplicate(fd: c_int) -> Result<c_int> {
     const OUT_OF_THE_WAY: c_int = 512;
     let duplicate = |lowest: c_int| {
         // SAFETY: F_DUPFD_CLOEXEC takes one int.
         check(unsafe { libc::fcntl(fd, libc::F_DUPFD_CLOEXEC, lowest) })
     };
     duplicate(OUT_OF_THE_WAY).or_else(|_| duplicate(3))
+}
+
+/// The library's own duplicates of descriptors that the program closed, so that a child of fork can close its copies: the
+/// table that knows them may be locked there for ever.
+pub struct Duplicates([AtomicI32; Duplicates::MOST]);
+
+impl Duplicates {
+    /// More than these stay open in a child until it executes another program.
+    const MOST: usize = 128;
+    const NONE: c_int = -1;
+
+    pub const fn new() -> Duplicates {
+        Duplicates([const { AtomicI32::new(Duplicates::NONE) }; Duplicates::MOST])
+    }
+
+    /// Errors: EMFILE.
+    pub fn make(&self, fd: c_int) -> Result<c_int> {
+        let duplicate = duplicate(fd)?;
+        self.replace(Duplicates::NONE, duplicate);
+        Ok(duplicate)
+    }
+
+    pub fn close(&self, duplicate: c_int) {
+        self.replace(duplicate, Duplicates::NONE);
+        close_quietly(duplicate);
+    }
+
+    /// In a child: its copies of the parent's duplicates.
+    pub fn close_all(&self) {
+        for place in &self.0 {
+            let duplicate = place.swap(Duplicates::NONE, Ordering::Relaxed);
+            if duplicate != Duplicates::NONE {
+                close_quietly(duplicate);
+            }
+        }
+    }
+
+    fn replace(&self, old: c_int, new: c_int) {
+        let swap = |place: &AtomicI32| place.compare_exchange(old, new, Ordering::Relaxed, Ordering::Relaxed).is_ok();
+        let _ = self.0.iter().any(swap);
+    }
 }
 
 /// Moves a descriptor that was just made out of the way of the program's.

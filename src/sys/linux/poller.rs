@@ -41,10 +41,16 @@ impl Poller {
             let _ = descriptor::close(wakeup);
         })?;
         let (wakeup, epoll) = (descriptor::out_of_the_way(wakeup), descriptor::out_of_the_way(epoll));
+        let forever = libc::EPOLLIN.cast_unsigned();
+        control(epoll, libc::EPOLL_CTL_ADD, wakeup, epoll_event { events: forever, u64: WAKEUP }).inspect_err(
+            |_| {
+                descriptor::close_quietly(wakeup);
+                descriptor::close_quietly(epoll);
+            },
+        )?;
         self.wakeup.store(wakeup, Ordering::Relaxed);
         self.epoll.store(epoll, Ordering::Relaxed);
-        let forever = libc::EPOLLIN.cast_unsigned();
-        self.control(libc::EPOLL_CTL_ADD, wakeup, epoll_event { events: forever, u64: WAKEUP })
+        Ok(())
     }
 
     /// Reports `fd` once when it is ready. Errors: EPERM (it cannot be waited for), ENOMEM, ENOSPC.
@@ -68,10 +74,8 @@ impl Poller {
         let _ = self.control(libc::EPOLL_CTL_DEL, fd, epoll_event { events: 0, u64: 0 });
     }
 
-    fn control(&self, operation: c_int, fd: c_int, mut event: epoll_event) -> Result<()> {
-        let epoll = self.epoll.load(Ordering::Relaxed);
-        // SAFETY: the kernel reads one event.
-        check(unsafe { libc::epoll_ctl(epoll, operation, fd, &raw mut event) }).map(|_| ())
+    fn control(&self, operation: c_int, fd: c_int, event: epoll_event) -> Result<()> {
+        control(self.epoll.load(Ordering::Relaxed), operation, fd, event)
     }
 
     /// Waits until a descriptor is ready, `wake` was called or the time is up (milliseconds; -1: never). Calls `each`.
@@ -133,4 +137,9 @@ impl Poller {
             }
         }
     }
+}
+
+fn control(epoll: c_int, operation: c_int, fd: c_int, mut event: epoll_event) -> Result<()> {
+    // SAFETY: the kernel reads one event.
+    check(unsafe { libc::epoll_ctl(epoll, operation, fd, &raw mut event) }).map(|_| ())
 }
