@@ -3,9 +3,9 @@
 //! The modules stand in the order in which a request meets them:
 //!
 //! ```text
-//! entry ──► request ──► submit ──► order ──► route ──► complete ──► notify, wait
-//! C ABI     copy and    admission  may it    stream    publish      signal, thread;
-//!           validate    (one lock) run yet?  worker    the status   futex
+//! entry ──► request ──► submit ──► reception ──► order ──► route ──► complete ──► notify, wait
+//! C ABI     copy and    admission  an inbox      may it    stream    publish      signal, thread;
+//!           validate               (no lock)     run yet?  worker    the status   futex
 //! ```
 //!
 //! `listio`, `cancel` and `close` are the other calls of the family; `files` is the table that all of them share, and its
