@@ -173,7 +173,7 @@ fn move_away(engine: &'static Engine, fd: c_int) {
     let number = duplicate.unwrap_or(fd);
     let mut pause = Pause::new();
     // Each look blocks the signals anew: a handler may run in between.
-    while let Some(user) = user_of_number(engine, number, duplicate.is_none()) {
+    while let Some(user) = user_of_number(engine, number, duplicate.is_some()) {
         match user {
             User::Running { id, seq, thread } if io::sleeps_in_transfer(thread, fd) == Some(true) => {
                 let caller = Caller::enter(engine);
@@ -216,19 +216,21 @@ enum User {
     Queued,
 }
 
-fn user_of_number(engine: &'static Engine, number: c_int, queued_too: bool) -> Option<User> {
+/// `detached`: what has not been started with the old number uses the duplicate.
+fn user_of_number(engine: &'static Engine, number: c_int, detached: bool) -> Option<User> {
     let caller = Caller::enter(engine);
     let mut table = caller.lock();
     let mut walk = table.order.walk(number)?;
     let mut queued = None;
     while let Some(id) = table.order.step(&mut walk) {
-        let thread = table.order.payload(id).runner;
+        let request = table.order.payload(id);
+        let (thread, concerned) = (request.runner, !detached || request.on_old_number);
         match table.order.state(id) {
-            State::Running if thread != 0 => {
+            State::Running if thread != 0 && concerned => {
                 return Some(User::Running { id, seq: table.order.seq(id), thread });
             }
             State::Running => {}
-            _ => queued = queued_too.then_some(User::Queued),
+            _ => queued = (!detached).then_some(User::Queued),
         }
     }
     queued

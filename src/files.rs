@@ -114,9 +114,12 @@ impl Table {
     /// (no memory).
     pub fn admit(&mut self, new: &Admission<Request>, batch: Id) -> Result<()> {
         self.make_room(1).map_err(|_| Errno::AGAIN)?;
-        self.admit_claimed(new, batch)?;
-        self.reception.claims.add(new.payload.handle.key());
-        Ok(())
+        let key = new.payload.handle.key();
+        let Reception { claims, inbox, .. } = self.reception;
+        // A thread that is putting the same aiocb into the inbox was first.
+        let too_late = claims.add(key) && inbox.holds(key);
+        let admitted = if too_late { Err(Errno::INVAL) } else { self.admit_claimed(new, batch) };
+        admitted.inspect_err(|_| claims.end(key))
     }
 
     /// The same for a request that is counted among the claims already.
@@ -175,11 +178,8 @@ impl Table {
         // For `close`, which asks both: not zero before the inbox is empty.
         UNFINISHED.store(self.order.len() + 1, Ordering::Relaxed);
         let emptied = inbox.take_out(|new| {
-            // There is room (`make_room`). In flight it can only be when two threads have handed in one aiocb at the
-            // same time; one of the two requests is left.
-            if self.admit_claimed(new, NONE).is_err() {
-                self.reception.claims.end(new.payload.handle.key());
-            }
+            // There is room (`make_room`), and it is not in flight (`claims`).
+            let _ = self.admit_claimed(new, NONE);
         });
         UNFINISHED.store(self.order.len(), Ordering::Relaxed);
         self.emptied.add(emptied);
@@ -218,6 +218,11 @@ impl Table {
     pub fn detach(&mut self, fd: i32, duplicate: i32) {
         self.order.detach(fd, duplicate);
         self.reception.known.forget(fd);
+        let mut walk = self.order.walk(duplicate);
+        while let Some(id) = walk.as_mut().and_then(|walk| self.order.step(walk)) {
+            let running = self.order.state(id) == State::Running;
+            self.order.payload_mut(id).on_old_number = running;
+        }
     }
 
     /// Ends a request: out of the table, its status stored, its successors free.

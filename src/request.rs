@@ -79,6 +79,8 @@ pub struct Request {
     pub batch: Id,
     /// The thread that runs it, 0 while none does.
     pub runner: i32,
+    /// It was started with a number that its descriptor no longer has.
+    pub on_old_number: bool,
     /// An error found at submission, to be reported as the request's; or 0.
     pub preset: i32,
     pub nature: Nature,
@@ -87,6 +89,13 @@ pub struct Request {
     pub unbuffered: bool,
     /// A stream read whose descriptor is being closed: it is cancelled when it would have to wait.
     pub abandoned: bool,
+}
+
+impl Request {
+    /// Notes which thread runs it, with the number that its descriptor has now.
+    pub fn run_by(&mut self, thread: i32) {
+        (self.runner, self.on_old_number) = (thread, false);
+    }
 }
 
 /// Reads an aiocb. Errors: EINVAL (NULL, aio_reqprio, aio_sigevent, a file that cannot be synchronised), EBADF (fsync only;
@@ -133,6 +142,7 @@ fn transfer(handle: Handle, block: &aiocb, notify: Notify, kind: Kind, known: &K
         notify,
         batch: NONE,
         runner: 0,
+        on_old_number: false,
         preset: preset.map_or(0, |error| error.0),
         nature,
         nonblocking: flags & libc::O_NONBLOCK != 0,
@@ -181,6 +191,7 @@ fn barrier(handle: Handle, block: &aiocb, notify: Notify, kind: Kind, needs_writ
         notify,
         batch: NONE,
         runner: 0,
+        on_old_number: false,
         preset: 0,
         nature: Nature::File,
         nonblocking: false,

@@ -35,17 +35,20 @@ pub unsafe fn submit(block: *const aiocb, operation: Operation) -> Result<()> {
 fn post(engine: &'static Engine, new: &Admission<Request>) -> bool {
     let Reception { inbox, claims, .. } = engine.reception;
     let handle = new.payload.handle;
-    // The aiocb may be in flight: the table knows.
-    if !inbox.is_open() || !claims.claim(handle.key()) {
-        return false;
-    }
-    // SAFETY: the caller is handing the aiocb in, and no request in flight has it.
-    let status = unsafe { &handle.block().status };
-    let before = status.begin();
-    let posted = inbox.put(new, Seat::call);
-    if !posted {
-        status.take_back(before);
-        claims.end(handle.key());
+    let key = handle.key();
+    // Its status before, once it is claimed.
+    let mut before = None;
+    let claim = || {
+        let claimed = claims.claim(key);
+        // SAFETY: the caller is handing the aiocb in, and no request in flight has it.
+        before = claimed.then(|| unsafe { handle.block() }.status.begin());
+        claimed
+    };
+    let posted = inbox.put(key, new, claim, Seat::call);
+    if let (false, Some(before)) = (posted, before) {
+        // SAFETY: as above.
+        unsafe { handle.block() }.status.take_back(before);
+        claims.end(key);
     }
     posted
 }

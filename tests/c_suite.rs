@@ -248,6 +248,8 @@ impl Suite {
         fs::create_dir_all(scratch)?;
         let mut command = support::program(executable);
         command.env_remove("AIO_RS").env_remove("LD_PRELOAD").env_remove("AIO_RS_TEST_PORTABLE");
+        // cargo's names the directory of its own libaio_rs.so, and wins over the program's rpath.
+        command.env_remove("LD_LIBRARY_PATH");
         command.env("AIO_RS_TEST_MODE", mode.name()).env("TMPDIR", scratch).current_dir(scratch);
         if mode == Mode::Preload {
             command.env("LD_PRELOAD", support::shared_library());

@@ -10,15 +10,15 @@ const PLACES: usize = 4096;
 pub struct Claims([AtomicU32; PLACES]);
 
 impl Claims {
-    /// Counts the request, if no other has this hash. False: one has; the table knows which.
+    /// Counts the request, if no other has this hash. False: one has; the table or the inbox knows which.
     pub fn claim(&self, key: u64) -> bool {
-        // No order is needed: who claims and who ends a request meet in the table, or in the inbox.
-        self.place(key).compare_exchange(0, 1, Ordering::Relaxed, Ordering::Relaxed).is_ok()
+        // AcqRel, here and in `add`: whoever comes second sees what the first one did before.
+        self.place(key).compare_exchange(0, 1, Ordering::AcqRel, Ordering::Relaxed).is_ok()
     }
 
-    /// Counts a request, whether or not others have the hash.
-    pub fn add(&self, key: u64) {
-        self.place(key).fetch_add(1, Ordering::Relaxed);
+    /// Counts a request, whether or not others have the hash. True: one has.
+    pub fn add(&self, key: u64) -> bool {
+        self.place(key).fetch_add(1, Ordering::AcqRel) != 0
     }
 
     /// The request has ended, or was not handed in after all.

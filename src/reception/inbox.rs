@@ -44,6 +44,8 @@ pub struct Inbox<T, R: 'static> {
 }
 
 struct Slot<T> {
+    /// Of which item it is, or 0.
+    key: AtomicU64,
     /// The one put in before it.
     older: AtomicU32,
     item: UnsafeCell<MaybeUninit<T>>,
@@ -77,7 +79,8 @@ impl<T: Copy, R> Inbox<T, R> {
     /// The library's own is a mapping of zeroes.
     #[cfg(loom)]
     pub fn new() -> Inbox<T, R> {
-        let slot = |_| Slot { older: AtomicU32::new(0), item: UnsafeCell::new(MaybeUninit::uninit()) };
+        let slot =
+            |_| Slot { key: AtomicU64::new(0), older: AtomicU32::new(0), item: UnsafeCell::new(MaybeUninit::uninit()) };
         Inbox {
             newest: AtomicU32::new(CLOSED),
             receptionist: AtomicPtr::new(ptr::null_mut()),
@@ -98,18 +101,24 @@ impl<T: Copy, R> Inbox<T, R> {
         self.newest.load(Ordering::Acquire) < FIRST
     }
 
-    /// Puts an item in and calls the receptionist. False: it is closed, or full.
-    pub fn put(&self, item: &T, call: impl FnOnce(&'static R)) -> bool {
+    /// Puts an item in and calls the receptionist. False: it is closed, or full, or `claim` says no. From before `claim` on
+    /// the item can be found by its key.
+    pub fn put(&self, key: u64, item: &T, claim: impl FnOnce() -> bool, call: impl FnOnce(&'static R)) -> bool {
         if !self.is_open() {
             return false;
         }
         let Some((index, slot)) = self.take_slot() else { return false };
+        slot.key.store(key, Ordering::Relaxed);
+        if !claim() {
+            self.withdraw(index, slot);
+            return false;
+        }
         // SAFETY: the slot is this thread's since it set its bit.
         slot.item.with_mut(|place| unsafe { (*place).write(*item) });
         let mut seen = self.newest.load(Ordering::Relaxed);
         loop {
             if seen == CLOSED {
-                self.give_back(Emptied(1 << index));
+                self.withdraw(index, slot);
                 return false;
             }
             slot.older.store(seen, Ordering::Relaxed);
@@ -124,6 +133,11 @@ impl<T: Copy, R> Inbox<T, R> {
             call(receptionist);
         }
         true
+    }
+
+    fn withdraw(&self, index: u32, slot: &Slot<T>) {
+        slot.key.store(0, Ordering::Relaxed);
+        self.give_back(Emptied(1 << index));
     }
 
     fn take_slot(&self) -> Option<(u32, &Slot<T>)> {
@@ -147,6 +161,11 @@ impl<T: Copy, R> Inbox<T, R> {
 
     // ---- the holder of the table's lock ----
 
+    /// Whether an item with this key is inside, or about to be.
+    pub fn holds(&self, key: u64) -> bool {
+        self.slots.iter().any(|slot| slot.key.load(Ordering::Relaxed) == key)
+    }
+
     /// Takes everything out, oldest first. The slots can be used again after `give_back`.
     pub fn take_out(&self, mut each: impl FnMut(&T)) -> Emptied {
         let mut emptied = Emptied::default();
@@ -158,6 +177,7 @@ impl<T: Copy, R> Inbox<T, R> {
         let mut at = self.turn_round(newest);
         while let Some((index, slot)) = self.slot(at) {
             emptied.0 |= 1 << index;
+            slot.key.store(0, Ordering::Relaxed);
             // SAFETY: whoever put it in has written it, and nobody else takes it out.
             slot.item.with(|place| each(unsafe { (*place).assume_init_ref() }));
             at = slot.older.load(Ordering::Relaxed);

@@ -107,10 +107,15 @@ impl Pace {
         }
     }
 
-    /// A request has ended; it took this long.
-    pub fn ended(&mut self, kind: Kind, unbuffered: bool, alone: bool, time: Nanos) {
+    /// Whether a request took so long that it probably waited.
+    pub fn is_long(time: Nanos) -> bool {
+        time >= SLOW
+    }
+
+    /// A request has ended. `alone`: how long it took, if no other of its class ran.
+    pub fn ended(&mut self, kind: Kind, unbuffered: bool, alone: Option<Nanos>) {
         if let Some(class) = self.class(kind, unbuffered) {
-            class.ended(alone, time);
+            class.ended(alone);
         }
     }
 
@@ -169,13 +174,12 @@ impl Class {
         Class { alone: MOST, running: 0, ended: 0, seen: 0, thread: 0, forgets }
     }
 
-    fn ended(&mut self, alone: bool, time: Nanos) {
+    fn ended(&mut self, alone: Option<Nanos>) {
         self.running -= 1;
         self.ended += 1;
-        if alone {
-            self.alone = (self.alone * 7 + time.min(MOST)) / 8;
-        } else {
-            self.alone -= self.alone / self.forgets;
+        match alone {
+            Some(time) => self.alone = (self.alone * 7 + time.min(MOST)) / 8,
+            None => self.alone -= self.alone / self.forgets,
         }
     }
 }

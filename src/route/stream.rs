@@ -89,7 +89,7 @@ impl Role {
         let Some(run) = table.order.next_stream() else {
             return News::None;
         };
-        table.order.payload_mut(run.id).runner = self.thread;
+        table.order.payload_mut(run.id).run_by(self.thread);
         News::Request(table.task(run))
     }
 
@@ -131,7 +131,7 @@ impl Role {
             return;
         }
         let run = table.order.unpark(task.id);
-        table.order.payload_mut(task.id).runner = self.thread;
+        table.order.payload_mut(task.id).run_by(self.thread);
         let task = table.task(run);
         drop(table);
         self.attempt(task);

@@ -11,7 +11,7 @@
 
 use std::ffi::c_void;
 use std::ptr;
-use std::sync::atomic::{AtomicBool, AtomicI32, AtomicPtr, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicPtr, AtomicU64, Ordering};
 use std::time::Duration;
 
 use libc::off_t;
@@ -83,6 +83,25 @@ pub struct Seat {
     idle: AtomicBool,
     /// The worker's thread. Under the table's lock.
     thread: AtomicI32,
+    sleeps: Sleeps,
+}
+
+/// How often a worker's thread had slept when it was last looked at. Only the worker's own.
+struct Sleeps(AtomicU64);
+
+impl Sleeps {
+    const UNKNOWN: u64 = u64::MAX;
+
+    /// The worker sleeps for want of work: that does not count.
+    fn forget(&self) {
+        self.0.store(Sleeps::UNKNOWN, Ordering::Relaxed);
+    }
+
+    /// Whether the thread has certainly not slept since the last look.
+    fn none_since(&self) -> bool {
+        let now = thread::times_slept().unwrap_or(Sleeps::UNKNOWN);
+        self.0.swap(now, Ordering::Relaxed) == now && now != Sleeps::UNKNOWN
+    }
 }
 
 /// The pool, in the table.
@@ -236,7 +255,14 @@ impl Seat {
         // Not a Box: without memory that would end the process.
         let place = memory::map(size_of::<Seat>()).map_err(|_| Errno::AGAIN)?.cast::<Seat>();
         let (next, idle) = (AtomicPtr::new(ptr::null_mut()), AtomicBool::new(false));
-        let seat = Seat { engine, mailbox: Mailbox::new(), next, idle, thread: AtomicI32::new(0) };
+        let seat = Seat {
+            engine,
+            mailbox: Mailbox::new(),
+            next,
+            idle,
+            thread: AtomicI32::new(0),
+            sleeps: Sleeps(AtomicU64::new(Sleeps::UNKNOWN)),
+        };
         // SAFETY: the mapping is large enough, begins at a page and is never unmapped.
         unsafe {
             place.write(seat);
@@ -338,7 +364,7 @@ impl Table {
         self.workers.pace.runs_in(task.kind, task.unbuffered, thread);
         let mut member = Some(task.id);
         while let Some(id) = member {
-            self.order.payload_mut(id).runner = thread;
+            self.order.payload_mut(id).run_by(thread);
             member = if task.kind.is_barrier() { self.order.group_next(id) } else { None };
         }
     }
@@ -463,6 +489,7 @@ fn wait_for_job(engine: &'static Engine, seat: &'static Seat) -> Option<Handed> 
     loop {
         let patience = Duration::from_millis(engine.idle_ms.load(Ordering::Relaxed)).max(at_least);
         let woken = seat.mailbox.wait(patience);
+        seat.sleeps.forget();
         if let Woken::Given(handed) = woken {
             return Some(handed);
         }
@@ -497,7 +524,7 @@ fn work(engine: &'static Engine, seat: &'static Seat, handed: Handed) -> Option<
         others.send(engine);
     }
     match handed.job {
-        Job::Request(task) => run_request(engine, &task, |table| next_or_idle(table, seat)),
+        Job::Request(task) => run_request(engine, &task, Some(&seat.sleeps), |table| next_or_idle(table, seat)),
         Job::Poll => {
             stream::run(engine, seat.thread.load(Ordering::Relaxed));
             thread::set_name(NAME);
@@ -531,18 +558,25 @@ pub fn stand_in(engine: &'static Engine, thread: i32) {
         let Some(Job::Request(task)) = table.next_request() else { return };
         table.runs(&task, thread);
         drop(table);
-        let _ = run_request(engine, &task, |table| (None, HandOuts::prepare(table)));
+        let _ = run_request(engine, &task, None, |table| (None, HandOuts::prepare(table)));
     }
 }
 
 /// Runs a request, ends it, and finds what comes next.
-fn run_request(engine: &'static Engine, task: &Task, next: impl FnOnce(&mut Table) -> Next) -> Option<Handed> {
+fn run_request(
+    engine: &'static Engine,
+    task: &Task,
+    sleeps: Option<&Sleeps>,
+    next: impl FnOnce(&mut Table) -> Next,
+) -> Option<Handed> {
     let begin = clock::now();
     let result = perform(task);
     let time = clock::now().saturating_sub(begin);
+    // How long it took says nothing if the thread only lost its processor meanwhile.
+    let telling = task.alone && !(Pace::is_long(time) && sleeps.is_some_and(Sleeps::none_since));
     complete::finish_task(engine, task, result, |table| {
         table.workers.running -= 1;
-        table.workers.pace.ended(task.kind, task.unbuffered, task.alone, time);
+        table.workers.pace.ended(task.kind, task.unbuffered, telling.then_some(time));
         table.stats.counts.route_worker += 1;
         next(table)
     })

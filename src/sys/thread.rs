@@ -142,3 +142,19 @@ pub fn sleep_for(time: super::clock::Nanos) {
         libc::nanosleep(&raw const time, std::ptr::null_mut())
     };
 }
+
+/// How often the calling thread has given up its processor to wait for something. None: the system does not say.
+pub fn times_slept() -> Option<u64> {
+    #[cfg(target_os = "linux")]
+    {
+        let mut usage = MaybeUninit::<libc::rusage>::zeroed();
+        // SAFETY: room for one rusage, of which all bits zero is one too.
+        let usage = unsafe {
+            libc::getrusage(libc::RUSAGE_THREAD, usage.as_mut_ptr());
+            usage.assume_init()
+        };
+        u64::try_from(usage.ru_nvcsw).ok()
+    }
+    #[cfg(not(target_os = "linux"))]
+    None
+}
