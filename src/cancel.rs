@@ -29,9 +29,10 @@ pub unsafe fn cancel(fd: c_int, block: *const aiocb) -> Result<c_int> {
         return Ok(libc::AIO_ALLDONE);
     };
     let (mut cancelled, mut pause) = (0, Pause::new());
+    let mut newest = None;
     let deadline = clock::now() + LONGEST_TRY;
     let left = loop {
-        let pass = cancel_pass(engine, fd, block);
+        let pass = cancel_pass(engine, fd, block, &mut newest);
         cancelled += pass.cancelled;
         if pass.tried == 0 || clock::now() > deadline {
             break pass.left;
@@ -58,16 +59,18 @@ struct Pass {
     tried: u32,
 }
 
-fn cancel_pass(engine: &'static Engine, fd: c_int, block: *const aiocb) -> Pass {
+/// `newest`: the last request that was there at the first pass; younger ones are not meant.
+fn cancel_pass(engine: &'static Engine, fd: c_int, block: *const aiocb, newest: &mut Option<u64>) -> Pass {
     let mut pass = Pass::default();
     let caller = Caller::enter(engine);
     let mut table = caller.lock();
+    let newest = *newest.get_or_insert(table.order.newest_seq());
     match Handle::new(block) {
-        Ok(handle) => table.find(handle.key()).into_iter().for_each(|id| pass.cancel(&mut table, id)),
+        Ok(handle) => table.find(handle.key()).into_iter().for_each(|id| pass.cancel(&mut table, id, newest)),
         Err(_) => {
             let mut walk = table.order.walk(fd);
             while let Some(id) = walk.as_mut().and_then(|walk| table.order.step(walk)) {
-                pass.cancel(&mut table, id);
+                pass.cancel(&mut table, id, newest);
             }
         }
     }
@@ -81,7 +84,10 @@ fn cancel_pass(engine: &'static Engine, fd: c_int, block: *const aiocb) -> Pass 
 }
 
 impl Pass {
-    fn cancel(&mut self, table: &mut Locked, id: Id) {
+    fn cancel(&mut self, table: &mut Locked, id: Id, newest: u64) {
+        if table.order.seq(id) > newest {
+            return;
+        }
         if try_cancel(table, id) {
             self.cancelled += 1;
         } else {

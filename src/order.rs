@@ -260,6 +260,11 @@ impl<P: Copy> Order<P> {
         self.nodes[id].seq
     }
 
+    /// The number of the request that was admitted last.
+    pub fn newest_seq(&self) -> u64 {
+        self.seq
+    }
+
     pub fn kind(&self, id: Id) -> Kind {
         self.nodes[id].kind
     }

@@ -20,7 +20,7 @@ mod support;
 
 use fs::Record;
 use lab::{Lab, Library, Outcome};
-use random::Shape;
+use random::{Plan, Policy, Shape};
 
 /// An error of writing back is told once to each open descriptor of a file. One fsync serves barriers of several, so the
 /// others must be asked: on Linux this is not seen here, the portable build synchronises each again, by fdatasync.
@@ -134,12 +134,12 @@ scenarios! {
     few_workers_serve_many_requests: Conforms,
 }
 
-/// Schedules of each shape, and how many: thousands where the library is linked, fewer by the other ways into the same code.
-fn random_schedules(name: &str, library: Library, shape: Shape, count: u64) {
+/// Schedules of each plan, and how many: thousands where the library is linked, fewer by the other ways into the same code.
+fn random_schedules(name: &str, library: Library, plan: Plan, count: u64) {
     if !available(name) {
         return;
     }
-    let outcome = random::run(library, shape, count);
+    let outcome = random::run(library, plan, count);
     match (library, outcome) {
         (Library::Libc, outcome) => {
             assert!(outcome.is_err(), "libc conforms in {count} schedules: do they ask enough?")
@@ -150,24 +150,33 @@ fn random_schedules(name: &str, library: Library, shape: Shape, count: u64) {
 }
 
 macro_rules! random_schedules {
-    ($($name:ident: $library:ident, $shape:ident, $count:literal;)+) => {
+    ($($name:ident: $library:ident, $shape:ident, $policy:ident, $count:literal;)+) => {
         mod random_schedules {
             use super::*;
             $(#[test]
             fn $name() {
-                super::random_schedules(stringify!($name), Library::$library, Shape::$shape, $count);
+                let plan = Plan { shape: Shape::$shape, policy: Policy::$policy };
+                super::random_schedules(stringify!($name), Library::$library, plan, $count);
             })+
         }
     };
 }
 
 random_schedules! {
-    libc_split: Libc, Split, 100;
-    libc_mixed: Libc, Mixed, 100;
-    linked_split: Linked, Split, 3000;
-    linked_mixed: Linked, Mixed, 3000;
-    linked_few_workers: Linked, FewWorkers, 2000;
-    preloaded_split: Preloaded, Split, 500;
-    preloaded_mixed: Preloaded, Mixed, 500;
-    static_mixed: Static, Mixed, 500;
+    libc_split: Libc, Split, Overlap, 100;
+    libc_mixed: Libc, Mixed, Overlap, 100;
+    linked_split: Linked, Split, Overlap, 2000;
+    linked_mixed: Linked, Mixed, Overlap, 2000;
+    linked_few_workers: Linked, FewWorkers, Overlap, 1000;
+    linked_strict_split: Linked, Split, Strict, 1500;
+    linked_strict_mixed: Linked, Mixed, Strict, 800;
+    linked_strict_few_workers: Linked, FewWorkers, Strict, 500;
+    linked_posix_split: Linked, Split, Posix, 1500;
+    linked_posix_mixed: Linked, Mixed, Posix, 800;
+    linked_posix_few_workers: Linked, FewWorkers, Posix, 500;
+    preloaded_split: Preloaded, Split, Overlap, 500;
+    preloaded_mixed: Preloaded, Mixed, Overlap, 300;
+    preloaded_strict_mixed: Preloaded, Mixed, Strict, 200;
+    static_mixed: Static, Mixed, Overlap, 300;
+    static_posix_mixed: Static, Mixed, Posix, 200;
 }

@@ -69,6 +69,7 @@ int main(void) {
         CHECK_DONE(&cb, 0, 1);
         CHECK_EQ(byte, 'x');
     }
-    check_memory_flat();
+    // QEMU's emulation keeps a quarter of a MiB of each thread that has ended, whatever it did.
+    if (!emulated()) check_memory_flat();
     return 0;
 }

@@ -1,7 +1,8 @@
 /*
  * Makes the AIO calls it is told to on standard input, one command a line, and
  * answers each with one line. Answers are flushed when no further command is
- * waiting, so that several commands sent together run without a pause.
+ * waiting, so that several commands sent together run without a pause. What
+ * is appended begins with its own OFF, by which the file system knows it.
  *
  *   o SLOT rw|ro|ap PATH   open            d SLOT FROM    dup       c SLOT   close
  *   w REQ SLOT OFF LEN PRIO, r REQ SLOT OFF LEN PRIO      aio_write, aio_read
@@ -41,6 +42,7 @@ struct request {
 };
 
 static int slots[SLOTS];
+static int appends[SLOTS];
 static struct request requests[REQUESTS];
 static struct aiocb *list[REQUESTS];
 static int collecting, collected;
@@ -115,7 +117,7 @@ static struct request *prepare(int number, int slot, int opcode)
     return r;
 }
 
-static void prepare_transfer(struct request *r, long offset, long length, int priority)
+static void prepare_transfer(struct request *r, long offset, long length, int priority, int append)
 {
     if (length > ROOM)
         die("a transfer is too long");
@@ -125,6 +127,8 @@ static void prepare_transfer(struct request *r, long offset, long length, int pr
     r->cb.aio_reqprio = priority;
     for (long i = 0; i < length; i++)
         r->data[i] = r->opcode == LIO_WRITE ? pattern(offset + i) : 0;
+    if (append)
+        memcpy(r->data, &offset, sizeof offset);
 }
 
 static void submit(struct request *r)
@@ -216,9 +220,17 @@ static void open_slot(int slot, const char *mode, const char *path)
     int flags = O_CLOEXEC | O_RDWR;
     if (strcmp(mode, "ro") == 0)
         flags = O_CLOEXEC | O_RDONLY;
-    if (strcmp(mode, "ap") == 0)
+    appends[slot] = strcmp(mode, "ap") == 0;
+    if (appends[slot])
         flags |= O_APPEND;
     slots[slot] = open(path, flags);
+    answer_call(slots[slot] < 0 ? -1 : 0);
+}
+
+static void dup_slot(int slot, int from)
+{
+    appends[slot] = appends[from];
+    slots[slot] = dup(slots[from]);
     answer_call(slots[slot] < 0 ? -1 : 0);
 }
 
@@ -243,16 +255,16 @@ static int run(const char *line)
     if (sscanf(line, "o %d %15s %4095s", &a, word, path) == 3)
         open_slot(a, word, path);
     else if (sscanf(line, "d %d %d", &a, &b) == 2)
-        answer_call((slots[a] = dup(slots[b])) < 0 ? -1 : 0);
+        dup_slot(a, b);
     else if (sscanf(line, "c %d", &a) == 1)
         answer_call(close(slots[a]));
     else if (sscanf(line, "w %d %d %ld %ld %d", &a, &b, &offset, &length, &priority) == 5) {
         struct request *r = prepare(a, b, LIO_WRITE);
-        prepare_transfer(r, offset, length, priority);
+        prepare_transfer(r, offset, length, priority, appends[b]);
         submit(r);
     } else if (sscanf(line, "r %d %d %ld %ld %d", &a, &b, &offset, &length, &priority) == 5) {
         struct request *r = prepare(a, b, LIO_READ);
-        prepare_transfer(r, offset, length, priority);
+        prepare_transfer(r, offset, length, priority, 0);
         submit(r);
     } else if (sscanf(line, "f %d %d %15s %d", &a, &b, word, &priority) == 4) {
         struct request *r = prepare(a, b, strcmp(word, "sync") == 0 ? OP_SYNC : OP_DSYNC);

@@ -24,8 +24,9 @@ use fuser::{
 };
 
 const NAMES_PER_FILE: u64 = 1000;
-/// Writes that extend a file are serialised by the kernel: all stay below this.
-const FILE_SIZE: u64 = 1 << 30;
+/// Writes that extend a file are serialised by the kernel: all but the appends stay below this. Of what is appended
+/// nothing is kept, and the size stays the same.
+pub const FILE_SIZE: u64 = 1 << 30;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Op {
@@ -71,19 +72,24 @@ pub struct Record {
     pub file: u64,
     pub name: u64,
     pub handle: u64,
+    /// Of an append: the one it bears (see `appended`).
     pub offset: u64,
     pub length: u32,
+    /// Where an append landed.
+    pub appended_at: Option<u64>,
     pub errno: i32,
     pub arrived: u64,
     pub answered: Option<u64>,
-    /// A write whose data is not what belongs at its offset.
+    /// A write whose data is not what belongs at its offset, or an append's at the one it bears.
     pub bad_data: bool,
 }
 
 impl fmt::Display for Record {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Record { op, file, name, handle, offset, length, errno, arrived, .. } = self;
-        write!(f, "at {arrived:3} {op:?} of {file}.{name} (handle {handle}), {length} bytes at {offset}: ")?;
+        write!(f, "at {arrived:3} {op:?} of {file}.{name} (handle {handle}), {length} bytes at {offset}")?;
+        self.appended_at.map_or(Ok(()), |at| write!(f, ", appended at {at}"))?;
+        write!(f, ": ")?;
         match self.answered {
             Some(answered) => write!(f, "answered at {answered}, errno {errno}"),
             None => write!(f, "not answered"),
@@ -105,7 +111,7 @@ enum Pending {
 
 #[derive(Default)]
 pub struct State {
-    pub clock: u64,
+    clock: u64,
     pub records: Vec<Record>,
     held: HashMap<usize, (Pending, Rule)>,
     rules: HashMap<(u64, u64), Rule>,
@@ -156,7 +162,16 @@ impl State {
 
 /// The bytes that belong at an offset, as `client.c` has them.
 fn pattern(offset: u64, length: u32) -> Vec<u8> {
-    (offset..offset + u64::from(length)).map(|at| ((at / 512).wrapping_mul(7).wrapping_add(1) & 0xff) as u8).collect()
+    (offset..offset.saturating_add(length.into()))
+        .map(|at| ((at / 512).wrapping_mul(7).wrapping_add(1) & 0xff) as u8)
+        .collect()
+}
+
+/// Where an append lands tells nothing, so its data begins with an offset like those of other writes: that offset, and
+/// the data behind it.
+fn appended(data: &[u8]) -> Option<(u64, &[u8])> {
+    let (offset, rest) = data.split_first_chunk()?;
+    Some((u64::from_ne_bytes(*offset), rest))
 }
 
 /// The state, and what the test does with it. Every answer is sent with the lock held: so an operation that
@@ -172,8 +187,9 @@ impl Control {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub fn clock(&self) -> u64 {
-        self.lock().clock
+    /// A moment: later than all that was recorded so far, and than every other moment.
+    pub fn now(&self) -> u64 {
+        self.lock().tick()
     }
 
     /// Forgets all records and rules; nothing may be held.
@@ -280,6 +296,7 @@ fn record(op: Op, inode: INodeNo, handle: FileHandle, offset: u64, length: u32) 
         handle: handle.0,
         offset,
         length,
+        appended_at: None,
         errno: 0,
         arrived: 0,
         answered: None,
@@ -363,13 +380,16 @@ impl Filesystem for Served {
         offset: u64,
         data: &[u8],
         _: WriteFlags,
-        _: OpenFlags,
+        flags: OpenFlags,
         _: Option<LockOwner>,
         reply: ReplyWrite,
     ) {
         let length = u32::try_from(data.len()).unwrap_or(u32::MAX);
-        let mut record = record(Op::Write, inode, handle, offset, length);
-        record.bad_data = data != pattern(offset, length);
+        let append = flags.0 & libc::O_APPEND != 0;
+        let (known_by, rest) = appended(data).filter(|_| append).unwrap_or((offset, data));
+        let mut record = record(Op::Write, inode, handle, known_by, length);
+        record.appended_at = append.then_some(offset);
+        record.bad_data = !pattern(known_by, length).ends_with(rest);
         self.0.arrive(Pending::Write(reply), record);
     }
 

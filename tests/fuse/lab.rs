@@ -245,9 +245,11 @@ impl Lab {
         self.call(format!("f {request} {slot} dsync 0"))
     }
 
-    /// The answer of aio_cancel: canceled, notcanceled, alldone or an error number.
-    pub fn cancel(&mut self, request: usize) -> Outcome<String> {
-        self.ask(format!("x {request}"))
+    /// aio_cancel, and its answer: canceled, notcanceled, alldone or an error number.
+    pub fn expect_cancel(&mut self, request: usize, expected: &str) -> Outcome {
+        let answer = self.ask(format!("x {request}"))?;
+        ensure!(answer == expected, "aio_cancel of request {request}: {answer}, not {expected}");
+        Ok(())
     }
 
     /// A write of one byte by a thread of the client's own, without AIO.
@@ -278,6 +280,10 @@ impl Lab {
         let done = self.wait(request)?;
         ensure!(done == expected, "request {request} ended with {done:?}, not with {expected:?}");
         Ok(())
+    }
+
+    pub fn expect_all(&mut self, requests: impl IntoIterator<Item = usize>, expected: Done) -> Outcome {
+        requests.into_iter().try_for_each(|request| self.expect(request, expected))
     }
 
     pub fn expect_in_progress(&mut self, request: usize) -> Outcome {

@@ -1,4 +1,4 @@
-//! Random schedules: bursts of reads, writes and barriers on several descriptors of two files, some held, some
+//! Random schedules: bursts of reads, writes, appends and barriers on several descriptors of two files, some held, some
 //! failing, some cancelled, released in random order. Afterwards the record of the file system is compared with
 //! what the client saw.
 
@@ -6,14 +6,14 @@ use std::collections::HashSet;
 use std::time::Duration;
 
 use crate::SYNCS_AGAIN;
-use crate::fs::{Op, Record, Rule, State, show};
+use crate::fs::{FILE_SIZE, Op, Record, Rule, State, show};
 use crate::lab::{Done, Lab, Library, Outcome, ensure, parse_status};
 
 /// Errors of reads and writes, and errors of fsync: told apart by their numbers.
 const DATA_ERRORS: [i32; 2] = [libc::ENOSPC, libc::EDQUOT];
 const SYNC_ERRORS: [i32; 2] = [libc::EIO, libc::EROFS];
 
-/// Below the workers of `Shape::settings`, so that held requests never use them all up.
+/// Below the workers of `Plan::settings`, so that held requests never use them all up.
 const MOST_REQUESTS: usize = 60;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,12 +27,27 @@ pub enum Shape {
     FewWorkers,
 }
 
-impl Shape {
-    fn settings(self) -> &'static str {
-        match self {
-            Shape::Split | Shape::Mixed => "threads=64",
-            Shape::FewWorkers => "threads=2",
-        }
+/// Which requests of one descriptor wait for each other, beside the appends: `order=` of the configuration.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Policy {
+    /// None.
+    Posix,
+    /// Those that overlap, with a write among them.
+    Overlap,
+    /// All.
+    Strict,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub struct Plan {
+    pub shape: Shape,
+    pub policy: Policy,
+}
+
+impl Plan {
+    fn settings(self) -> String {
+        let threads = if self.shape == Shape::FewWorkers { 2 } else { 64 };
+        format!("threads={threads},order={:?}", self.policy).to_lowercase()
     }
 }
 
@@ -64,14 +79,19 @@ impl Random {
 struct Slot {
     number: usize,
     file: u64,
+    /// Which of the file's names it was opened by.
+    name: u64,
     data: bool,
     sync: bool,
+    /// Open with O_APPEND.
+    appends: bool,
 }
 
 #[derive(Clone, Debug)]
 struct Sent {
     op: Op,
     slot: Slot,
+    /// By which the file system knows it; an append lands elsewhere.
     offset: u64,
     length: u32,
     rule: Rule,
@@ -83,11 +103,27 @@ struct Sent {
 }
 
 impl Sent {
-    fn conflicts(&self, other: &Sent) -> bool {
-        let overlap =
-            self.offset < other.offset + u64::from(other.length) && other.offset < self.offset + u64::from(self.length);
+    /// Whether the one that was submitted later has to wait for the other.
+    fn conflicts(&self, other: &Sent, policy: Policy) -> bool {
+        if self.slot.number != other.slot.number || self.op.is_sync() || other.op.is_sync() {
+            return false;
+        }
+        match (self.appends(), other.appends()) {
+            (true, true) => true,
+            (false, false) if policy == Policy::Overlap => self.overlaps(other),
+            _ => policy == Policy::Strict,
+        }
+    }
+
+    fn overlaps(&self, other: &Sent) -> bool {
         let writes = self.op == Op::Write || other.op == Op::Write;
-        self.slot.number == other.slot.number && overlap && writes
+        let end = |sent: &Sent| sent.offset + u64::from(sent.length);
+        writes && self.offset < end(other) && other.offset < end(self)
+    }
+
+    /// It lands at the end of the file, where no other request's range lies.
+    fn appends(&self) -> bool {
+        self.op == Op::Write && self.slot.appends
     }
 
     fn record<'a>(&self, state: &'a State) -> Option<&'a Record> {
@@ -112,7 +148,7 @@ impl Sent {
 
 struct Schedule<'a> {
     lab: &'a mut Lab,
-    shape: Shape,
+    plan: Plan,
     random: Random,
     slots: Vec<Slot>,
     sent: Vec<Sent>,
@@ -138,27 +174,37 @@ impl Schedule<'_> {
         for file in 1..=2 {
             for _ in 0..2 + self.random.below(4) {
                 let slot = self.new_slot(file);
-                let like = |other: &&Slot| other.file == file && other.data == slot.data && other.sync == slot.sync;
-                let same: Vec<Slot> = self.slots.iter().filter(like).copied().collect();
+                let uses = |slot: &Slot| (slot.file, slot.data, slot.sync, slot.appends);
+                let same: Vec<Slot> = self.slots.iter().filter(|other| uses(other) == uses(&slot)).copied().collect();
                 if !same.is_empty() && self.random.percent(40) {
-                    commands.push(format!("d {} {}", slot.number, self.random.pick(&same).number));
+                    let from = self.random.pick(&same);
+                    commands.push(format!("d {} {}", slot.number, from.number));
+                    self.slots.push(Slot { name: from.name, ..slot });
                 } else {
-                    // In the split shape the odd names are for barriers.
-                    let name = self.random.below(2) as u64 * 2 + u64::from(!slot.data);
-                    commands.push(format!("o {} rw {}", slot.number, self.lab.fs().path(file, name).display()));
+                    let path = self.lab.fs().path(file, slot.name);
+                    let mode = if slot.appends { "ap" } else { "rw" };
+                    commands.push(format!("o {} {mode} {}", slot.number, path.display()));
+                    self.slots.push(slot);
                 }
-                self.slots.push(slot);
             }
         }
         self.all_succeed(&commands)
     }
 
-    fn new_slot(&self, file: u64) -> Slot {
+    fn new_slot(&mut self, file: u64) -> Slot {
+        const OF_APPENDS: u64 = 10;
         let number = self.slots.len();
         let first = !self.slots.iter().any(|slot| slot.file == file);
-        let barriers_only = self.shape == Shape::Split && !first && number % 2 == 1;
-        let data_only = self.shape == Shape::Split && !barriers_only;
-        Slot { number, file, data: !barriers_only, sync: !data_only }
+        let split = self.plan.shape == Shape::Split;
+        let (data, sync) = if split && !first && number % 2 == 1 { (false, true) } else { (true, !split) };
+        let appends = data && self.random.percent(30);
+        let name = match appends {
+            // In the kernel an append keeps all other writes of its name out.
+            true => OF_APPENDS + number as u64,
+            // In the split shape the odd names are for barriers.
+            false => self.random.below(2) as u64 * 2 + u64::from(!data),
+        };
+        Slot { number, file, name, data, sync, appends }
     }
 
     fn random_slot(&mut self, fits: fn(&Slot) -> bool) -> Option<Slot> {
@@ -180,9 +226,9 @@ impl Schedule<'_> {
             commands.insert(0, "l".into());
             commands.push("L".into());
         }
-        let before = self.lab.control.clock();
+        let before = self.lab.control.now();
         self.all_succeed(&commands)?;
-        let after = self.lab.control.clock();
+        let after = self.lab.control.now();
         self.sent.iter_mut().skip(first).for_each(|sent| sent.called = (before, after));
         Ok(())
     }
@@ -263,7 +309,7 @@ impl Schedule<'_> {
         let open: Vec<usize> = (0..self.sent.len()).filter(|&index| self.sent[index].seen.is_none()).collect();
         let commands: Vec<String> = open.iter().map(|request| format!("e {request}")).collect();
         let answers = self.ask(&commands)?;
-        let now = self.lab.control.clock();
+        let now = self.lab.control.now();
         for (index, answer) in open.into_iter().zip(answers) {
             self.sent[index].seen = parse_status(&answer)?.map(|done| (now, done));
         }
@@ -279,7 +325,7 @@ impl Schedule<'_> {
         let index = self.random.pick(&open);
         let must = self.cancel_must(index);
         let answers = self.ask(&[format!("x {index}"), format!("e {index}")])?;
-        let now = self.lab.control.clock();
+        let now = self.lab.control.now();
         let status = answers.get(1).map(|answer| parse_status(answer)).transpose()?.flatten();
         let answer = answers.first().map_or("", String::as_str);
         let sent = &mut self.sent[index];
@@ -305,7 +351,7 @@ impl Schedule<'_> {
         let sent = self.sent.get(index)?;
         let waits = self.sent.iter().take(index).any(|older| match sent.op.is_sync() {
             true => !older.op.is_sync() && older.slot.file == sent.slot.file && held(older),
-            false => !older.op.is_sync() && older.conflicts(sent) && held(older),
+            false => older.conflicts(sent, self.plan.policy) && held(older),
         });
         match () {
             () if !sent.op.is_sync() && held(sent) => Some("notcanceled"),
@@ -316,14 +362,13 @@ impl Schedule<'_> {
 
     /// Waits until all that may run does: later requests pass waiting barriers, barriers pass later requests.
     fn settle(&mut self) -> Outcome {
-        if self.shape == Shape::FewWorkers {
+        if self.plan.shape == Shape::FewWorkers {
             return Ok(());
         }
-        let sent = &self.sent;
-        let split = self.shape == Shape::Split;
+        let (sent, plan) = (&self.sent, self.plan);
         let mut missing = None;
         let settled = self.lab.control.wait(self.lab.patience, |state| {
-            missing = (0..sent.len()).find(|&index| !settled(sent, index, split, state));
+            missing = (0..sent.len()).find(|&index| !settled(sent, index, plan, state));
             missing.is_none()
         });
         ensure!(settled, "request {missing:?} could run and does not");
@@ -335,7 +380,7 @@ impl Schedule<'_> {
         for index in 0..self.sent.len() {
             if self.sent[index].seen.is_none() {
                 let done = self.lab.wait(index)?;
-                self.sent[index].seen = Some((self.lab.control.clock(), done));
+                self.sent[index].seen = Some((self.lab.control.now(), done));
             }
         }
         let commands: Vec<String> = self.slots.iter().map(|slot| format!("c {}", slot.number)).collect();
@@ -356,7 +401,7 @@ impl Schedule<'_> {
         }
         self.settle()?;
         self.finish()?;
-        verify(&self.sent, &self.lab.control.lock())
+        verify(&self.sent, self.plan.policy, &self.lab.control.lock())
     }
 }
 
@@ -370,8 +415,9 @@ fn ready(all: &[Sent], barrier: usize, state: &State) -> bool {
     older(all, barrier).all(|sent| sent.over(state))
 }
 
-fn settled(all: &[Sent], index: usize, split: bool, state: &State) -> bool {
+fn settled(all: &[Sent], index: usize, plan: Plan, state: &State) -> bool {
     let sent = &all[index];
+    let split = plan.shape == Shape::Split;
     if sent.cancelled || sent.seen.is_some() {
         return true;
     }
@@ -382,14 +428,19 @@ fn settled(all: &[Sent], index: usize, split: bool, state: &State) -> bool {
         let arrived = served.into_iter().any(|record| record.answered.is_none() || serves(all, index, record, state));
         return !split || !ready(all, index, state) || arrived;
     }
-    let blocked = all.iter().take(index).any(|older| older.conflicts(sent) && !older.over(state));
+    let blocked = all.iter().take(index).any(|older| older.conflicts(sent, plan.policy) && !older.over(state));
     // Within one name a WRITE waits in the kernel for the FSYNC that runs or waits there.
     let fsync_runs = |barrier: usize| {
         let other = &all[barrier];
         let open = other.op.is_sync() && !other.cancelled && other.slot.file == sent.slot.file;
         open && ready(all, barrier, state)
     };
-    let kernel = !split && sent.op == Op::Write && (0..all.len()).any(fsync_runs);
+    let behind_fsync = !split && sent.op == Op::Write && (0..all.len()).any(fsync_runs);
+    // And an append for the one that runs.
+    let append_runs = |record: &Record| record.appended_at.is_some() && record.answered.is_none();
+    let same_name = |record: &&Record| same_file(record) && record.name == sent.slot.name;
+    let behind_append = sent.appends() && state.records.iter().filter(same_name).any(append_runs);
+    let kernel = behind_fsync || behind_append;
     sent.record(state).is_some() || blocked || kernel
 }
 
@@ -401,12 +452,12 @@ fn serves(all: &[Sent], barrier: usize, record: &Record, state: &State) -> bool 
     kind && record.file == sent.slot.file && record.arrived > sent.called.0 && older(all, barrier).all(covered)
 }
 
-fn verify(all: &[Sent], state: &State) -> Outcome {
+fn verify(all: &[Sent], policy: Policy, state: &State) -> Outcome {
     for (index, sent) in all.iter().enumerate() {
         let (when, done) = sent.seen.ok_or_else(|| format!("request {index} has not ended"))?;
         let verdict = match sent.op.is_sync() {
             true => verify_barrier(all, index, when, done, state),
-            false => verify_transfer(all, index, when, done, state),
+            false => verify_transfer(sent, when, done, state).and_then(|()| verify_order(all, index, policy, state)),
         };
         verdict.map_err(|error| format!("request {index}, {sent:?}: {error}"))?;
     }
@@ -432,8 +483,7 @@ fn serves_somehow(all: &[Sent], barrier: usize, record: &Record, state: &State) 
     serves(all, barrier, &record, state)
 }
 
-fn verify_transfer(all: &[Sent], index: usize, when: u64, done: Done, state: &State) -> Outcome {
-    let sent = &all[index];
+fn verify_transfer(sent: &Sent, when: u64, done: Done, state: &State) -> Outcome {
     let same = |record: &&Record| !record.op.is_sync() && record.file == sent.slot.file && record.offset == sent.offset;
     let records: Vec<&Record> = state.records.iter().filter(same).collect();
     if sent.cancelled {
@@ -446,7 +496,16 @@ fn verify_transfer(all: &[Sent], index: usize, when: u64, done: Done, state: &St
     ensure!(record.op == sent.op && record.length == sent.length, "became `{record}`");
     ensure!(record.answered.is_some_and(|at| at <= when), "ended before it was answered: `{record}`");
     ensure!(done == sent.expected(), "ended with {done:?}");
-    for older in all.iter().take(index).filter(|older| older.conflicts(sent) && !older.cancelled) {
+    let at_the_end = record.appended_at.is_some_and(|at| at >= FILE_SIZE);
+    ensure!(at_the_end == sent.appends(), "was written at {:?}", record.appended_at);
+    Ok(())
+}
+
+/// That all that it had to wait for was answered before it arrived.
+fn verify_order(all: &[Sent], index: usize, policy: Policy, state: &State) -> Outcome {
+    let sent = &all[index];
+    let Some(record) = sent.record(state) else { return Ok(()) };
+    for older in all.iter().take(index).filter(|older| older.conflicts(sent, policy) && !older.cancelled) {
         let first = older.answered(state).is_some_and(|at| at < record.arrived);
         ensure!(first, "overtook {older:?}");
     }
@@ -482,18 +541,18 @@ fn verify_barrier(all: &[Sent], index: usize, when: u64, done: Done, state: &Sta
     Ok(())
 }
 
-/// Runs `count` schedules of a shape; the seed of one that fails is in the error.
-pub fn run(library: Library, shape: Shape, count: u64) -> Outcome {
+/// Runs `count` schedules of a plan; the seed of one that fails is in the error.
+pub fn run(library: Library, plan: Plan, count: u64) -> Outcome {
     let number = |name: &str| std::env::var(name).ok().and_then(|value| value.parse::<u64>().ok());
     let first = number("AIO_RS_FUSE_SEED").unwrap_or(20_240_229);
     let count = number("AIO_RS_FUSE_SCHEDULES").unwrap_or(count);
     let patience = Duration::from_millis(if library == Library::Libc { 300 } else { 10_000 });
-    let mut lab = Lab::new(library, shape.settings(), patience);
+    let mut lab = Lab::new(library, &plan.settings(), patience);
     for seed in first..first.saturating_add(count) {
         lab.control.reset();
         let mut schedule = Schedule {
             lab: &mut lab,
-            shape,
+            plan,
             random: Random(seed),
             slots: Vec::new(),
             sent: Vec::new(),
@@ -503,7 +562,7 @@ pub fn run(library: Library, shape: Shape, count: u64) -> Outcome {
             let requests = schedule.sent.iter().enumerate().map(|(index, sent)| format!("  {index:2}: {sent:?}\n"));
             let requests: String = requests.collect();
             return Err(format!(
-                "{error}\nTo repeat it: AIO_RS_FUSE_SEED={seed} AIO_RS_FUSE_SCHEDULES=1 ({shape:?})\n\
+                "{error}\nTo repeat it: AIO_RS_FUSE_SEED={seed} AIO_RS_FUSE_SCHEDULES=1 ({plan:?})\n\
                  Requests, with the times of the calls:\n{requests}{}",
                 show(&lab.records())
             ));

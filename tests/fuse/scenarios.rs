@@ -13,93 +13,95 @@ fn hold(lab: &Lab, file: u64, offset: u64) {
     lab.control.rule(file, offset, Rule::HOLD);
 }
 
-/// A write that hangs in the file system: request 0 on slot 0, name 0 of file 1.
-fn with_hung_write(lab: &mut Lab) -> Outcome {
+/// Request 0 on slot 0 hangs in the file system, at offset 0 of name 0 of file 1.
+fn with_hung(lab: &mut Lab, rule: Rule, submit: fn(&mut Lab) -> Outcome) -> Outcome {
     lab.open(0, 1, 0)?;
-    hold(lab, 1, 0);
-    lab.write(0, 0, 0)?;
+    lab.control.rule(1, 0, rule);
+    submit(lab)?;
     lab.expect_arrival(1, 0)
+}
+
+fn with_hung_write(lab: &mut Lab) -> Outcome {
+    with_hung(lab, Rule::HOLD, |lab| lab.write(0, 0, 0))
+}
+
+/// A write of 1024 bytes, behind which others have to wait.
+fn with_long_hung_write(lab: &mut Lab) -> Outcome {
+    with_hung(lab, Rule::HOLD, |lab| lab.write_as(0, 0, 0, 1024, 0))
+}
+
+fn with_hung_read(lab: &mut Lab) -> Outcome {
+    with_hung(lab, Rule::HOLD, |lab| lab.read(0, 0, 0))
+}
+
+fn with_hung_write_that_fails(lab: &mut Lab, errno: i32) -> Outcome {
+    with_hung(lab, Rule::hold_and_fail(errno), |lab| lab.write(0, 0, 0))
+}
+
+/// A barrier waits, though the client had the time to issue its fsync.
+fn barrier_waits(lab: &mut Lab, barrier: usize) -> Outcome {
+    lab.elsewhere(9, 9, 9)?;
+    lab.expect_in_progress(barrier)?;
+    lab.expect_nobody_in_fsync()
+}
+
+/// A barrier succeeds when the last of what it covers is answered, and its FSYNC came after all the answers.
+fn barrier_follows(lab: &mut Lab, barrier: usize, covered: &[u64]) -> Outcome {
+    let last = covered.last().copied().ok_or("nothing is covered")?;
+    lab.control.release_at(1, last);
+    lab.expect(barrier, Done::with(0))?;
+    lab.expect_sync_after(1, covered)
+}
+
+/// An fsync of this slot waits for the hung request 0.
+fn fsync_waits_and_follows(lab: &mut Lab, slot: usize) -> Outcome {
+    lab.fsync(1, slot)?;
+    barrier_waits(lab, 1)?;
+    barrier_follows(lab, 1, &[0])
 }
 
 pub fn fsync_waits_for_a_running_write(lab: &mut Lab) -> Outcome {
     with_hung_write(lab)?;
-    lab.fsync(1, 0)?;
-    lab.elsewhere(9, 9, 9)?;
-    lab.expect_in_progress(1)?;
-    lab.expect_nobody_in_fsync()?;
-    lab.control.release_at(1, 0);
-    lab.expect(0, Done::with(512))?;
-    lab.expect(1, Done::with(0))?;
-    lab.expect_sync_after(1, &[0])
+    fsync_waits_and_follows(lab, 0)?;
+    lab.expect(0, Done::with(512))
 }
 
 pub fn fsync_waits_for_a_running_read(lab: &mut Lab) -> Outcome {
-    lab.open(0, 1, 0)?;
-    hold(lab, 1, 0);
-    lab.read(0, 0, 0)?;
-    lab.expect_arrival(1, 0)?;
+    with_hung_read(lab)?;
     lab.fdatasync(1, 0)?;
-    lab.elsewhere(9, 9, 9)?;
-    lab.expect_in_progress(1)?;
-    lab.control.release_at(1, 0);
-    lab.expect(0, Done::with(512))?;
-    lab.expect(1, Done::with(0))?;
-    lab.expect_sync_after(1, &[0])
+    barrier_waits(lab, 1)?;
+    barrier_follows(lab, 1, &[0])?;
+    lab.expect(0, Done::with(512))
 }
 
 /// The write in the queue overlaps the one that hangs, so that it cannot start before.
 pub fn fsync_does_not_overtake_a_less_urgent_write(lab: &mut Lab) -> Outcome {
-    lab.open(0, 1, 0)?;
-    hold(lab, 1, 0);
+    with_long_hung_write(lab)?;
     hold(lab, 1, 512);
-    lab.write_as(0, 0, 0, 1024, 0)?;
-    lab.expect_arrival(1, 0)?;
     lab.write_as(1, 0, 512, 512, 20)?;
     lab.fsync(2, 0)?;
     lab.control.release_at(1, 0);
     lab.expect_arrival(1, 512)?;
-    lab.elsewhere(9, 9, 9)?;
-    lab.expect_in_progress(2)?;
-    lab.expect_nobody_in_fsync()?;
-    lab.control.release_at(1, 512);
-    lab.expect(2, Done::with(0))?;
-    lab.expect_sync_after(1, &[0, 512])
+    barrier_waits(lab, 2)?;
+    barrier_follows(lab, 2, &[0, 512])
 }
 
 pub fn fsync_covers_a_dup(lab: &mut Lab) -> Outcome {
-    lab.open(0, 1, 0)?;
+    with_hung_read(lab)?;
     lab.dup(1, 0)?;
-    hold(lab, 1, 0);
-    lab.read(0, 0, 0)?;
-    lab.expect_arrival(1, 0)?;
-    lab.fsync(1, 1)?;
-    lab.elsewhere(9, 9, 9)?;
-    lab.expect_in_progress(1)?;
-    lab.control.release_at(1, 0);
-    lab.expect(1, Done::with(0))?;
-    lab.expect_sync_after(1, &[0])
+    fsync_waits_and_follows(lab, 1)
 }
 
 pub fn fsync_covers_a_second_open(lab: &mut Lab) -> Outcome {
     with_hung_write(lab)?;
     lab.open(1, 1, 1)?;
-    lab.fsync(1, 1)?;
-    lab.elsewhere(9, 9, 9)?;
-    lab.expect_in_progress(1)?;
-    lab.control.release_at(1, 0);
-    lab.expect(1, Done::with(0))?;
-    lab.expect_sync_after(1, &[0])
+    fsync_waits_and_follows(lab, 1)
 }
 
 pub fn fsync_of_a_read_only_descriptor_covers_the_file(lab: &mut Lab) -> Outcome {
     with_hung_write(lab)?;
     lab.open_read_only(1, 1, 1)?;
-    lab.fsync(1, 1)?;
-    lab.elsewhere(9, 9, 9)?;
-    lab.expect_in_progress(1)?;
-    lab.control.release_at(1, 0);
-    lab.expect(1, Done::with(0))?;
-    lab.expect_sync_after(1, &[0])
+    fsync_waits_and_follows(lab, 1)
 }
 
 pub fn fsync_does_not_cover_other_files(lab: &mut Lab) -> Outcome {
@@ -121,13 +123,11 @@ pub fn fsync_does_not_wait_for_later_requests(lab: &mut Lab) -> Outcome {
         hold(lab, 1, offset);
         lab.read(request, 0, offset)?;
     }
-    lab.control.release_at(1, 0);
-    lab.expect(1, Done::with(0))?;
-    lab.expect_sync_after(1, &[0])?;
+    barrier_waits(lab, 1)?;
+    barrier_follows(lab, 1, &[0])?;
     lab.expect_in_progress(2)?;
     lab.control.release_all();
-    lab.expect(2, Done::with(512))?;
-    lab.expect(3, Done::with(512))
+    lab.expect_all([2, 3], Done::with(512))
 }
 
 pub fn later_requests_run_past_a_waiting_fsync(lab: &mut Lab) -> Outcome {
@@ -135,12 +135,9 @@ pub fn later_requests_run_past_a_waiting_fsync(lab: &mut Lab) -> Outcome {
     lab.fsync(1, 0)?;
     lab.write(2, 0, 4096)?;
     lab.read(3, 0, 8192)?;
-    lab.expect(2, Done::with(512))?;
-    lab.expect(3, Done::with(512))?;
+    lab.expect_all([2, 3], Done::with(512))?;
     lab.expect_in_progress(1)?;
-    lab.control.release_at(1, 0);
-    lab.expect(1, Done::with(0))?;
-    lab.expect_sync_after(1, &[0])
+    barrier_follows(lab, 1, &[0])
 }
 
 pub fn lists_with_an_fsync_keep_its_order(lab: &mut Lab) -> Outcome {
@@ -154,11 +151,8 @@ pub fn lists_with_an_fsync_keep_its_order(lab: &mut Lab) -> Outcome {
     lab.expect_arrival(1, 0)?;
     lab.control.release_at(1, 0);
     lab.expect_arrival(1, 4096)?;
-    lab.elsewhere(9, 9, 9)?;
-    lab.expect_in_progress(2)?;
-    lab.control.release_at(1, 4096);
-    lab.expect(2, Done::with(0))?;
-    lab.expect_sync_after(1, &[0, 4096])
+    barrier_waits(lab, 2)?;
+    barrier_follows(lab, 2, &[0, 4096])
 }
 
 /// Eight barriers of both kinds, on three descriptors, wait for one write; all are ready when it ends.
@@ -178,9 +172,7 @@ fn eight_barriers(lab: &mut Lab) -> Outcome {
 
 pub fn one_fsync_serves_all_barriers_that_are_ready(lab: &mut Lab) -> Outcome {
     eight_barriers(lab)?;
-    for request in 1..=8 {
-        lab.expect(request, Done::with(0))?;
-    }
+    lab.expect_all(1..=8, Done::with(0))?;
     lab.expect_sync_after(1, &[0])?;
     let state = lab.control.lock();
     let mut syncs: Vec<Op> = state.syncs().iter().map(|record| record.op).collect();
@@ -194,10 +186,7 @@ pub fn one_fsync_serves_all_barriers_that_are_ready(lab: &mut Lab) -> Outcome {
 pub fn a_failed_fsync_is_reported_to_every_barrier_it_served(lab: &mut Lab) -> Outcome {
     lab.control.next_sync(Rule::fail(EIO));
     eight_barriers(lab)?;
-    for request in 1..=8 {
-        lab.expect(request, Done::failed(EIO))?;
-    }
-    Ok(())
+    lab.expect_all(1..=8, Done::failed(EIO))
 }
 
 /// Barriers that become ready while an fsync runs must not be served by it: it may have missed their writes.
@@ -214,8 +203,7 @@ pub fn a_running_fsync_serves_no_later_barrier(lab: &mut Lab) -> Outcome {
     lab.elsewhere(9, 9, 9)?;
     lab.expect_in_progress(0)?;
     lab.control.release_all();
-    lab.expect(0, Done::with(0))?;
-    lab.expect(2, Done::with(0))?;
+    lab.expect_all([0, 2], Done::with(0))?;
     ensure!(lab.control.lock().syncs().len() == 2, "the second barrier was not served by an fsync of its own");
     Ok(())
 }
@@ -227,13 +215,10 @@ pub fn a_barrier_that_still_waits_is_not_served_with_one_that_is_ready(lab: &mut
     hold(lab, 1, 4096);
     lab.write(2, 0, 4096)?;
     lab.fsync(3, 1)?;
-    lab.control.release_at(1, 0);
-    lab.expect(1, Done::with(0))?;
-    lab.elsewhere(9, 9, 9)?;
-    lab.expect_in_progress(3)?;
+    barrier_follows(lab, 1, &[0])?;
+    barrier_waits(lab, 3)?;
     lab.control.release_all();
     lab.expect(3, Done::with(0))?;
-    lab.expect_sync_after(1, &[0])?;
     let syncs = lab.control.lock().syncs().len();
     ensure!(syncs == 2, "two barriers that were ready one after the other were served by {syncs} fsyncs");
     Ok(())
@@ -249,14 +234,10 @@ pub fn an_fsync_succeeds_after_one_that_failed(lab: &mut Lab) -> Outcome {
 }
 
 fn fsync_reports_the_error_of_a_covered_write(lab: &mut Lab, errno: i32) -> Outcome {
-    lab.open(0, 1, 0)?;
-    lab.control.rule(1, 0, Rule::hold_and_fail(errno));
-    lab.write(0, 0, 0)?;
-    lab.expect_arrival(1, 0)?;
+    with_hung_write_that_fails(lab, errno)?;
     lab.fsync(1, 0)?;
     lab.control.release_at(1, 0);
-    lab.expect(0, Done::failed(errno))?;
-    lab.expect(1, Done::failed(errno))
+    lab.expect_all([0, 1], Done::failed(errno))
 }
 
 pub fn fsync_reports_a_covered_write_that_found_no_space(lab: &mut Lab) -> Outcome {
@@ -269,17 +250,12 @@ pub fn fsync_reports_a_covered_write_that_failed(lab: &mut Lab) -> Outcome {
 
 /// Two barriers cover the write that fails; a third, called when it has ended, does not.
 pub fn every_barrier_reports_a_failed_write_it_covers(lab: &mut Lab) -> Outcome {
-    lab.open(0, 1, 0)?;
+    with_hung_write_that_fails(lab, libc::ENOSPC)?;
     lab.open(1, 1, 1)?;
-    lab.control.rule(1, 0, Rule::hold_and_fail(libc::ENOSPC));
-    lab.write(0, 0, 0)?;
-    lab.expect_arrival(1, 0)?;
     lab.fsync(1, 0)?;
     lab.fdatasync(2, 1)?;
     lab.control.release_at(1, 0);
-    lab.expect(0, Done::failed(libc::ENOSPC))?;
-    lab.expect(1, Done::failed(libc::ENOSPC))?;
-    lab.expect(2, Done::failed(libc::ENOSPC))?;
+    lab.expect_all(0..=2, Done::failed(libc::ENOSPC))?;
     lab.fsync(3, 0)?;
     lab.expect(3, Done::with(0))
 }
@@ -295,15 +271,11 @@ pub fn a_write_that_failed_before_is_not_reported(lab: &mut Lab) -> Outcome {
 
 /// The cancelled write overlaps the one that hangs: it waits behind it.
 pub fn a_cancelled_write_is_no_failure(lab: &mut Lab) -> Outcome {
-    lab.open(0, 1, 0)?;
-    hold(lab, 1, 0);
-    lab.write_as(0, 0, 0, 1024, 0)?;
-    lab.expect_arrival(1, 0)?;
+    with_long_hung_write(lab)?;
     lab.write(1, 0, 512)?;
     lab.write(2, 0, 768)?;
     lab.fsync(3, 0)?;
-    let answer = lab.cancel(1)?;
-    ensure!(answer == "canceled", "aio_cancel: {answer}");
+    lab.expect_cancel(1, "canceled")?;
     lab.expect(1, Done::failed(libc::ECANCELED))?;
     lab.control.release_at(1, 0);
     lab.expect(0, Done::with(1024))?;
@@ -317,11 +289,9 @@ pub fn a_cancelled_write_is_no_failure(lab: &mut Lab) -> Outcome {
 pub fn a_waiting_fsync_can_be_cancelled_and_is_not_issued(lab: &mut Lab) -> Outcome {
     with_hung_write(lab)?;
     lab.fsync(1, 0)?;
-    let answer = lab.cancel(1)?;
-    ensure!(answer == "canceled", "aio_cancel: {answer}");
+    lab.expect_cancel(1, "canceled")?;
     lab.expect(1, Done::failed(libc::ECANCELED))?;
-    let answer = lab.cancel(0)?;
-    ensure!(answer == "notcanceled", "aio_cancel of the running write: {answer}");
+    lab.expect_cancel(0, "notcanceled")?;
     lab.control.release_at(1, 0);
     lab.expect(0, Done::with(512))?;
     lab.elsewhere(9, 9, 9)?;
@@ -339,8 +309,7 @@ pub fn results_are_those_of_the_file_system(lab: &mut Lab) -> Outcome {
     lab.read(1, 0, 4096)?;
     lab.write(2, 0, 8192)?;
     lab.read(3, 0, 12288)?;
-    lab.expect(0, Done::with(100))?;
-    lab.expect(1, Done::with(100))?;
+    lab.expect_all([0, 1], Done::with(100))?;
     lab.expect(2, Done::failed(libc::ENOSPC))?;
     lab.expect(3, Done::failed(EIO))?;
     let bad = lab.records().into_iter().find(|record| record.bad_data);
@@ -349,14 +318,10 @@ pub fn results_are_those_of_the_file_system(lab: &mut Lab) -> Outcome {
 }
 
 pub fn a_hung_read_delays_nothing_else(lab: &mut Lab) -> Outcome {
-    lab.open(0, 1, 0)?;
-    hold(lab, 1, 0);
-    lab.read(0, 0, 0)?;
-    lab.expect_arrival(1, 0)?;
+    with_hung_read(lab)?;
     lab.write(1, 0, 4096)?;
     lab.read(2, 0, 8192)?;
-    lab.expect(1, Done::with(512))?;
-    lab.expect(2, Done::with(512))?;
+    lab.expect_all([1, 2], Done::with(512))?;
     lab.control.release_at(1, 0);
     lab.expect(0, Done::with(512))
 }
@@ -374,32 +339,22 @@ pub fn other_files_run_on_beside_many_hung_writes(lab: &mut Lab) -> Outcome {
     for request in 100..200 {
         lab.write(request, 50, request as u64 * 512)?;
     }
-    for request in 100..200 {
-        lab.expect(request, Done::with(512))?;
-    }
+    lab.expect_all(100..200, Done::with(512))?;
     lab.fsync(200, 50)?;
     lab.expect(200, Done::with(0))?;
     lab.control.release_all();
-    for request in 0..HUNG {
-        lab.expect(request, Done::with(512))?;
-    }
-    Ok(())
+    lab.expect_all(0..HUNG, Done::with(512))
 }
 
 pub fn what_waits_behind_a_hung_write_can_be_cancelled(lab: &mut Lab) -> Outcome {
-    lab.open(0, 1, 0)?;
-    hold(lab, 1, 0);
-    lab.write_as(0, 0, 0, 1024, 0)?;
-    lab.expect_arrival(1, 0)?;
+    with_long_hung_write(lab)?;
     lab.write(1, 0, 256)?;
     lab.write(2, 0, 512)?;
     lab.read(3, 0, 768)?;
     lab.fsync(4, 0)?;
     let answers = lab.client.ask(&["X 0".to_string()])?;
     ensure!(answers == ["notcanceled"], "aio_cancel of all: {answers:?}");
-    for request in 1..=4 {
-        lab.expect(request, Done::failed(libc::ECANCELED))?;
-    }
+    lab.expect_all(1..=4, Done::failed(libc::ECANCELED))?;
     lab.control.release_at(1, 0);
     lab.expect(0, Done::with(1024))?;
     // The descriptor works on.
@@ -472,14 +427,10 @@ pub fn everything_ends_after_a_lazy_unmount(lab: &mut Lab) -> Outcome {
 pub fn exit_with_a_hung_write_waits_only_in_the_kernel(lab: &mut Lab) -> Outcome {
     for plain in [true, false] {
         lab.control.reset();
-        lab.open(0, 1, 0)?;
-        hold(lab, 1, 0);
         if plain {
-            lab.plain_write(0, 0)?;
-            lab.expect_arrival(1, 0)?;
+            with_hung(lab, Rule::HOLD, |lab| lab.plain_write(0, 0))?;
         } else {
-            lab.write_as(0, 0, 0, 1024, 0)?;
-            lab.expect_arrival(1, 0)?;
+            with_long_hung_write(lab)?;
             lab.write(1, 0, 512)?;
             lab.fsync(2, 0)?;
         }
