@@ -108,6 +108,8 @@ impl Sleeps {
 pub struct Workers {
     /// Threads that exist or are being started.
     total: u32,
+    /// Those of them of which a caller does not know yet whether they can be had.
+    unconfirmed: u32,
     /// Those that run a request.
     running: u32,
     idle: Seats,
@@ -208,11 +210,11 @@ impl HandOuts {
 impl Workers {
     pub fn new() -> Workers {
         let (idle, free) = (Seats(ptr::null()), Seats(ptr::null()));
-        Workers { total: 0, running: 0, idle, idle_count: 0, free, pace: Pace::new() }
+        Workers { total: 0, unconfirmed: 0, running: 0, idle, idle_count: 0, free, pace: Pace::new() }
     }
 
     pub fn is_empty(&self) -> bool {
-        self.total == 0
+        self.total <= self.unconfirmed
     }
 
     /// Who looks into the inbox.
@@ -381,11 +383,14 @@ impl Table {
 pub fn ensure(caller: &Caller) -> Result<Locked> {
     let mut table = caller.lock();
     while table.workers.is_empty() {
-        drop(table);
-        // Counted when it exists: another caller must not rely on a thread that cannot be had.
-        spawn(caller.engine)?;
-        table = caller.lock();
+        // Another caller must not rely on a thread that perhaps cannot be had.
+        table.workers.unconfirmed += 1;
         table.thread_starts();
+        drop(table);
+        let started = start(caller.engine);
+        table = caller.lock();
+        table.workers.unconfirmed -= 1;
+        started?;
     }
     Ok(table)
 }
