@@ -113,6 +113,8 @@ struct Node<P> {
     /// Number in the order of submission, from 1.
     seq: u64,
     position: u64,
+    /// What others must not overlap: [start, end).
+    start: u64,
     end: u64,
     tree: TreeLinks,
     /// In one of the lists of its file.
@@ -130,7 +132,9 @@ struct Node<P> {
     priority: u8,
     /// A stream request that the poller handed to the workers.
     for_worker: bool,
-    /// Stands in a treap of its descriptor.
+    /// Which treap of its descriptor it belongs to; None: it conflicts with nobody.
+    lane: Option<Lane>,
+    /// Stands there.
     in_tree: bool,
 }
 
@@ -301,11 +305,15 @@ impl<P: Copy> Order<P> {
         self.nodes.reserve(1)?;
         let desc = self.desc_for(new.fd, new.target)?;
         self.seq += 1;
+        let lane = self.lane(new, desc);
+        let whole = self.is_whole(desc);
+        let (start, end) = if whole { (0, u64::MAX) } else { (new.position, new.position.saturating_add(new.length)) };
         let id = self.nodes.insert(Node {
             payload: new.payload,
             seq: self.seq,
             position: new.position,
-            end: new.position.saturating_add(new.length),
+            start,
+            end,
             tree: NO_TREE,
             in_file: UNLINKED,
             in_queue: UNLINKED,
@@ -317,6 +325,7 @@ impl<P: Copy> Order<P> {
             state: State::Waiting,
             priority: new.priority,
             for_worker: false,
+            lane,
             in_tree: false,
         });
         self.descs[desc].unfinished += 1;
@@ -338,7 +347,7 @@ impl<P: Copy> Order<P> {
     fn admit_request(&mut self, id: Id) {
         let file = self.file_of(id);
         self.push(Place::Requests(file), id);
-        let Some(lane) = self.own_lane(id) else { return self.make_ready(id) };
+        let Some(lane) = self.nodes[id].lane else { return self.make_ready(id) };
         if self.nobody_to_wait_for(id, lane) {
             self.descs[self.nodes[id].desc].untracked_reads += 1;
             return self.make_ready(id);
@@ -353,8 +362,8 @@ impl<P: Copy> Order<P> {
 
     /// A read of a file without unfinished writes needs no treap yet. (Programs that only read pay for none.)
     fn nobody_to_wait_for(&self, id: Id, lane: Lane) -> bool {
-        let desc = &self.descs[self.nodes[id].desc];
-        matches!(lane, Lane::Reads) && !self.is_whole(id) && desc.trees.writes == NONE
+        let desc = self.nodes[id].desc;
+        lane == Lane::Reads && self.descs[desc].trees.writes == NONE && !self.is_whole(desc)
     }
 
     /// The first write asks what is being read: the reads so far go into their treap.
@@ -367,7 +376,7 @@ impl<P: Copy> Order<P> {
         let mut id = self.files[self.descs[desc].file].requests.head;
         while id != write && id != NONE {
             let node = &self.nodes[id];
-            if node.desc == desc && !node.in_tree && node.kind == Kind::Read && node.position != node.end {
+            if node.desc == desc && !node.in_tree && node.lane == Some(Lane::Reads) {
                 self.track(id, Lane::Reads);
             }
             id = self.nodes[id].in_file.next;
@@ -382,7 +391,7 @@ impl<P: Copy> Order<P> {
     }
 
     fn untrack(&mut self, id: Id) {
-        let Some(lane) = self.own_lane(id) else { return };
+        let Some(lane) = self.nodes[id].lane else { return };
         let desc = self.nodes[id].desc;
         if self.nodes[id].in_tree {
             let root = *self.descs[desc].trees.root(lane);
@@ -822,40 +831,38 @@ impl<P: Copy> Order<P> {
 
     // ---- conflicts: the treaps of ranges ----
 
-    /// Which treap of its descriptor a request stands in. None: it conflicts with nobody.
-    fn own_lane(&self, id: Id) -> Option<Lane> {
-        let node = &self.nodes[id];
-        let desc = &self.descs[node.desc];
-        let lane = if node.kind == Kind::Read { Lane::Reads } else { Lane::Writes };
-        if desc.target_is_stream {
-            return Some(lane);
+    /// Which treap of its descriptor a request belongs to. None: it conflicts with nobody.
+    fn lane(&self, new: &Admission<P>, desc: Id) -> Option<Lane> {
+        let is_stream = self.descs[desc].target_is_stream;
+        let lane = if new.kind == Kind::Read { Lane::Reads } else { Lane::Writes };
+        match self.policy {
+            _ if new.kind.is_barrier() => None,
+            _ if is_stream => Some(lane),
+            _ if self.is_whole(desc) => Some(Lane::Writes),
+            Policy::Posix if new.kind != Kind::Append => None,
+            // Nothing is known about the file, or nothing is transferred.
+            _ => (matches!(new.target, Target::File(_)) && new.length > 0).then_some(lane),
         }
-        if self.is_whole(id) {
-            return Some(Lane::Writes);
-        }
-        let tracked = self.policy == Policy::Overlap || node.kind == Kind::Append;
-        let ranged = node.position != node.end && self.files[desc.file].key.is_some();
-        (tracked && ranged).then_some(lane)
     }
 
-    /// Requests that conflict with every other of their treap: on streams, and everything under `order=strict`.
-    fn is_whole(&self, id: Id) -> bool {
-        let desc = &self.descs[self.nodes[id].desc];
+    /// Whether requests of a descriptor conflict with every other of their treap: streams, and all under `order=strict`.
+    fn is_whole(&self, desc: Id) -> bool {
+        let desc = &self.descs[desc];
         desc.target_is_stream || (self.policy == Policy::Strict && self.files[desc.file].key.is_some())
     }
 
-    /// The range of a request as the treaps see it.
     fn range(&self, id: Id) -> (u64, u64) {
-        if self.is_whole(id) { (0, u64::MAX) } else { (self.nodes[id].position, self.nodes[id].end) }
+        (self.nodes[id].start, self.nodes[id].end)
     }
 
     /// The treaps in which a request looks for conflicts: a read conflicts with writes, a write with both.
     fn rivals(&self, id: Id) -> [Id; 2] {
-        let Trees { reads, writes } = self.descs[self.nodes[id].desc].trees;
-        match self.own_lane(id) {
+        let desc = self.nodes[id].desc;
+        let Trees { reads, writes } = self.descs[desc].trees;
+        match self.nodes[id].lane {
             None => [NONE; 2],
-            Some(Lane::Reads) if self.is_whole(id) => [reads, NONE],
-            Some(Lane::Writes) if self.is_whole(id) => [writes, NONE],
+            Some(Lane::Reads) if self.is_whole(desc) => [reads, NONE],
+            Some(Lane::Writes) if self.is_whole(desc) => [writes, NONE],
             Some(Lane::Reads) => [writes, NONE],
             Some(Lane::Writes) => [reads, writes],
         }
@@ -885,13 +892,13 @@ impl<P: Copy> Order<P> {
         if at == NONE {
             return;
         }
-        let (node, from) = (&self.nodes[at], self.range(at));
+        let node = &self.nodes[at];
         if node.tree.max_end <= start || node.tree.max_seq <= best.seq {
             return;
         }
-        if from.0 < end {
+        if node.start < end {
             self.search_latest(node.tree.right, (start, end), best);
-            if from.1 > start && node.seq > best.seq {
+            if node.end > start && node.seq > best.seq {
                 *best = Best { seq: node.seq, id: at };
             }
         }
@@ -902,13 +909,13 @@ impl<P: Copy> Order<P> {
         if at == NONE {
             return;
         }
-        let (node, from) = (&self.nodes[at], self.range(at));
+        let node = &self.nodes[at];
         if node.tree.max_end <= start || node.tree.min_seq >= best.seq {
             return;
         }
         self.search_oldest(node.tree.left, (start, end), best);
-        if from.0 < end {
-            if from.1 > start && node.seq < best.seq {
+        if node.start < end {
+            if node.end > start && node.seq < best.seq {
                 *best = Best { seq: node.seq, id: at };
             }
             self.search_oldest(node.tree.right, (start, end), best);
@@ -917,7 +924,8 @@ impl<P: Copy> Order<P> {
 
     /// Treap order: by start of range, then by age.
     fn goes_left(&self, id: Id, of: Id) -> bool {
-        (self.range(id).0, self.nodes[id].seq) < (self.range(of).0, self.nodes[of].seq)
+        let (one, other) = (&self.nodes[id], &self.nodes[of]);
+        (one.start, one.seq) < (other.start, other.seq)
     }
 
     fn tree_insert(&mut self, root: Id, id: Id) -> Id {
@@ -987,8 +995,9 @@ impl<P: Copy> Order<P> {
 
     /// Computes the extremes of a node's subtree anew.
     fn refresh(&mut self, id: Id) -> Id {
-        let (mut max_end, mut min_seq, mut max_seq) = (self.range(id).1, self.nodes[id].seq, self.nodes[id].seq);
-        let TreeLinks { left, right, .. } = self.nodes[id].tree;
+        let node = &self.nodes[id];
+        let (mut max_end, mut min_seq, mut max_seq) = (node.end, node.seq, node.seq);
+        let TreeLinks { left, right, .. } = node.tree;
         for child in [left, right].into_iter().filter(|child| *child != NONE) {
             let tree = &self.nodes[child].tree;
             max_end = max_end.max(tree.max_end);
@@ -1000,7 +1009,7 @@ impl<P: Copy> Order<P> {
     }
 }
 
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 enum Lane {
     Reads,
     Writes,

@@ -133,6 +133,10 @@ impl<T> Slab<T> {
 
 /// Chunk and place in it of the slot with this number.
 fn locate(index: usize) -> (usize, usize) {
+    // Most of the time there are few.
+    if index < FIRST_CHUNK {
+        return (0, index);
+    }
     let scaled = index / FIRST_CHUNK + 1;
     let chunk = usize::try_from(scaled.ilog2()).unwrap_or(CHUNKS);
     (chunk, index - FIRST_CHUNK * ((1 << chunk) - 1))
