@@ -17,6 +17,7 @@ use crate::request::{self, Request};
 use crate::route::worker::Workers;
 use crate::slab::{Id, Index, NONE, Slab};
 use crate::stats::Stats;
+use crate::sys::park;
 
 /// Number of unfinished requests, for those who ask without the lock.
 static UNFINISHED: AtomicUsize = AtomicUsize::new(0);
@@ -192,6 +193,7 @@ impl Table {
     pub fn settle_inbox(&mut self) -> bool {
         let attendant = match self.workers.attendant() {
             Attendant::Nobody => Attendant::Nobody,
+            _ if !park::CALL_MAY_BE_INTERRUPTED => Attendant::Nobody,
             _ if !self.reception.inbox.is_open() && self.refill_inbox().is_err() => Attendant::Nobody,
             attendant => attendant,
         };

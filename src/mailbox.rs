@@ -35,11 +35,16 @@ impl<T> Mailbox<T> {
 
     /// Gives the owner, which was taken off the idle ones for it, a job.
     pub fn give(&self, job: T) {
+        self.put(job);
+        self.call();
+    }
+
+    /// The same, but the owner may sleep on until it is called.
+    pub fn put(&self, job: T) {
         // SAFETY: not full: the owner does not look, and nobody else gives.
         unsafe { *self.job.get() = Some(job) };
         // Release: pairs with `take`.
         self.full.store(true, Ordering::Release);
-        self.parker.call();
     }
 
     /// Has the owner look around, without a job.

@@ -151,9 +151,9 @@ impl Seats {
     }
 }
 
-/// Jobs for idle workers, sent when the lock is released.
+/// Idle workers that were given jobs, to be called when the lock is released.
 pub struct HandOuts {
-    list: [Option<(&'static Seat, Handed)>; HandOuts::MOST],
+    seats: [Option<&'static Seat>; HandOuts::MOST],
     /// The poller has to look at the table.
     wake_poller: bool,
 }
@@ -161,27 +161,24 @@ pub struct HandOuts {
 impl HandOuts {
     const MOST: usize = 4;
 
-    pub const NONE: HandOuts = HandOuts { list: [None; HandOuts::MOST], wake_poller: false };
+    pub const NONE: HandOuts = HandOuts { seats: [None; HandOuts::MOST], wake_poller: false };
 
-    /// Gives ready work to idle workers, as long as there are both.
+    /// Gives ready work to idle workers, as long as there are both. The last one goes on where this has to stop.
     pub fn prepare(table: &mut Table) -> HandOuts {
-        let mut list = [None; HandOuts::MOST];
-        let mut places = list.iter_mut();
+        let mut seats = [None; HandOuts::MOST];
+        let mut places = seats.iter_mut();
         loop {
             while places.len() > 0
-                && let Some(job) = table.hand_out_one()
+                && let Some(seat) = table.hand_out_one(places.len() == 1)
                 && let Some(place) = places.next()
             {
-                *place = Some(job);
+                *place = Some(seat);
             }
             if table.settle_inbox() {
                 break;
             }
         }
-        if let Some(Some((_, last))) = list.last_mut() {
-            last.go_on = true;
-        }
-        HandOuts { list, ..HandOuts::for_poller(table) }
+        HandOuts { seats, ..HandOuts::for_poller(table) }
     }
 
     /// Only what the poller has to be told.
@@ -196,14 +193,12 @@ impl HandOuts {
         self.send(engine);
     }
 
-    /// Wakes the workers, and the poller.
+    /// Calls the workers, and the poller.
     pub fn send(self, engine: &'static Engine) {
         if self.wake_poller {
             engine.poller.wake();
         }
-        for (seat, handed) in self.list.into_iter().flatten() {
-            seat.mailbox.give(handed);
-        }
+        self.seats.into_iter().flatten().for_each(Seat::call);
     }
 }
 
@@ -279,13 +274,15 @@ impl Seat {
 }
 
 impl Table {
-    fn hand_out_one(&mut self) -> Option<(&'static Seat, Handed)> {
+    fn hand_out_one(&mut self, go_on: bool) -> Option<&'static Seat> {
         if self.workers.idle_count == 0 {
             return None;
         }
         let job = self.next_role().or_else(|| self.next_request_if_due())?;
         let seat = self.workers.pop_idle()?;
-        Some((seat, self.handed(job, seat)))
+        let handed = self.handed(job, seat);
+        seat.mailbox.put(Handed { go_on, ..handed });
+        Some(seat)
     }
 
     /// A request for one more worker; or, if the running ones will do, the watch over them.

@@ -23,6 +23,9 @@ const AWAKE: u32 = 0;
 const ASLEEP: u32 = 1;
 const CALLED: u32 = 2;
 
+/// `Parker::call` is a store and a system call: a signal handler may interrupt it, and call.
+pub const CALL_MAY_BE_INTERRUPTED: bool = true;
+
 pub struct Parker {
     word: AtomicU32,
     look: Look,

@@ -5,6 +5,9 @@ use std::time::Duration;
 use crossbeam_channel::{Receiver, Sender, bounded};
 use once_cell::sync::OnceCell;
 
+/// The channel has a lock: callers have to block signals.
+pub const CALL_MAY_BE_INTERRUPTED: bool = false;
+
 pub struct Parker(OnceCell<(Sender<()>, Receiver<()>)>);
 
 impl Parker {
