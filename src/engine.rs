@@ -64,6 +64,11 @@ impl Engine {
         None
     }
 
+    /// False: this is a child of the process that it belongs to.
+    pub fn is_current(&self) -> bool {
+        Engine::current().is_some_and(|current| ptr::eq(current, self))
+    }
+
     #[cold]
     fn create() -> Result<&'static Engine> {
         let config = configuration();

@@ -198,7 +198,7 @@ fn word_of(engine: &'static Engine, batch: Id) -> *const AtomicI32 {
 /// Nobody waits for the list any more; what it had to say.
 fn leave(engine: &'static Engine, batch: Id) -> bool {
     // A handler may have forked during the wait: the child has nothing to leave.
-    if !Engine::current().is_some_and(|current| ptr::eq(current, engine)) {
+    if !engine.is_current() {
         return false;
     }
     let caller = Caller::enter(engine);

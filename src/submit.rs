@@ -17,17 +17,30 @@ use crate::slab::NONE;
 /// # Safety
 /// `block` is NULL or points to an aiocb that stays in place, with its buffer, until the request has ended.
 pub unsafe fn submit(block: *const aiocb, operation: Operation) -> Result<()> {
-    let engine = Engine::get()?;
-    // SAFETY: the caller's promise.
-    let new = unsafe { request::parse(block, operation, engine) }?;
+    loop {
+        let engine = Engine::get()?;
+        // SAFETY: the caller's promise.
+        let new = unsafe { request::parse(block, operation, engine) }?;
+        if let Some(done) = hand_in(engine, &new) {
+            return done;
+        }
+    }
+}
+
+/// None: a signal handler has forked meanwhile, and this is the child. It has an engine of its own.
+fn hand_in(engine: &'static Engine, new: &Admission<Request>) -> Option<Result<()>> {
     // A barrier covers what is unfinished now, under the lock: not what is unfinished when the inbox is emptied.
-    if !new.kind.is_barrier() && post(engine, &new) {
-        return Ok(());
+    if !new.kind.is_barrier() && post(engine, new) {
+        return engine.is_current().then_some(Ok(()));
     }
     let caller = Caller::enter(engine);
-    let mut table = worker::ensure(&caller)?;
-    table.admit(&new, NONE)?;
-    hand_over(&caller, table);
+    engine.is_current().then(|| admit(&caller, new))
+}
+
+fn admit(caller: &Caller, new: &Admission<Request>) -> Result<()> {
+    let mut table = worker::ensure(caller)?;
+    table.admit(new, NONE)?;
+    hand_over(caller, table);
     Ok(())
 }
 

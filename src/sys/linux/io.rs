@@ -55,14 +55,18 @@ pub fn pending_write_error(fd: c_int) -> Result<()> {
 pub fn sleeps_in_transfer(thread: c_int, fd: c_int) -> Option<bool> {
     let mut text = [0u8; 256];
     let text = read_proc(thread, &mut text)?;
-    use libc::{SYS_fdatasync, SYS_fsync, SYS_pread64, SYS_pwrite64, SYS_read, SYS_write};
+    use libc::{
+        SYS_fdatasync, SYS_fsync, SYS_pread64, SYS_preadv2, SYS_pwrite64, SYS_pwritev2, SYS_read, SYS_recvfrom,
+        SYS_sendto, SYS_write,
+    };
     // "running", or the number of the call and its arguments: "18 0x3 0x7f…".
     let mut words = text.split(|byte| *byte == b' ');
     let number = words.next().and_then(|word| std::str::from_utf8(word).ok()?.parse::<i64>().ok());
     let first = words.next().and_then(|word| std::str::from_utf8(word).ok()?.strip_prefix("0x"));
     let first = first.and_then(|word| u64::from_str_radix(word, 16).ok());
-    let transfers = [SYS_pread64, SYS_pwrite64, SYS_fsync, SYS_fdatasync, SYS_read, SYS_write];
-    let transferring = number.is_some_and(|number| transfers.contains(&number));
+    let files = [SYS_pread64, SYS_pwrite64, SYS_fsync, SYS_fdatasync, SYS_read, SYS_write];
+    let streams = [SYS_preadv2, SYS_pwritev2, SYS_recvfrom, SYS_sendto];
+    let transferring = number.is_some_and(|number| files.contains(&number) || streams.contains(&number));
     Some(transferring && first == Some(u64::from(fd.cast_unsigned())))
 }
 
