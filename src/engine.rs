@@ -150,7 +150,7 @@ pub fn init(settings: &aioinit) -> Result<()> {
     table.config.apply(settings);
     let expected = usize::try_from(settings.aio_num).unwrap_or(0).min(MOST_EXPECTED);
     // A hint: without the memory each request asks for its own.
-    let _ = table.order.expect(expected);
+    let _ = table.order.prepare_for(expected);
     let idle_ms = table.config.idle_ms;
     drop(table);
     engine.idle_ms.store(idle_ms, Ordering::Relaxed);

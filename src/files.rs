@@ -172,6 +172,16 @@ impl Table {
 
     /// Takes in what callers have put into the inbox. True: something was there.
     pub fn take_in(&mut self) -> bool {
+        if !self.empty_inbox() {
+            return false;
+        }
+        // Without room for as many again, callers find the inbox full and go through the lock.
+        let _ = self.refill_inbox();
+        true
+    }
+
+    /// The same, but the slots cannot be used again yet.
+    fn empty_inbox(&mut self) -> bool {
         let inbox = &self.reception.inbox;
         if inbox.is_empty() {
             return false;
@@ -184,8 +194,6 @@ impl Table {
         });
         UNFINISHED.store(self.order.len(), Ordering::Relaxed);
         self.emptied.add(emptied);
-        // Without room for as many again, callers find the inbox full and go through the lock.
-        let _ = self.refill_inbox();
         true
     }
 
@@ -198,9 +206,13 @@ impl Table {
             attendant => attendant,
         };
         if self.reception.inbox.settle(attendant) {
+            if !self.emptied.is_empty() {
+                let _ = self.refill_inbox();
+            }
             return true;
         }
-        self.take_in();
+        // Its slots come back when this is settled: so callers who go on putting in cannot make it go on for ever.
+        self.empty_inbox();
         false
     }
 
@@ -214,6 +226,11 @@ impl Table {
     /// The unfinished request of the aiocb at this address.
     pub fn find(&self, key: u64) -> Option<Id> {
         self.by_aiocb.find(key, |id| self.order.payload(id).handle.key() == key)
+    }
+
+    /// Whether the aiocb belongs to a request, in the table or on its way there.
+    pub fn is_in_flight(&self, key: u64) -> bool {
+        self.find(key).is_some() || self.reception.inbox.holds(key)
     }
 
     /// The number will belong to somebody else: the descriptor's requests go to `duplicate`.
@@ -249,7 +266,6 @@ impl Table {
 
     fn publish(&mut self, id: Id, finished: Finished<Request>, result: Result<isize>) -> Ended {
         let Request { handle, notify, batch, .. } = finished.payload;
-        self.reception.claims.end(handle.key());
         if let Some(fd) = finished.last_of {
             self.reception.known.forget(fd);
         }
@@ -263,6 +279,8 @@ impl Table {
             Ok(count) => status.publish(0, count),
             Err(error) => status.publish(error.0, -1),
         }
+        // Not before: until then it may not be handed in again.
+        self.reception.claims.end(handle.key());
         let list_is_owed = batch != NONE && self.batches[batch].undelivered > 0;
         let notice = Notice { notify, batch: if list_is_owed { batch } else { NONE } };
         let list_word = self.leave_batch(batch, result.is_err());

@@ -165,7 +165,7 @@ fn admit_member(table: &mut Locked, new: &Admission<Request>, batch: Id) -> Resu
 /// An entry's error is its status, unless the aiocb is in flight: then it belongs to that request.
 fn refuse(table: &Locked, block: &aiocb, error: Errno) {
     let key = u64::try_from(ptr::from_ref(block).addr()).unwrap_or(0);
-    if table.find(key).is_none() {
+    if !table.is_in_flight(key) {
         block.status.publish(error.0, -1);
     }
 }

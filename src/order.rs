@@ -284,7 +284,7 @@ impl<P: Copy> Order<P> {
     }
 
     /// `count` more requests are expected. Error: ENOMEM.
-    pub fn expect(&mut self, count: usize) -> Result<()> {
+    pub fn prepare_for(&mut self, count: usize) -> Result<()> {
         self.nodes.reserve(count)
     }
 

@@ -70,6 +70,10 @@ pub enum Attendant<R: 'static> {
 pub struct Emptied(u64);
 
 impl Emptied {
+    pub fn is_empty(self) -> bool {
+        self.0 == 0
+    }
+
     pub fn add(&mut self, other: Emptied) {
         self.0 |= other.0;
     }

@@ -56,6 +56,9 @@ impl Pace {
     /// What a request may wait behind a worker that turned out to be blocked.
     pub const TICK: Nanos = 200_000;
 
+    /// Ticks that a thread may run on without ending anything: longer than a time slice.
+    pub const AWAKE: u32 = 20;
+
     /// Ticks without a backlog before the watch ends.
     const PATIENCE: u32 = 10;
 

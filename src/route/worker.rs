@@ -586,6 +586,7 @@ fn run_request(
 
 /// Runs the watch until there has been nothing to watch for a while, or the running workers stand still.
 fn watch(engine: &'static Engine) {
+    let mut awake = 0;
     loop {
         thread::sleep_for(Pace::TICK);
         let mut table = engine.lock();
@@ -595,9 +596,9 @@ fn watch(engine: &'static Engine) {
         HandOuts::prepare(&mut table).send_after(table, engine);
         match tick {
             Tick::Over => return,
-            Tick::GoOn => {}
-            // It may only be waiting for a processor.
-            Tick::Suspect(thread) if io::sleeps(thread) == Some(false) => {}
+            Tick::GoOn => awake = 0,
+            // It may only be waiting for a processor; but it may also have very much to copy.
+            Tick::Suspect(thread) if awake < Pace::AWAKE && io::sleeps(thread) == Some(false) => awake += 1,
             Tick::Suspect(thread) => {
                 let mut table = engine.lock();
                 table.workers.pace.stands_still(thread);
