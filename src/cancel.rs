@@ -62,7 +62,7 @@ struct Pass {
 /// `newest`: the last request that was there at the first pass; younger ones are not meant.
 fn cancel_pass(engine: &'static Engine, fd: c_int, block: *const aiocb, newest: &mut Option<u64>) -> Pass {
     let mut pass = Pass::default();
-    let caller = Caller::enter(engine);
+    let Some(caller) = Caller::enter(engine) else { return pass };
     let mut table = caller.lock();
     let newest = *newest.get_or_insert(table.order.newest_seq());
     match Handle::new(block) {

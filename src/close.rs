@@ -105,7 +105,7 @@ fn engine_of_process() -> Option<&'static Engine> {
 fn give_up_range(engine: &'static Engine, first: c_uint, last: c_uint) {
     let mut next = c_int::try_from(first).ok();
     while let Some(from) = next {
-        let found = Caller::enter(engine).lock().order.lowest_from(from);
+        let found = Caller::enter(engine).and_then(|caller| caller.lock().order.lowest_from(from));
         let Some(fd) = found.filter(|fd| fd.cast_unsigned() <= last) else {
             return;
         };
@@ -118,7 +118,7 @@ fn give_up_range(engine: &'static Engine, first: c_uint, last: c_uint) {
 #[cfg(target_os = "linux")]
 fn lowest_own(engine: &'static Engine, first: c_uint) -> Option<c_uint> {
     let first = c_int::try_from(first).ok()?;
-    let private = Caller::enter(engine).lock().order.lowest_private_from(first);
+    let private = Caller::enter(engine).and_then(|caller| caller.lock().order.lowest_private_from(first));
     let lowest = [private, engine.poller.lowest_own(first)].into_iter().flatten().min()?;
     c_uint::try_from(lowest).ok()
 }
@@ -135,7 +135,7 @@ fn give_up(fd: c_int) -> Result<()> {
     let Some(engine) = engine_of_process() else {
         return Ok(());
     };
-    let caller = Caller::enter(engine);
+    let Some(caller) = Caller::enter(engine) else { return Ok(()) };
     let table = caller.lock();
     if engine.poller.owns(fd) || table.order.is_private(fd) {
         return Err(Errno::BADF);
@@ -176,7 +176,7 @@ fn move_away(engine: &'static Engine, fd: c_int) {
     while let Some(user) = user_of_number(engine, number, duplicate.is_some()) {
         match user {
             User::Running { id, seq, thread } if io::sleeps_in_transfer(thread, fd) == Some(true) => {
-                let caller = Caller::enter(engine);
+                let Some(caller) = Caller::enter(engine) else { return };
                 let mut table = caller.lock();
                 if table.order.is_current(id, seq) {
                     table.order.payload_mut(id).runner = 0;
@@ -190,7 +190,7 @@ fn move_away(engine: &'static Engine, fd: c_int) {
 /// Gives the descriptor's requests a duplicate. None: there is no descriptor for it, or it is not needed any more.
 fn detach(engine: &'static Engine, fd: c_int) -> Option<c_int> {
     let duplicate = engine.duplicates.make(fd).ok()?;
-    let caller = Caller::enter(engine);
+    let caller = Caller::enter(engine)?;
     let mut table = caller.lock();
     if !table.order.has_requests(fd) {
         drop(table);
@@ -218,7 +218,7 @@ enum User {
 
 /// `detached`: what has not been started with the old number uses the duplicate.
 fn user_of_number(engine: &'static Engine, number: c_int, detached: bool) -> Option<User> {
-    let caller = Caller::enter(engine);
+    let caller = Caller::enter(engine)?;
     let mut table = caller.lock();
     let mut walk = table.order.walk(number)?;
     let mut queued = None;

@@ -112,8 +112,11 @@ pub struct Caller {
 }
 
 impl Caller {
-    pub fn enter(engine: &'static Engine) -> Caller {
-        Caller { engine, _blocked: Blocked::all() }
+    /// None: a signal handler has forked since `engine` was looked up, and this is the child. The engine is its parent's,
+    /// and whoever held its lock is not here to release it.
+    pub fn enter(engine: &'static Engine) -> Option<Caller> {
+        let caller = Caller { engine, _blocked: Blocked::all() };
+        engine.is_current().then_some(caller)
     }
 
     /// Locks the table, with all in it that was submitted so far.
@@ -145,7 +148,7 @@ const MOST_EXPECTED: usize = 65_536;
 /// glibc's aio_init.
 pub fn init(settings: &aioinit) -> Result<()> {
     let engine = Engine::get()?;
-    let caller = Caller::enter(engine);
+    let caller = Caller::enter(engine).ok_or(Errno::AGAIN)?;
     let mut table = caller.lock();
     table.config.apply(settings);
     let expected = usize::try_from(settings.aio_num).unwrap_or(0).min(MOST_EXPECTED);
@@ -181,10 +184,8 @@ fn forget(engine: *mut Engine) {
 
 /// The figures so far; zeroes before the first request.
 pub fn stats() -> aio_rs_stats {
-    match Engine::current() {
-        Some(engine) => Caller::enter(engine).lock().stats.counts,
-        None => aio_rs_stats::default(),
-    }
+    let caller = Engine::current().and_then(Caller::enter);
+    caller.map_or_else(aio_rs_stats::default, |caller| caller.lock().stats.counts)
 }
 
 extern "C" fn print_stats() {

@@ -74,7 +74,7 @@ fn open_batch(engine: &'static Engine, waits: bool, notify: Notify) -> Result<Id
     if !waits && notify.is_none() {
         return Ok(NONE);
     }
-    let caller = Caller::enter(engine);
+    let caller = Caller::enter(engine).ok_or(Errno::AGAIN)?;
     // A notification needs a thread even if the list is empty.
     let mut table = if waits { caller.lock() } else { worker::ensure(&caller)? };
     table.reserve_batch().map_err(|_| Errno::AGAIN)?;
@@ -88,7 +88,7 @@ fn close_batch(engine: &'static Engine, batch: Id) {
     if batch == NONE {
         return;
     }
-    let caller = Caller::enter(engine);
+    let Some(caller) = Caller::enter(engine) else { return };
     let mut table = caller.lock();
     let owes = table.batches[batch].undelivered > 0;
     table.leave_batch(batch, false);
@@ -111,7 +111,8 @@ unsafe fn submit_group(engine: &'static Engine, group: &[*mut aiocb], batch: Id)
     if parsed.iter().all(Option::is_none) {
         return None;
     }
-    let caller = Caller::enter(engine);
+    // In a child that a handler has forked the list is the parent's; what is not in it yet cannot be.
+    let Some(caller) = Caller::enter(engine) else { return Some(Errno::AGAIN) };
     let (mut table, no_thread) = match worker::ensure(&caller) {
         Ok(table) => (table, None),
         Err(error) => (caller.lock(), Some(error)),
@@ -181,7 +182,7 @@ fn worse(one: Option<Errno>, other: Option<Errno>) -> Option<Errno> {
 
 /// LIO_WAIT. Returns whether a member failed. Error: EINTR; the members go on.
 fn wait_for_batch(engine: &'static Engine, batch: Id) -> Result<bool> {
-    let word = word_of(engine, batch);
+    let word = word_of(engine, batch).ok_or(Errno::INTR)?;
     let argument = ptr::without_provenance_mut(usize::try_from(batch).unwrap_or(0));
     // SAFETY: the record stays while `awaited` is set, and its memory is never unmapped.
     let waited = with_cleanup(abandon_batch, argument, || wait::wait_for([unsafe { &*word }].into_iter(), None));
@@ -189,19 +190,16 @@ fn wait_for_batch(engine: &'static Engine, batch: Id) -> Result<bool> {
     waited.map(|()| failed)
 }
 
-fn word_of(engine: &'static Engine, batch: Id) -> *const AtomicI32 {
-    let caller = Caller::enter(engine);
+fn word_of(engine: &'static Engine, batch: Id) -> Option<*const AtomicI32> {
+    let caller = Caller::enter(engine)?;
     let table = caller.lock();
-    ptr::from_ref(&table.batches[batch].word)
+    Some(ptr::from_ref(&table.batches[batch].word))
 }
 
 /// Nobody waits for the list any more; what it had to say.
 fn leave(engine: &'static Engine, batch: Id) -> bool {
     // A handler may have forked during the wait: the child has nothing to leave.
-    if !engine.is_current() {
-        return false;
-    }
-    let caller = Caller::enter(engine);
+    let Some(caller) = Caller::enter(engine) else { return false };
     let mut table = caller.lock();
     let record = &mut table.batches[batch];
     record.awaited = false;

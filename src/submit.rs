@@ -33,8 +33,7 @@ fn hand_in(engine: &'static Engine, new: &Admission<Request>) -> Option<Result<(
     if !new.kind.is_barrier() && post(engine, new) {
         return engine.is_current().then_some(Ok(()));
     }
-    let caller = Caller::enter(engine);
-    engine.is_current().then(|| admit(&caller, new))
+    Caller::enter(engine).map(|caller| admit(&caller, new))
 }
 
 fn admit(caller: &Caller, new: &Admission<Request>) -> Result<()> {
