@@ -60,6 +60,8 @@ impl Mode {
 enum OnGlibc {
     Conforms,
     Fails(String),
+    /// Fails when two events meet; a run in which they do not is no proof of anything.
+    Races(String),
     Skip(String),
 }
 
@@ -129,7 +131,9 @@ impl Program {
 
     fn limit(&self, mode: Mode) -> Duration {
         match (mode, &self.glibc) {
-            (Mode::Glibc, OnGlibc::Fails(_)) => self.glibc_timeout.unwrap_or(Duration::from_secs(5)),
+            (Mode::Glibc, OnGlibc::Fails(_) | OnGlibc::Races(_)) => {
+                self.glibc_timeout.unwrap_or(Duration::from_secs(5))
+            }
             (Mode::Glibc, _) => self.glibc_timeout.unwrap_or(self.timeout),
             _ => self.timeout,
         }
@@ -146,8 +150,9 @@ fn on_glibc(value: &str) -> Result<OnGlibc, String> {
     }
     match value.split_once(':').map(|(kind, why)| (kind, why.trim())) {
         Some(("fails", why)) if !why.is_empty() => Ok(OnGlibc::Fails(why.to_string())),
+        Some(("races", why)) if !why.is_empty() => Ok(OnGlibc::Races(why.to_string())),
         Some(("skip", why)) if !why.is_empty() => Ok(OnGlibc::Skip(why.to_string())),
-        _ => Err(format!("`glibc: {value}`: expected conforms, fails: WHAT or skip: WHY")),
+        _ => Err(format!("`glibc: {value}`: expected conforms, fails: WHAT, races: WHAT or skip: WHY")),
     }
 }
 
@@ -230,8 +235,8 @@ impl Suite {
         let scratch = self.scratch.join(format!("{}-{}", program.name, mode.name()));
         let once = || self.execute(program, mode, &executable, &scratch);
         let mut ran = once();
-        // Some of libc's faults are races: what it is expected to get wrong it may get right at first.
-        let expected = mode == Mode::Glibc && matches!(program.glibc, OnGlibc::Fails(_));
+        // What libc is expected to get wrong it may get right at first.
+        let expected = mode == Mode::Glibc && matches!(program.glibc, OnGlibc::Fails(_) | OnGlibc::Races(_));
         for _ in 1..FAULT_TRIES {
             if !expected || !matches!(&ran, Ok(ran) if ran.end == End::Exit(0)) {
                 break;
@@ -274,11 +279,14 @@ impl Suite {
             return (self.skip(program, said.trim_start_matches("skip: ")), None);
         }
         let fails_on_glibc = match (mode, &program.glibc) {
-            (Mode::Glibc, OnGlibc::Fails(what)) => Some(what),
+            (Mode::Glibc, OnGlibc::Fails(what) | OnGlibc::Races(what)) => Some(what),
             _ => None,
         };
         match (fails_on_glibc, ran.end) {
             (None, End::Exit(0)) => (Verdict::Pass(took), None),
+            (Some(what), End::Exit(0)) if matches!(program.glibc, OnGlibc::Races(_)) => {
+                (Verdict::Pass(format!("{took}, not seen in {FAULT_TRIES} runs: {what}")), None)
+            }
             (None, end) => (Verdict::Fail(format!("{end} after {took}\n{said}")), None),
             (Some(what), End::Exit(0)) => (Verdict::Fail(format!("passes, but was expected to fail: {what}")), None),
             (Some(what), end) => {
@@ -312,7 +320,7 @@ impl Suite {
     fn glibc_table(&self, outcomes: &[Outcome]) -> Option<String> {
         let mut rows: Vec<String> = Vec::new();
         for (index, program) in self.programs.iter().enumerate() {
-            let OnGlibc::Fails(what) = &program.glibc else {
+            let (OnGlibc::Fails(what) | OnGlibc::Races(what)) = &program.glibc else {
                 continue;
             };
             let of_program = || outcomes.iter().filter(|outcome| outcome.program == index);

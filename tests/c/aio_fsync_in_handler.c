@@ -1,5 +1,5 @@
 // aio_fsync is safe in a signal handler, even one that interrupts a call of the family.
-// glibc: fails: aio_fsync in a signal handler deadlocks when it interrupts another call
+// glibc: races: aio_fsync in a signal handler deadlocks when it interrupts another call
 #include "check.h"
 
 enum { SYNCS = 64 };

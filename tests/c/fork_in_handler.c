@@ -1,5 +1,5 @@
 // A signal handler that interrupts AIO calls may fork, and its child makes requests of its own.
-// glibc: fails: AIO in a child forked in a signal handler hangs
+// glibc: races: AIO in a child forked in a signal handler hangs
 // timeout: 120
 #include "check.h"
 

@@ -1,6 +1,6 @@
 // One thread forks while others submit without a pause: every child makes requests of its own and exits, and no request
 // of the parent is lost.
-// glibc: fails: AIO in a child forked amid submissions hangs
+// glibc: races: AIO in a child forked amid submissions hangs
 // timeout: 120
 #include "check.h"
 

@@ -1,6 +1,6 @@
 // Every call of the family may be made in a signal handler that interrupts any of them, on an alternate stack of 16 KiB:
 // no deadlock, no lost or wrong result.
-// glibc: fails: AIO calls in a signal handler that interrupts another AIO call corrupt its lists or deadlock
+// glibc: races: AIO calls in a signal handler that interrupts another AIO call corrupt its lists or deadlock
 // timeout: 90
 #include "check.h"
 

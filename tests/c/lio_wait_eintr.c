@@ -1,6 +1,6 @@
 // A signal handler that runs during LIO_WAIT ends the call with EINTR. The requests go on, and when they end nobody
 // touches the stack of the call that was left.
-// glibc: fails: a signal that interrupts LIO_WAIT corrupts the stack when the requests end later
+// glibc: races: a signal that interrupts LIO_WAIT corrupts the stack when the requests end later
 #include "check.h"
 
 enum { N = 200, DEEP = 256 * 1024 };
