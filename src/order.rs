@@ -6,6 +6,9 @@
 //! * it is a barrier (fsync), and older requests of its *file* are unfinished. A file keeps its requests in the order of
 //!   submission, so the oldest barrier may run when the oldest request is younger than it.
 //!
+//! Buffered writes of one file take turns: the kernel would run them one after the other anyway, and more workers would only
+//! get in each other's way there. Those that are ready and have to wait for their turn stand in line, by priority.
+//!
 //! Nothing younger ever waits for a barrier. Barriers of one file that are ready together form a group, which one fsync
 //! serves; those that become ready while it runs form the next group.
 //!
@@ -85,6 +88,8 @@ pub struct Admission<P> {
     pub length: u64,
     /// 0 runs first; barriers always have 0.
     pub priority: u8,
+    /// Runs at the same time as no other such request of its file.
+    pub takes_turns: bool,
     pub payload: P,
 }
 
@@ -132,6 +137,7 @@ struct Node<P> {
     priority: u8,
     /// A stream request that the poller handed to the workers.
     for_worker: bool,
+    takes_turns: bool,
     /// Which treap of its descriptor it belongs to; None: it conflicts with nobody.
     lane: Option<Lane>,
     /// Stands there.
@@ -162,6 +168,9 @@ struct File {
     running: List,
     /// Whether the head of `ready` stands in a ready queue.
     leader_queued: bool,
+    /// Of the requests that take turns: the one whose turn it is, and those in line, by priority.
+    turn: Id,
+    line: [List; PRIORITIES],
     descs: u32,
 }
 
@@ -206,8 +215,9 @@ pub struct Order<P> {
     by_fd: Index,
     by_file: Index,
     seq: u64,
-    /// Requests for workers, by priority, and how many.
+    /// Requests that a worker could run now, by priority.
     ready: [List; PRIORITIES],
+    /// Those, and those that stand in line.
     ready_count: usize,
     /// Requests for the poller.
     streams: List,
@@ -234,7 +244,7 @@ impl<P: Copy> Order<P> {
         self.nodes.len()
     }
 
-    /// Number of requests that a worker could run now.
+    /// Number of requests that wait for a worker, or stand in line for one.
     pub fn ready_count(&self) -> usize {
         self.ready_count
     }
@@ -325,6 +335,7 @@ impl<P: Copy> Order<P> {
             state: State::Waiting,
             priority: new.priority,
             for_worker: false,
+            takes_turns: new.takes_turns,
             lane,
             in_tree: false,
         });
@@ -458,6 +469,8 @@ impl<P: Copy> Order<P> {
             ready: EMPTY,
             running: EMPTY,
             leader_queued: false,
+            turn: NONE,
+            line: [EMPTY; PRIORITIES],
             descs: 0,
         });
         if let Some(key) = key {
@@ -607,6 +620,9 @@ impl<P: Copy> Order<P> {
     fn leave_requests(&mut self, file: Id, id: Id, error: Option<Errno>) {
         self.unlink(Place::Requests(file), id);
         self.untrack(id);
+        if self.files[file].turn == id {
+            self.pass_turn(file);
+        }
         if self.nodes[id].blocker != NONE {
             self.unlink(Place::Waiters(self.nodes[id].blocker), id);
         }
@@ -773,13 +789,14 @@ impl<P: Copy> Order<P> {
             Place::Waiters(id) => &mut self.nodes[id].waiters,
             Place::Streams => &mut self.streams,
             Place::Ready(priority) => self.ready.get_mut(priority).unwrap_or_else(|| corrupt()),
+            Place::Line(file, priority) => self.files[file].line.get_mut(priority).unwrap_or_else(|| corrupt()),
         }
     }
 
     fn links(&mut self, place: Place, id: Id) -> &mut Links {
         match place {
             Place::Requests(_) | Place::Barriers(..) => &mut self.nodes[id].in_file,
-            Place::Waiters(_) | Place::Ready(_) | Place::Streams => &mut self.nodes[id].in_queue,
+            Place::Waiters(_) | Place::Ready(_) | Place::Line(..) | Place::Streams => &mut self.nodes[id].in_queue,
         }
     }
 
@@ -812,9 +829,34 @@ impl<P: Copy> Order<P> {
 
     fn make_ready(&mut self, id: Id) {
         self.nodes[id].state = State::Ready;
+        if self.nodes[id].takes_turns {
+            self.take_turn(id);
+        }
         let place = self.ready_place(id);
         self.push(place, id);
         self.ready_count += usize::from(place != Place::Streams);
+    }
+
+    /// Gives the turn to a request, if nobody has it, or only one of less priority that has not started.
+    fn take_turn(&mut self, id: Id) {
+        let file = self.file_of(id);
+        let holder = self.files[file].turn;
+        if holder == NONE {
+            self.files[file].turn = id;
+        } else if self.nodes[holder].state == State::Ready && self.nodes[id].priority < self.nodes[holder].priority {
+            self.unqueue_ready(holder);
+            self.files[file].turn = id;
+            self.make_ready(holder);
+        }
+    }
+
+    /// The one that had the turn has ended: the next in line gets it.
+    fn pass_turn(&mut self, file: Id) {
+        self.files[file].turn = NONE;
+        if let Some(next) = self.files[file].line.iter().find_map(|list| some(list.head)) {
+            self.unqueue_ready(next);
+            self.make_ready(next);
+        }
     }
 
     fn unqueue_ready(&mut self, id: Id) {
@@ -825,8 +867,13 @@ impl<P: Copy> Order<P> {
 
     fn ready_place(&self, id: Id) -> Place {
         let node = &self.nodes[id];
-        let for_poller = self.descs[node.desc].target_is_stream && !node.for_worker;
-        if for_poller { Place::Streams } else { Place::Ready(usize::from(node.priority)) }
+        let Desc { target_is_stream, file, .. } = self.descs[node.desc];
+        let priority = usize::from(node.priority);
+        match () {
+            () if target_is_stream && !node.for_worker => Place::Streams,
+            () if node.takes_turns && self.files[file].turn != id => Place::Line(file, priority),
+            () => Place::Ready(priority),
+        }
     }
 
     // ---- conflicts: the treaps of ranges ----
@@ -1038,6 +1085,7 @@ enum Place {
     Barriers(Id, State),
     Waiters(Id),
     Ready(usize),
+    Line(Id, usize),
     Streams,
 }
 

@@ -85,7 +85,7 @@ pub struct Request {
     pub preset: i32,
     pub nature: Nature,
     pub nonblocking: bool,
-    /// The transfer bypasses the page cache: O_DIRECT, or a stream.
+    /// The transfer does not end in the page cache: O_DIRECT, a write with O_SYNC or O_DSYNC, or a stream.
     pub unbuffered: bool,
     /// A stream read whose descriptor is being closed: it is cancelled when it would have to wait.
     pub abandoned: bool,
@@ -134,6 +134,10 @@ fn transfer(handle: Handle, block: &aiocb, notify: Notify, kind: Kind, known: &K
         Ok(found) if appends => (Kind::Append, found.size, u64::MAX),
         _ => (kind, u64::try_from(block.aio_offset).unwrap_or(0), u64::try_from(block.aio_nbytes).unwrap_or(0)),
     };
+    // A write that has to reach the device waits for it.
+    let bypass = descriptor::DIRECT | if kind == Kind::Read { 0 } else { libc::O_DSYNC };
+    let unbuffered = flags & bypass != 0 || nature != Nature::File;
+    let takes_turns = kind != Kind::Read && !unbuffered && found.is_ok_and(|found| found.writes_take_turns());
     let payload = Request {
         handle,
         buffer: Buffer(block.aio_buf),
@@ -146,10 +150,10 @@ fn transfer(handle: Handle, block: &aiocb, notify: Notify, kind: Kind, known: &K
         preset: preset.map_or(0, |error| error.0),
         nature,
         nonblocking: flags & libc::O_NONBLOCK != 0,
-        unbuffered: flags & descriptor::DIRECT != 0 || nature != Nature::File,
+        unbuffered,
         abandoned: false,
     };
-    Ok(Admission { fd: block.aio_fildes, target, kind, position, length, priority, payload })
+    Ok(Admission { fd: block.aio_fildes, target, kind, position, length, priority, takes_turns, payload })
 }
 
 /// What a descriptor is. Its file need not be asked for if that is known; its size matters to appends only.
@@ -198,7 +202,8 @@ fn barrier(handle: Handle, block: &aiocb, notify: Notify, kind: Kind, needs_writ
         unbuffered: false,
         abandoned: false,
     };
-    Ok(Admission { fd: block.aio_fildes, target: target(&found), kind, position: 0, length: 0, priority: 0, payload })
+    let (fd, target) = (block.aio_fildes, target(&found));
+    Ok(Admission { fd, target, kind, position: 0, length: 0, priority: 0, takes_turns: false, payload })
 }
 
 fn target(found: &Description) -> Target {

@@ -140,6 +140,11 @@ impl Pace {
         self.watched && [&self.reads, &self.writes].into_iter().any(|class| class.running > 0 && class.alone < SLOW)
     }
 
+    /// Whether a worker writes something that will be over in a moment.
+    pub fn is_quick_writing(&self) -> bool {
+        self.writes.running > 0 && self.writes.alone < SLOW
+    }
+
     /// A look at the running workers.
     pub fn tick(&mut self, backlog: bool) -> Tick {
         let mut suspect = None;

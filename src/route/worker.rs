@@ -287,13 +287,19 @@ impl Table {
 
     /// A request for one more worker; or, if the running ones will do, the watch over them.
     fn next_request_if_due(&mut self) -> Option<Job> {
-        let id = self.order.first_ready()?;
+        let Some(id) = self.order.first_ready() else { return self.watch_line() };
         let (kind, unbuffered) = (self.order.kind(id), self.order.payload(id).unbuffered);
         let due = self.workers.pace.wants_worker(kind, unbuffered, self.order.ready_count());
         if due {
             return self.next_request();
         }
         self.workers.pace.start_watch().then_some(Job::Watch)
+    }
+
+    /// Writes that stand in line are left to the one that writes, too.
+    fn watch_line(&mut self) -> Option<Job> {
+        let waits = self.order.ready_count() > 0 && self.workers.pace.is_quick_writing();
+        (waits && self.workers.pace.start_watch()).then_some(Job::Watch)
     }
 
     /// The most urgent thing to do: roles first, then requests.

@@ -53,7 +53,20 @@ pub struct Description {
     pub flags: c_int,
 }
 
+/// The number that stands for the device on which block devices themselves lie.
+const DEVICE_NODES: u64 = u64::MAX;
+
 impl Description {
+    /// Whether the kernel runs buffered writes of this file one after the other, under the inode's lock: so do all file
+    /// systems that lie on a block device, and their device numbers tell. Others may (tmpfs, btrfs) or may not (FUSE, 9p).
+    pub fn writes_take_turns(&self) -> bool {
+        #[cfg(target_os = "linux")]
+        let on_a_disk = self.device != DEVICE_NODES && libc::major(self.device) != 0;
+        #[cfg(not(target_os = "linux"))]
+        let on_a_disk = false;
+        self.nature == Nature::File && on_a_disk
+    }
+
     pub fn readable(&self) -> bool {
         self.flags & libc::O_ACCMODE != libc::O_WRONLY
     }
@@ -91,7 +104,7 @@ pub fn describe_with(fd: c_int, flags: c_int) -> Result<Description> {
     Ok(Description {
         nature: nature(fd, status.st_mode),
         // Two nodes of one block device are one file.
-        device: if device_node { u64::MAX } else { widen(status.st_dev) },
+        device: if device_node { DEVICE_NODES } else { widen(status.st_dev) },
         inode: if device_node { widen(status.st_rdev) } else { widen(status.st_ino) },
         size: u64::try_from(status.st_size).unwrap_or(0),
         flags,
