@@ -450,13 +450,40 @@ HELPER void held_write(struct held *h, struct aiocb *cb, int fd, size_t length, 
     wait_held(h);
 }
 
-// Submits a read into held memory (the file must have data there), and returns when it runs and cannot end.
-HELPER void held_read(struct held *h, struct aiocb *cb, int fd, size_t length, off_t offset) {
+// Submits a read into held memory (the file must have data there), and returns when it runs and cannot end; it
+// notifies by signal `number` with the value (number 0: not at all), see notify_by_signal.
+HELPER void held_read_signal(struct held *h, struct aiocb *cb, int fd, size_t length, off_t offset, int number,
+                             int value) {
     *h = hold(length);
     drop_cache(fd);
     *cb = request(fd, h->buffer, length, offset);
+    if (number) notify_by_signal(cb, number, value);
     CHECK_EQ(aio_read(cb), 0);
     wait_held(h);
+}
+
+// The same without a notification.
+HELPER void held_read(struct held *h, struct aiocb *cb, int fd, size_t length, off_t offset) {
+    held_read_signal(h, cb, fd, length, offset, 0, 0);
+}
+
+// aio_fsync through each of the other descriptors of fd's file must wait for a write queued through fd.
+HELPER void check_fsync_waits(int fd, const int others[], size_t count) {
+    for (size_t i = 0; i < count; i++) {
+        CHECK(others[i] >= 0, "descriptor %zu", i);
+        struct held h;
+        struct aiocb write, barrier = request(others[i], NULL, 0, 0);
+        held_write(&h, &write, fd, 4096, 0, (unsigned)i);
+        CHECK_EQ(aio_fsync(i % 2 ? O_SYNC : O_DSYNC, &barrier), 0);
+        settle();
+        CHECK_EQ(aio_error(&barrier), EINPROGRESS);
+        CHECK_EQ(aio_error(&write), EINPROGRESS);
+
+        release_held(&h);
+        CHECK_DONE(&barrier, 0, 0);
+        CHECK_EQ(aio_error(&write), 0);
+        free_held(&h);
+    }
 }
 
 // A pipe that takes no byte more: a write to it waits until drain_pipe(). `p[0]` is the read end.
@@ -555,6 +582,115 @@ HELPER void *join_thread(pthread_t thread) {
     deadline.tv_sec += PATIENCE_S;
     CHECK_EQ(pthread_timedjoin_np(thread, &result, &deadline), 0);
     return result;
+}
+
+struct late_write_ {
+    pid_t tid;
+    int fd;
+};
+
+HELPER void *write_late_(void *argument) {
+    struct late_write_ late = *(struct late_write_ *)argument;
+    free(argument);
+    wait_thread_blocked(late.tid);
+    CHECK_EQ(write(late.fd, "x", 1), 1);
+    return NULL;
+}
+
+// Starts a thread that writes a byte when the calling one is blocked. Check first and join it then: the join blocks
+// too, and would bring the byte to a wait that did not wait.
+HELPER pthread_t write_when_blocked(int fd) {
+    struct late_write_ *late = malloc(sizeof *late);
+    CHECK(late != NULL);
+    *late = (struct late_write_){thread_id(), fd};
+    return start_thread(write_late_, late);
+}
+
+struct cancelled_wait_ {
+    void (*wait)(struct aiocb *cb);
+    struct aiocb *cb;
+    pid_t id;
+    int cleaned;
+};
+
+HELPER void count_cleaned_(void *count) { ++*(int *)count; }
+
+HELPER void *wait_for_ever_(void *argument) {
+    struct cancelled_wait_ *waiter = argument;
+    pthread_cleanup_push(count_cleaned_, &waiter->cleaned);
+    __atomic_store_n(&waiter->id, thread_id(), __ATOMIC_RELEASE);
+    waiter->wait(waiter->cb);
+    pthread_cleanup_pop(0);
+    FAIL("the wait ended, errno %s", check_errno(errno));
+    return NULL;
+}
+
+// Cancels threads that are blocked in `wait`, which waits for a read of a pipe; `submit` starts that read, or is NULL
+// when `wait` does. Each must run its cleanup handler, and leave the read and everything else as they were.
+HELPER void check_cancelled_in(void (*wait)(struct aiocb *cb), int (*submit)(struct aiocb *cb)) {
+    int ends[2], fd = temp_file();
+    CHECK_EQ(pipe(ends), 0);
+    for (int round = 0; round < 50; round++) {
+        char byte = 0;
+        struct aiocb cb = request(ends[0], &byte, 1, 0);
+        if (submit) CHECK_EQ(submit(&cb), 0);
+        struct cancelled_wait_ waiter = {.wait = wait, .cb = &cb};
+        pthread_t thread = start_thread(wait_for_ever_, &waiter);
+        WAIT_FOR(__atomic_load_n(&waiter.id, __ATOMIC_ACQUIRE) != 0);
+        wait_thread_blocked(waiter.id);
+        CHECK_EQ(pthread_cancel(thread), 0);
+        CHECK(join_thread(thread) == PTHREAD_CANCELED);
+        CHECK_EQ(waiter.cleaned, 1);
+        CHECK_EQ(aio_error(&cb), EINPROGRESS);
+
+        // The request goes on, and so does everything else.
+        struct aiocb other = request(fd, "y", 1, 0);
+        CHECK_EQ(aio_write(&other), 0);
+        CHECK_DONE(&other, 0, 1);
+        byte = 0;
+        CHECK_EQ(write(ends[1], "x", 1), 1);
+        CHECK_DONE(&cb, 0, 1);
+        CHECK_EQ(byte, 'x');
+    }
+}
+
+// ---- Other processes ------------------------------------------------------------------------------------------------
+
+// Runs a copy of this program with AIO_RS set and one argument; returns what it wrote to stderr, valid until the next
+// call, and the code it exited with.
+HELPER char *stderr_of(const char *path, const char *configuration, const char *argument, int *code) {
+    int p[2];
+    CHECK_EQ(pipe(p), 0);
+    pid_t pid = fork();
+    CHECK(pid >= 0);
+    if (pid == 0) {
+        dup2(p[1], 2);
+        close(p[0]);
+        close(p[1]);
+        setenv("AIO_RS", configuration, 1);
+        execl(path, program_invocation_name, argument, NULL);
+        _exit(99);
+    }
+    close(p[1]);
+    static char text[8192];
+    size_t length = 0;
+    for (ssize_t got; length < sizeof text - 1 && (got = read(p[0], text + length, sizeof text - 1 - length)) > 0;)
+        length += (size_t)got;
+    text[length] = 0;
+    close(p[0]);
+    int status = -1;
+    CHECK_EQ(waitpid(pid, &status, 0), pid);
+    CHECK(WIFEXITED(status), "%s: status %x, stderr: %s", configuration, status, text);
+    *code = WEXITSTATUS(status);
+    return text;
+}
+
+// The same for this program itself, which must exit with 0.
+HELPER char *stderr_with(const char *configuration, const char *argument) {
+    int code;
+    char *text = stderr_of("/proc/self/exe", configuration, argument, &code);
+    CHECK(code == 0, "%s: exit %d, stderr: %s", configuration, code, text);
+    return text;
 }
 
 // ---- Memory and signals ---------------------------------------------------------------------------------------------

@@ -3,32 +3,6 @@
 // glibc: skip: has no such configuration
 #include "check.h"
 
-static char *stderr_with(const char *self, const char *configuration, const char *what) {
-    int p[2];
-    CHECK_EQ(pipe(p), 0);
-    pid_t pid = fork();
-    CHECK(pid >= 0);
-    if (pid == 0) {
-        dup2(p[1], 2);
-        close(p[0]);
-        close(p[1]);
-        setenv("AIO_RS", configuration, 1);
-        execl("/proc/self/exe", self, what, NULL);
-        _exit(99);
-    }
-    close(p[1]);
-    static char text[8192];
-    size_t length = 0;
-    for (ssize_t got; length < sizeof text - 1 && (got = read(p[0], text + length, sizeof text - 1 - length)) > 0;)
-        length += (size_t)got;
-    text[length] = 0;
-    close(p[0]);
-    int status = -1;
-    CHECK_EQ(waitpid(pid, &status, 0), pid);
-    CHECK(status == 0, "%s: status %x, stderr: %s", configuration, status, text);
-    return text;
-}
-
 static int child(void) {
     int fd = temp_file(), p[2];
     char byte, back[4];
@@ -59,7 +33,7 @@ static int child(void) {
 
 int main(int argc, char **argv) {
     if (argc > 1) return strcmp(argv[1], "child") == 0 ? child() : 0;
-    char *text = stderr_with(argv[0], "stats", "child");
+    char *text = stderr_with("stats", "child");
     int read = 0, write = 0, fsync = 0, cancelled = 0, failed = 0, barriers = 0;
     char *line = strstr(text, "aio_rs: requests: ");
     CHECK(line && sscanf(line, "aio_rs: requests: read %d, write %d, fsync %d, cancelled %d, failed %d", &read, &write,
@@ -73,7 +47,7 @@ int main(int argc, char **argv) {
         CHECK(strncmp(at, "aio_rs: ", 8) == 0, "%s", at);
         CHECK(strchr(at, '\n') != NULL, "%s", at);
     }
-    CHECK(stderr_with(argv[0], "stats", "nothing")[0] == 0);
-    CHECK(stderr_with(argv[0], "threads=4", "child")[0] == 0);
+    CHECK(stderr_with("stats", "nothing")[0] == 0);
+    CHECK(stderr_with("threads=4", "child")[0] == 0);
     return 0;
 }

@@ -3,41 +3,14 @@
 // glibc: skip: has no such configuration
 #include "check.h"
 
-// Runs this program with the configuration, and returns what it wrote to stderr.
-static char *stderr_with(const char *self, const char *configuration) {
-    int p[2];
-    CHECK_EQ(pipe(p), 0);
-    pid_t pid = fork();
-    CHECK(pid >= 0);
-    if (pid == 0) {
-        dup2(p[1], 2);
-        close(p[0]);
-        close(p[1]);
-        setenv("AIO_RS", configuration, 1);
-        execl("/proc/self/exe", self, "child", NULL);
-        _exit(99);
-    }
-    close(p[1]);
-    static char text[8192];
-    size_t length = 0;
-    for (ssize_t got; length < sizeof text - 1 && (got = read(p[0], text + length, sizeof text - 1 - length)) > 0;)
-        length += (size_t)got;
-    text[length] = 0;
-    close(p[0]);
-    int status = -1;
-    CHECK_EQ(waitpid(pid, &status, 0), pid);
-    CHECK(status == 0, "%s: status %x, stderr: %s", configuration, status, text);
-    return text;
-}
-
 static int lines(const char *text) {
     int count = 0;
     for (; *text; text++) count += *text == '\n';
     return count;
 }
 
-static void complains(const char *self, const char *configuration, const char *about, const char *const valid[]) {
-    const char *text = stderr_with(self, configuration);
+static void complains(const char *configuration, const char *about, const char *const valid[]) {
+    const char *text = stderr_with(configuration, "child");
     CHECK(lines(text) == 1, "%s: %s", configuration, text);
     CHECK(strstr(text, "aio_rs") || strstr(text, "AIO_RS"), "%s: %s", configuration, text);
     CHECK(strstr(text, about), "%s: does not name `%s`: %s", configuration, about, text);
@@ -64,34 +37,33 @@ static int child(void) {
     return 0;
 }
 
-int main(int argc, char **argv) {
+int main(int argc, UNUSED char **argv) {
     if (argc > 1) return child();
     struct held h = hold(4096); // skips here, where stderr is not looked at
     free_held(&h);
-    const char *self = argv[0];
     static const char *const keys[] = {"threads", "idle", "order", "fsync", "stats", NULL};
-    complains(self, "threads=2,bogus=7", "bogus", keys);
-    complains(self, "bogus=7,threads=2", "bogus", keys);
-    complains(self, "bogus,threads=2,idle=1s,order=overlap", "bogus", keys);
+    complains("threads=2,bogus=7", "bogus", keys);
+    complains("bogus=7,threads=2", "bogus", keys);
+    complains("bogus,threads=2,idle=1s,order=overlap", "bogus", keys);
     static const char *const orders[] = {"overlap", "strict", "posix", NULL};
-    complains(self, "order=sideways,threads=2", "sideways", orders);
+    complains("order=sideways,threads=2", "sideways", orders);
     static const char *const fsyncs[] = {"linux", "strict", NULL};
-    complains(self, "threads=2,fsync=maybe", "maybe", fsyncs);
+    complains("threads=2,fsync=maybe", "maybe", fsyncs);
     static const char *const idle[] = {"idle=", NULL};
-    complains(self, "threads=2,idle=soon", "soon", idle);
-    complains(self, "threads=2,idle=-1s", "-1s", idle);
+    complains("threads=2,idle=soon", "soon", idle);
+    complains("threads=2,idle=-1s", "-1s", idle);
     static const char *const threads[] = {"threads", NULL};
-    complains(self, "threads=2,threads=many", "many", threads);
-    complains(self, "threads=2,threads=99999999999999999999", "99999999999999999999", threads);
+    complains("threads=2,threads=many", "many", threads);
+    complains("threads=2,threads=99999999999999999999", "99999999999999999999", threads);
 
-    const char *text = stderr_with(self, "one=1,threads=2,two=2,three=3");
+    const char *text = stderr_with("one=1,threads=2,two=2,three=3", "child");
     CHECK(lines(text) == 3 && strstr(text, "one") && strstr(text, "two") && strstr(text, "three"), "%s", text);
     static const char *const good[] = {
         "threads=2", "threads=2,idle=500ms", "idle=1s,threads=2,order=strict,fsync=strict",
         "threads=2,order=posix,fsync=linux", "threads=2,", ",threads=2,,",
     };
     for (size_t i = 0; i < sizeof good / sizeof *good; i++) {
-        text = stderr_with(self, good[i]);
+        text = stderr_with(good[i], "child");
         CHECK(text[0] == 0, "%s: %s", good[i], text);
     }
     return 0;

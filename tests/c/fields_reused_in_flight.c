@@ -24,12 +24,9 @@ int main(void) {
 
     int fd = temp_file();
     put_pattern(fd, 0, 8192, 1);
-    drop_cache(fd);
-    struct held h = hold(4096);
-    struct aiocb running = request(fd, h.buffer, 4096, 0);
-    notify_by_signal(&running, SIGRTMIN, 1);
-    CHECK_EQ(aio_read(&running), 0);
-    wait_held(&h);
+    struct held h;
+    struct aiocb running;
+    held_read_signal(&h, &running, fd, 4096, 0, SIGRTMIN, 1);
 
     // This one overlaps the read, and so waits for it.
     static unsigned char data[4096];

@@ -6,12 +6,9 @@
 static void check_with(int byte) {
     int fd = temp_file();
     put_pattern(fd, 0, 4096, 1);
-    drop_cache(fd);
-    struct held h = hold(4096);
-    struct aiocb cb = request(fd, h.buffer, 4096, 0);
-    notify_by_signal(&cb, SIGRTMIN, 41);
-    CHECK_EQ(aio_read(&cb), 0);
-    wait_held(&h);
+    struct held h;
+    struct aiocb cb;
+    held_read_signal(&h, &cb, fd, 4096, 0, SIGRTMIN, 41);
 
     memset(&cb, byte, sizeof cb);
     char other[16] = "";

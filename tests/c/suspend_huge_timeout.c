@@ -2,17 +2,9 @@
 // glibc: fails: aio_suspend with the largest tv_sec gives EAGAIN at once
 #include "check.h"
 
-static int ends[2];
-
-static void *write_late(void *tid) {
-    wait_thread_blocked(*(pid_t *)tid);
-    CHECK_EQ(write(ends[1], "x", 1), 1);
-    return NULL;
-}
-
 int main(void) {
+    int ends[2];
     CHECK_EQ(pipe(ends), 0);
-    pid_t me = thread_id();
     const time_t seconds[] = {
         INT_MAX, (time_t)UINT_MAX + 1, 1LL << 40, LLONG_MAX / 1000000000 + 1, LLONG_MAX - 1, LLONG_MAX,
     };
@@ -22,7 +14,7 @@ int main(void) {
         const struct aiocb *list[] = {&cb};
         struct timespec timeout = {seconds[i], 999999999};
         CHECK_EQ(aio_read(&cb), 0);
-        pthread_t writer = start_thread(write_late, &me);
+        pthread_t writer = write_when_blocked(ends[1]);
         int got = aio_suspend(list, 1, &timeout);
         CHECK(got == 0, "tv_sec %lld gives %s", (long long)seconds[i], check_errno(errno));
         CHECK_EQ(aio_error(&cb), 0);

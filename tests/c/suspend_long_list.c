@@ -4,17 +4,9 @@
 
 enum { N = 4000000 };
 
-static int ends[2];
-
-static void *write_late(void *tid) {
-    wait_thread_blocked(*(pid_t *)tid);
-    CHECK_EQ(write(ends[1], "x", 1), 1);
-    return NULL;
-}
-
 int main(void) {
+    int ends[2];
     CHECK_EQ(pipe(ends), 0);
-    pid_t me = thread_id();
     const struct aiocb **list = calloc(N, sizeof *list);
     CHECK(list != NULL);
     for (int round = 0; round < 2; round++) {
@@ -25,7 +17,7 @@ int main(void) {
         for (int i = round ? 0 : N - 1; i < N; i++) list[i] = &cb;
         struct timespec timeout = {0, 1000000};
         CHECK_FAILS(aio_suspend(list, N, &timeout), EAGAIN);
-        pthread_t writer = start_thread(write_late, &me);
+        pthread_t writer = write_when_blocked(ends[1]);
         CHECK_EQ(aio_suspend(list, N, NULL), 0);
         CHECK_EQ(aio_error(&cb), 0);
         CHECK_EQ(aio_suspend(list, N, NULL), 0);

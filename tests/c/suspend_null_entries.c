@@ -1,17 +1,9 @@
 // NULL entries in aio_suspend's list are skipped, wherever they stand.
 #include "check.h"
 
-static int ends[2];
-
-static void *write_late(void *tid) {
-    wait_thread_blocked(*(pid_t *)tid);
-    CHECK_EQ(write(ends[1], "x", 1), 1);
-    return NULL;
-}
-
 int main(void) {
+    int ends[2];
     CHECK_EQ(pipe(ends), 0);
-    pid_t me = thread_id();
     for (int at = 0; at < 5; at++) {
         char byte;
         struct aiocb cb = request(ends[0], &byte, 1, 0);
@@ -20,7 +12,7 @@ int main(void) {
         CHECK_EQ(aio_read(&cb), 0);
         struct timespec timeout = {0, 1000000};
         CHECK_FAILS(aio_suspend(list, 5, &timeout), EAGAIN);
-        pthread_t writer = start_thread(write_late, &me);
+        pthread_t writer = write_when_blocked(ends[1]);
         CHECK_EQ(aio_suspend(list, 5, NULL), 0);
         CHECK_EQ(aio_error(&cb), 0);
         CHECK_EQ(aio_return(&cb), 1);
