@@ -68,9 +68,11 @@ fn cancel_pass(engine: &'static Engine, fd: c_int, block: *const aiocb, newest: 
     match Handle::new(block) {
         Ok(handle) => table.find(handle.key()).into_iter().for_each(|id| pass.cancel(&mut table, id, newest)),
         Err(_) => {
-            let mut walk = table.order.walk(fd);
-            while let Some(id) = walk.as_mut().and_then(|walk| table.order.step(walk)) {
-                pass.cancel(&mut table, id, newest);
+            let walks = [table.order.walk(fd), table.order.walk_refused(fd)];
+            for mut walk in walks.into_iter().flatten() {
+                while let Some(id) = table.order.step(&mut walk) {
+                    pass.cancel(&mut table, id, newest);
+                }
             }
         }
     }

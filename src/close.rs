@@ -167,13 +167,12 @@ fn cancel_waiting_reads(caller: &Caller, fd: c_int) {
 }
 
 /// Sends what is left to a duplicate, and waits until nobody can still use the number. Without a free descriptor for the
-/// duplicate, what is queued has to start first.
+/// duplicate, what is queued has to start first, and what is written to a stream to end.
 fn move_away(engine: &'static Engine, fd: c_int) {
-    let duplicate = detach(engine, fd);
-    let number = duplicate.unwrap_or(fd);
+    let mut duplicate = detach(engine, fd);
     let mut pause = Pause::new();
     // Each look blocks the signals anew: a handler may run in between.
-    while let Some(user) = user_of_number(engine, number, duplicate.is_some()) {
+    while let Some(user) = user_of_number(engine, duplicate.unwrap_or(fd), duplicate.is_some()) {
         match user {
             User::Running { id, seq, thread } if io::sleeps_in_transfer(thread, fd) == Some(true) => {
                 let Some(caller) = Caller::enter(engine) else { return };
@@ -182,8 +181,18 @@ fn move_away(engine: &'static Engine, fd: c_int) {
                     table.order.payload_mut(id).runner = 0;
                 }
             }
-            _ => pause.once(),
+            User::Running { .. } => pause.once(),
+            // Not before: perhaps there is one free descriptor, and it takes one to look at those that run.
+            User::Queued => {
+                pause.once();
+                duplicate = duplicate.or_else(|| detach(engine, fd));
+            }
         }
+    }
+    if duplicate.is_none()
+        && let Some(caller) = Caller::enter(engine)
+    {
+        caller.lock().orphan(fd);
     }
 }
 
@@ -225,11 +234,13 @@ fn user_of_number(engine: &'static Engine, number: c_int, detached: bool) -> Opt
     while let Some(id) = table.order.step(&mut walk) {
         let request = table.order.payload(id);
         let (thread, concerned) = (request.runner, !detached || request.on_old_number);
+        // It may need the number again: for what is left.
+        let has_steps = request.nature != Nature::File && !detached;
         match table.order.state(id) {
             State::Running if thread != 0 && concerned => {
                 return Some(User::Running { id, seq: table.order.seq(id), thread });
             }
-            State::Running => {}
+            State::Running if !has_steps => {}
             _ => queued = (!detached).then_some(User::Queued),
         }
     }

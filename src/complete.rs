@@ -4,6 +4,7 @@ use crate::engine::Engine;
 use crate::errno::Result;
 use crate::files::{Ended, Notice, Table};
 use crate::notify::{self, Ways};
+use crate::order::NO_NUMBER;
 use crate::route::worker::{self, HandOuts, Handed, Next, Task};
 use crate::slab::{Id, NONE};
 use crate::sys::{io, thread, wait};
@@ -57,7 +58,7 @@ fn finish_group(
 /// open file description, so the others have to be asked.
 fn result_for(engine: &'static Engine, task: &Task, id: Id, result: Result<isize>) -> Result<isize> {
     let fd = engine.lock().order.fd(id);
-    if fd == task.fd {
+    if fd == task.fd || fd == NO_NUMBER {
         return result;
     }
     result.and_then(|done| io::pending_write_error(fd).map(|()| done))

@@ -2,7 +2,8 @@
 //!
 //! Lock order: the table's lock is the innermost; nobody who holds it takes another, allocates, signals, calls back or does
 //! I/O. A caller's thread holds it with all signals blocked (a handler may submit); library threads have theirs blocked for
-//! good. It is held for a bounded, short time, whatever the number of requests (aio_cancel of a whole descriptor excepted).
+//! good. It is held for a short time, whatever the number of requests; but aio_cancel of a whole descriptor, and the end of
+//! a request for which very many others wait, take time for each of them.
 
 use std::ptr;
 use std::sync::atomic::{AtomicI32, AtomicUsize, Ordering};
@@ -24,7 +25,8 @@ static UNFINISHED: AtomicUsize = AtomicUsize::new(0);
 
 /// Whether a call that has nothing to do with AIO needs to look at the table at all.
 pub fn unfinished() -> usize {
-    UNFINISHED.load(Ordering::Relaxed)
+    // Acquire: whoever finds nothing unfinished finds nothing `known` either.
+    UNFINISHED.load(Ordering::Acquire)
 }
 
 pub struct Table {
@@ -142,7 +144,7 @@ impl Table {
         // SAFETY: the caller has just handed the aiocb in.
         unsafe { handle.block() }.status.begin();
         self.stats.admitted(new.kind, self.order.len());
-        UNFINISHED.store(self.order.len(), Ordering::Relaxed);
+        UNFINISHED.store(self.order.len(), Ordering::Release);
         Ok(())
     }
 
@@ -187,12 +189,12 @@ impl Table {
             return false;
         }
         // For `close`, which asks both: not zero before the inbox is empty.
-        UNFINISHED.store(self.order.len() + 1, Ordering::Relaxed);
+        UNFINISHED.store(self.order.len() + 1, Ordering::Release);
         let emptied = inbox.take_out(|new| {
             // There is room (`make_room`), and it is not in flight (`claims`).
             let _ = self.admit_claimed(new, NONE);
         });
-        UNFINISHED.store(self.order.len(), Ordering::Relaxed);
+        UNFINISHED.store(self.order.len(), Ordering::Release);
         self.emptied.add(emptied);
         true
     }
@@ -244,6 +246,12 @@ impl Table {
         }
     }
 
+    /// The number will belong to somebody else, and there is none for a duplicate.
+    pub fn orphan(&mut self, fd: i32) {
+        self.order.orphan(fd);
+        self.reception.known.forget(fd);
+    }
+
     /// Ends a request: out of the table, its status stored, its successors free.
     pub fn end(&mut self, id: Id, result: Result<isize>) -> Ended {
         let kind = self.order.kind(id);
@@ -269,7 +277,7 @@ impl Table {
         if let Some(fd) = finished.last_of {
             self.reception.known.forget(fd);
         }
-        UNFINISHED.store(self.order.len(), Ordering::Relaxed);
+        UNFINISHED.store(self.order.len(), Ordering::Release);
         let order = &self.order;
         self.by_aiocb.remove(handle.key(), id, |other| order.payload(other).handle.key());
         // SAFETY: nobody has been told yet that the request ended; the next line does, and is the last to touch it.

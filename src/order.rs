@@ -65,8 +65,8 @@ pub enum Target {
     File(FileKey),
     /// A pipe, socket or terminal: two queues, reads and writes.
     Stream,
-    /// Nothing that can be named (a bad descriptor): no order.
-    Unknown,
+    /// No matter what: the request will only report an error. No order.
+    Nothing,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -153,6 +153,8 @@ struct Desc {
     untracked_reads: u32,
     unfinished: u32,
     target_is_stream: bool,
+    /// For requests that will only report an error: they use no file, and must not stand for those that do.
+    of_nothing: bool,
     /// The library's own duplicate of a descriptor that the program closed.
     private: bool,
 }
@@ -181,6 +183,9 @@ struct List {
 }
 
 const EMPTY: List = List { head: NONE, tail: NONE };
+
+/// Instead of a descriptor's number: it has lost its own, and there was none for a duplicate.
+pub const NO_NUMBER: i32 = -1;
 
 /// Number of priorities: AIO_PRIO_DELTA_MAX is 20.
 pub const PRIORITIES: usize = 21;
@@ -415,7 +420,7 @@ impl<P: Copy> Order<P> {
     /// The descriptor's record. A number that names another file than its unfinished requests do was closed behind the
     /// library's back: it gets a new record.
     fn desc_for(&mut self, fd: i32, target: Target) -> Result<Id> {
-        if let Some(desc) = self.desc_of_fd(fd) {
+        if let Some(desc) = self.find_desc(fd, target == Target::Nothing) {
             if self.names(desc, target) {
                 return Ok(desc);
             }
@@ -435,6 +440,7 @@ impl<P: Copy> Order<P> {
             untracked_reads: 0,
             unfinished: 0,
             target_is_stream,
+            of_nothing: target == Target::Nothing,
             private: false,
         });
         self.by_fd.insert(fd_key(fd), desc);
@@ -446,14 +452,14 @@ impl<P: Copy> Order<P> {
         match target {
             Target::File(key) => self.files[desc.file].key == Some(key),
             Target::Stream => desc.target_is_stream,
-            Target::Unknown => !desc.target_is_stream && self.files[desc.file].key.is_none(),
+            Target::Nothing => desc.of_nothing,
         }
     }
 
     fn file_for(&mut self, target: Target) -> Result<Id> {
         let key = match target {
             Target::File(key) => Some(key),
-            Target::Stream | Target::Unknown => None,
+            Target::Stream | Target::Nothing => None,
         };
         if let Some(key) = key {
             let files = &self.files;
@@ -480,7 +486,11 @@ impl<P: Copy> Order<P> {
     }
 
     fn desc_of_fd(&self, fd: i32) -> Option<Id> {
-        self.by_fd.find(fd_key(fd), |id| self.descs[id].fd == fd)
+        self.find_desc(fd, false)
+    }
+
+    fn find_desc(&self, fd: i32, of_nothing: bool) -> Option<Id> {
+        self.by_fd.find(fd_key(fd), |id| self.descs[id].fd == fd && self.descs[id].of_nothing == of_nothing)
     }
 
     fn forget_fd(&mut self, desc: Id) {
@@ -584,7 +594,7 @@ impl<P: Copy> Order<P> {
         let node = self.nodes.remove(id);
         let gone = self.release_desc(node.desc);
         let retired = gone.as_ref().filter(|gone| gone.private).map(|gone| gone.fd);
-        let last_of = gone.map(|gone| gone.fd);
+        let last_of = gone.filter(|gone| !gone.of_nothing).map(|gone| gone.fd);
         Finished { payload: node.payload, covered_error: node.error, retired, last_of }
     }
 
@@ -715,11 +725,19 @@ impl<P: Copy> Order<P> {
 
     // ---- a descriptor that is closed or cancelled ----
 
-    /// Starts a walk over the unfinished requests of a descriptor. None: there are none.
+    /// Starts a walk over the unfinished requests of a descriptor that use its file. None: there are none.
     pub fn walk(&self, fd: i32) -> Option<Walk> {
-        let desc = self.desc_of_fd(fd)?;
+        self.desc_of_fd(fd).map(|desc| self.walk_over(desc))
+    }
+
+    /// The same over those that will only report an error.
+    pub fn walk_refused(&self, fd: i32) -> Option<Walk> {
+        self.find_desc(fd, true).map(|desc| self.walk_over(desc))
+    }
+
+    fn walk_over(&self, desc: Id) -> Walk {
         let record = &self.descs[desc];
-        Some(Walk { desc, file: record.file, unseen: record.unfinished, places: LISTS_OF_FILE.iter(), next: NONE })
+        Walk { desc, file: record.file, unseen: record.unfinished, places: LISTS_OF_FILE.iter(), next: NONE }
     }
 
     /// The next request of the walk, oldest first among reads and writes, then barriers. Each may be withdrawn at once.
@@ -741,6 +759,7 @@ impl<P: Copy> Order<P> {
         None
     }
 
+    /// Whether a descriptor has requests that use its file.
     pub fn has_requests(&self, fd: i32) -> bool {
         self.desc_of_fd(fd).is_some()
     }
@@ -764,7 +783,17 @@ impl<P: Copy> Order<P> {
 
     #[cfg(target_os = "linux")]
     fn lowest(&self, first: i32, private: bool) -> Option<i32> {
-        self.descs.iter().filter(|desc| desc.fd >= first && desc.private == private).map(|desc| desc.fd).min()
+        let concerned = |desc: &&Desc| desc.fd >= first && desc.private == private && !desc.of_nothing;
+        self.descs.iter().filter(concerned).map(|desc| desc.fd).min()
+    }
+
+    /// The number will belong to somebody else, and the descriptor's requests, which all run and have a hold on its file,
+    /// need none any more.
+    pub fn orphan(&mut self, fd: i32) {
+        if let Some(desc) = self.desc_of_fd(fd) {
+            self.forget_fd(desc);
+            self.descs[desc].fd = NO_NUMBER;
+        }
     }
 
     /// The number will belong to somebody else: the descriptor's requests go to `duplicate` instead, a number of the

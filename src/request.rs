@@ -126,7 +126,7 @@ fn transfer(handle: Handle, block: &aiocb, notify: Notify, kind: Kind, known: &K
     let preset = found.and_then(|found| check_transfer(block, &found, kind)).err();
     let (target, nature) = match (&found, preset) {
         (Ok(found), None) => (target(found), found.nature),
-        _ => (Target::Unknown, Nature::File),
+        _ => (Target::Nothing, Nature::File),
     };
     let flags = found.map_or(0, |found| found.flags);
     let appends = kind == Kind::Write && flags & libc::O_APPEND != 0 && nature == Nature::File;

@@ -48,21 +48,15 @@ fn post(engine: &'static Engine, new: &Admission<Request>) -> bool {
     let Reception { inbox, claims, .. } = engine.reception;
     let handle = new.payload.handle;
     let key = handle.key();
-    // Its status before, once it is claimed.
-    let mut before = None;
-    let claim = || {
-        let claimed = claims.claim(key);
-        // SAFETY: the caller is handing the aiocb in, and no request in flight has it.
-        before = claimed.then(|| unsafe { handle.block() }.status.begin());
-        claimed
-    };
-    let posted = inbox.put(key, new, claim, Seat::call);
-    if let (false, Some(before)) = (posted, before) {
+    // What its status was before.
+    // SAFETY: the caller is handing the aiocb in, and no request in flight has it.
+    let claim = || claims.claim(key).then(|| unsafe { handle.block() }.status.begin());
+    let unclaim = |before| {
         // SAFETY: as above.
         unsafe { handle.block() }.status.take_back(before);
         claims.end(key);
-    }
-    posted
+    };
+    inbox.put(key, new, claim, unclaim, Seat::call)
 }
 
 /// Releases the lock and wakes whoever runs what is ready.

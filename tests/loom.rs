@@ -154,7 +154,7 @@ fn nothing_is_left_in_the_inbox() {
         let callers: Vec<_> = [1, 2]
             .map(|item| {
                 let inbox = inbox.clone();
-                thread::spawn(move || if inbox.put(1, &item, || true, Worker::call) { item } else { 0 })
+                thread::spawn(move || if inbox.put(1, &item, || Some(()), drop, Worker::call) { item } else { 0 })
             })
             .into_iter()
             .collect();
@@ -192,7 +192,7 @@ fn a_closed_inbox_is_empty() {
             .map(|items| {
                 let inbox = inbox.clone();
                 thread::spawn(move || {
-                    items.into_iter().filter(|item| inbox.put(1, item, || true, Worker::call)).sum::<u32>()
+                    items.into_iter().filter(|item| inbox.put(1, item, || Some(()), drop, Worker::call)).sum::<u32>()
                 })
             })
             .into_iter()

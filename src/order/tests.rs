@@ -26,6 +26,7 @@ enum Action {
         length: u64,
         priority: u8,
         takes_turns: bool,
+        refused: bool,
     },
     /// A worker, or the poller, takes its next request.
     Start,
@@ -77,8 +78,11 @@ impl World {
 
     fn act(&mut self, action: Action) {
         match action {
-            Action::Submit { fd, kind, position, length, priority, takes_turns } => {
-                self.submit(fd, kind, position, length, priority, takes_turns)
+            Action::Submit { refused: true, fd, kind, priority, .. } => {
+                self.submit((fd, Target::Nothing), kind, (0, 0), priority, false)
+            }
+            Action::Submit { fd, kind, position, length, priority, takes_turns, .. } => {
+                self.submit((fd, target(fd)), kind, (position, length), priority, takes_turns)
             }
             Action::Start => self.start(),
             Action::StartStream => self.start_stream(),
@@ -89,16 +93,23 @@ impl World {
         self.check();
     }
 
-    fn submit(&mut self, fd: i32, kind: Kind, position: u64, length: u64, priority: u8, takes_turns: bool) {
-        let stream = fd == STREAM;
+    fn submit(
+        &mut self,
+        (fd, target): (i32, Target),
+        kind: Kind,
+        (position, length): (u64, u64),
+        priority: u8,
+        takes_turns: bool,
+    ) {
+        let stream = target == Target::Stream;
         let takes_turns = takes_turns && !stream && !kind.is_barrier();
-        if stream && (kind.is_barrier() || kind == Kind::Append) {
+        let barrier = kind.is_barrier() && target == Target::Nothing;
+        if barrier || stream && (kind.is_barrier() || kind == Kind::Append) {
             return;
         }
         self.submitted += 1;
         let length = if kind == Kind::Append { u64::MAX } else { length };
         let payload = self.submitted;
-        let target = target(fd);
         let new = Admission { fd, target, kind, position, length, priority, takes_turns, payload };
         let id = self.order.admit(&new).unwrap();
         let range = (position, position.saturating_add(length));
@@ -110,7 +121,8 @@ impl World {
 
     /// The rule for two requests of one descriptor.
     fn conflict(&self, old: &Known, new: &Known) -> bool {
-        if old.fd != new.fd || old.kind.is_barrier() || new.kind.is_barrier() {
+        let nothing = old.target == Target::Nothing || new.target == Target::Nothing;
+        if nothing || old.fd != new.fd || old.kind.is_barrier() || new.kind.is_barrier() {
             return false;
         }
         let reads = (old.kind == Kind::Read, new.kind == Kind::Read);
@@ -259,18 +271,35 @@ impl World {
     }
 
     fn detach(&mut self, fd: i32) {
-        let fd = self.known.iter().map(|known| known.fd).find(|known| *known == fd).unwrap_or(fd);
-        assert_eq!(self.order.has_requests(fd), self.known.iter().any(|known| known.fd == fd));
-        if !self.order.has_requests(fd) {
+        let concerned = |known: &Known| known.fd == fd && known.target != Target::Nothing;
+        let has_requests = self.known.iter().any(concerned);
+        assert_eq!(self.order.has_requests(fd), has_requests);
+        self.walk(fd);
+        if !has_requests {
             return;
         }
         self.next_private += 1;
         self.order.detach(fd, self.next_private);
-        for known in self.known.iter_mut().filter(|known| known.fd == fd) {
+        for known in self.known.iter_mut().filter(|known| concerned(known)) {
             known.fd = self.next_private;
             assert_eq!(self.order.fd(known.id), self.next_private);
         }
         assert!(!self.order.has_requests(fd) && self.order.is_private(self.next_private));
+        self.walk(self.next_private);
+    }
+
+    /// All requests of a number are found, whatever else was asked of it.
+    fn walk(&mut self, fd: i32) {
+        let mut found = Vec::new();
+        for mut walk in [self.order.walk(fd), self.order.walk_refused(fd)].into_iter().flatten() {
+            while let Some(id) = self.order.step(&mut walk) {
+                found.push(id);
+            }
+        }
+        let mut expected: Vec<Id> = self.known.iter().filter(|known| known.fd == fd).map(|known| known.id).collect();
+        found.sort_unstable();
+        expected.sort_unstable();
+        assert_eq!(found, expected);
     }
 
     /// Everything that was submitted ends exactly once, and the tables are empty.
@@ -296,14 +325,16 @@ fn actions() -> impl Strategy<Value = Vec<Action>> {
         4 => Just(Kind::Read), 4 => Just(Kind::Write), 2 => Just(Kind::Append),
         1 => Just(Kind::DataSync), 1 => Just(Kind::Sync)
     ];
-    let submit = (3..=STREAM, kind, 0..12u64, 0..5u64, 0..3u8, any::<bool>()).prop_map(
-        |(fd, kind, position, length, priority, takes_turns)| Action::Submit {
+    let refused = prop_oneof![9 => Just(false), 1 => Just(true)];
+    let submit = (3..=STREAM, kind, 0..12u64, 0..5u64, 0..3u8, any::<bool>(), refused).prop_map(
+        |(fd, kind, position, length, priority, takes_turns, refused)| Action::Submit {
             fd,
             kind,
             position,
             length,
             priority,
             takes_turns,
+            refused,
         },
     );
     let action = prop_oneof![
@@ -337,7 +368,7 @@ proptest! {
 fn all_short_sequences_follow_the_model() {
     let submit = |fd, kind, position| {
         let takes_turns = kind == Kind::Write || kind == Kind::Append;
-        Action::Submit { fd, kind, position, length: 4, priority: 0, takes_turns }
+        Action::Submit { fd, kind, position, length: 4, priority: 0, takes_turns, refused: false }
     };
     let alphabet = [
         submit(3, Kind::Write, 0),

@@ -23,7 +23,8 @@ impl Claims {
 
     /// The request has ended, or was not handed in after all.
     pub fn end(&self, key: u64) {
-        self.place(key).fetch_sub(1, Ordering::Relaxed);
+        // Release: whoever claims it next finds the status stored.
+        self.place(key).fetch_sub(1, Ordering::Release);
     }
 
     fn place(&self, key: u64) -> &AtomicU32 {

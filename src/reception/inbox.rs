@@ -105,23 +105,31 @@ impl<T: Copy, R> Inbox<T, R> {
         self.newest.load(Ordering::Acquire) < FIRST
     }
 
-    /// Puts an item in and calls the receptionist. False: it is closed, or full, or `claim` says no. From before `claim` on
-    /// the item can be found by its key.
-    pub fn put(&self, key: u64, item: &T, claim: impl FnOnce() -> bool, call: impl FnOnce(&'static R)) -> bool {
+    /// Puts an item in and calls the receptionist. False: it is closed, or full, or `claim` says no. From before `claim` to
+    /// after `unclaim` the item can be found by its key.
+    pub fn put<C>(
+        &self,
+        key: u64,
+        item: &T,
+        claim: impl FnOnce() -> Option<C>,
+        unclaim: impl FnOnce(C),
+        call: impl FnOnce(&'static R),
+    ) -> bool {
         if !self.is_open() {
             return false;
         }
         let Some((index, slot)) = self.take_slot() else { return false };
         slot.key.store(key, Ordering::Relaxed);
-        if !claim() {
+        let Some(claimed) = claim() else {
             self.withdraw(index, slot);
             return false;
-        }
+        };
         // SAFETY: the slot is this thread's since it set its bit.
         slot.item.with_mut(|place| unsafe { (*place).write(*item) });
         let mut seen = self.newest.load(Ordering::Relaxed);
         loop {
             if seen == CLOSED {
+                unclaim(claimed);
                 self.withdraw(index, slot);
                 return false;
             }
@@ -140,7 +148,8 @@ impl<T: Copy, R> Inbox<T, R> {
     }
 
     fn withdraw(&self, index: u32, slot: &Slot<T>) {
-        slot.key.store(0, Ordering::Relaxed);
+        // Release: whoever does not find the key any more finds what `unclaim` did.
+        slot.key.store(0, Ordering::Release);
         self.give_back(Emptied(1 << index));
     }
 
@@ -167,7 +176,8 @@ impl<T: Copy, R> Inbox<T, R> {
 
     /// Whether an item with this key is inside, or about to be.
     pub fn holds(&self, key: u64) -> bool {
-        self.slots.iter().any(|slot| slot.key.load(Ordering::Relaxed) == key)
+        // Acquire: pairs with `withdraw`.
+        self.slots.iter().any(|slot| slot.key.load(Ordering::Acquire) == key)
     }
 
     /// Takes everything out, oldest first. The slots can be used again after `give_back`.

@@ -156,10 +156,11 @@ impl Role {
 
     /// A write to a blocking stream has ended when all is written, whatever number of steps that takes.
     fn write(&self, task: &Task) -> Option<Result<isize>> {
+        let mut fd = task.fd;
         let mut out = task.progress.min(task.count);
         let mut left = task.count - out;
         loop {
-            let step = io::try_write(task.fd, task.nature, at(task.buffer, out), left);
+            let step = io::try_write(fd, task.nature, at(task.buffer, out), left);
             match step {
                 Err(Errno::AGAIN) if task.nonblocking && out > 0 => return Some(total(out)),
                 Err(Errno::AGAIN) if !task.nonblocking => {
@@ -175,6 +176,7 @@ impl Role {
                     if left == 0 || count == 0 {
                         return Some(total(out));
                     }
+                    fd = number_for_next_step(self.engine, task, self.thread);
                 }
             }
         }
@@ -230,16 +232,27 @@ impl Role {
 }
 
 /// A blocking write of all that is left, by a worker.
-pub fn write_all(task: &Task) -> Result<isize> {
+pub fn write_all(engine: &'static Engine, task: &Task, thread: i32) -> Result<isize> {
+    let mut fd = task.fd;
     let mut out = task.progress.min(task.count);
     while out < task.count {
-        match io::write(task.fd, at(task.buffer, out), task.count - out) {
+        match io::write(fd, at(task.buffer, out), task.count - out) {
             Ok(count) if count > 0 => out += usize::try_from(count).unwrap_or(0),
             Err(error) if out == 0 => return Err(error),
             _ => break,
         }
+        if out < task.count {
+            fd = number_for_next_step(engine, task, thread);
+        }
     }
     total(out)
+}
+
+/// `close` may have given the number away while the last step slept.
+fn number_for_next_step(engine: &'static Engine, task: &Task, thread: i32) -> i32 {
+    let mut table = engine.lock();
+    table.order.payload_mut(task.id).run_by(thread);
+    table.order.fd(task.id)
 }
 
 fn at(buffer: Buffer, offset: usize) -> *mut libc::c_void {

@@ -532,7 +532,10 @@ fn work(engine: &'static Engine, seat: &'static Seat, handed: Handed) -> Option<
         others.send(engine);
     }
     match handed.job {
-        Job::Request(task) => run_request(engine, &task, Some(&seat.sleeps), |table| next_or_idle(table, seat)),
+        Job::Request(task) => {
+            let thread = seat.thread.load(Ordering::Relaxed);
+            run_request(engine, &task, thread, Some(&seat.sleeps), |table| next_or_idle(table, seat))
+        }
         Job::Poll => {
             stream::run(engine, seat.thread.load(Ordering::Relaxed));
             thread::set_name(NAME);
@@ -566,7 +569,7 @@ pub fn stand_in(engine: &'static Engine, thread: i32) {
         let Some(Job::Request(task)) = table.next_request() else { return };
         table.runs(&task, thread);
         drop(table);
-        let _ = run_request(engine, &task, None, |table| (None, HandOuts::prepare(table)));
+        let _ = run_request(engine, &task, thread, None, |table| (None, HandOuts::prepare(table)));
     }
 }
 
@@ -574,11 +577,12 @@ pub fn stand_in(engine: &'static Engine, thread: i32) {
 fn run_request(
     engine: &'static Engine,
     task: &Task,
+    thread: i32,
     sleeps: Option<&Sleeps>,
     next: impl FnOnce(&mut Table) -> Next,
 ) -> Option<Handed> {
     let begin = clock::now();
-    let result = perform(task);
+    let result = perform(engine, task, thread);
     let time = clock::now().saturating_sub(begin);
     // How long it took says nothing if the thread only lost its processor meanwhile.
     let telling = task.alone && !(Pace::is_long(time) && sleeps.is_some_and(Sleeps::none_since));
@@ -616,7 +620,7 @@ fn watch(engine: &'static Engine) {
 }
 
 /// The transfer itself.
-fn perform(task: &Task) -> Result<isize> {
+fn perform(engine: &'static Engine, task: &Task, thread: i32) -> Result<isize> {
     if task.preset != 0 {
         return Err(Errno(task.preset));
     }
@@ -626,7 +630,7 @@ fn perform(task: &Task) -> Result<isize> {
         Kind::Sync => io::fsync(task.fd),
         Kind::DataSync => io::fdatasync(task.fd),
         Kind::Read if task.nature != Nature::File => io::read(task.fd, buffer, count),
-        Kind::Write if task.nature != Nature::File => stream::write_all(task),
+        Kind::Write if task.nature != Nature::File => stream::write_all(engine, task, thread),
         Kind::Read => io::read_at(task.fd, buffer, count, offset),
         Kind::Write => io::write_at(task.fd, buffer, count, offset),
         Kind::Append => io::append(task.fd, buffer, count),
