@@ -66,6 +66,7 @@ pub fn close_range(first: c_uint, last: c_uint, flags: c_uint) -> Result<c_int> 
     let Some(engine) = engine_of_process().filter(|_| flags == 0 && first <= last) else {
         return descriptor::close_range(first, last, flags);
     };
+    engine.reception.buffered.forget_range(first, last);
     give_up_range(engine, first, last);
     let mut from = first;
     loop {
@@ -129,6 +130,7 @@ fn give_up(fd: c_int) -> Result<()> {
     let Some(engine) = Engine::current() else {
         return Ok(());
     };
+    engine.reception.buffered.forget(fd);
     if engine.reception.inbox.is_empty() && files::unfinished() == 0 && !engine.poller.owns(fd) {
         return Ok(());
     }

@@ -21,8 +21,32 @@ pub struct Config {
     pub fsync_needs_write: bool,
     /// Print figures to standard error at exit.
     pub stats: bool,
+    pub routes: Routes,
     threads_set: bool,
     idle_set: bool,
+}
+
+/// The routes that requests may take, beside the workers' (`routes=` in the configuration).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Routes {
+    pub inline: bool,
+    pub stream: bool,
+}
+
+impl Routes {
+    /// "inline+stream"; "worker" alone for none of the others.
+    fn parse(text: &str) -> Option<Routes> {
+        let mut routes = Routes { inline: false, stream: false };
+        for name in text.split('+') {
+            match name {
+                "inline" => routes.inline = true,
+                "stream" => routes.stream = true,
+                "worker" => {}
+                _ => return None,
+            }
+        }
+        Some(routes)
+    }
 }
 
 /// The highest number of workers that can be asked for.
@@ -36,6 +60,7 @@ impl Config {
         // POSIX before 2008 and QNX demand it; Linux programs synchronise directories, which cannot be opened for writing.
         fsync_needs_write: cfg!(target_os = "nto"),
         stats: false,
+        routes: Routes { inline: true, stream: true },
         threads_set: false,
         idle_set: false,
     };
@@ -76,9 +101,12 @@ impl Config {
             ("fsync", Some("linux")) => self.fsync_needs_write = false,
             ("fsync", Some("strict")) => self.fsync_needs_write = true,
             ("fsync", _) => return Err("fsync=linux, fsync=strict"),
+            ("routes", value) => {
+                self.routes = value.and_then(Routes::parse).ok_or("routes=inline+stream+worker, or some of these")?;
+            }
             ("stats", None) => self.stats = true,
             ("stats", _) => return Err("stats (without a value)"),
-            _ => return Err("threads, idle, order, fsync, stats"),
+            _ => return Err("threads, idle, order, fsync, routes, stats"),
         }
         Ok(())
     }
@@ -140,6 +168,8 @@ mod tests {
         assert_eq!(errors, Vec::<&str>::new());
         assert_eq!((config.threads, config.idle_ms, config.order), (3, 250, Policy::Strict));
         assert!(config.fsync_needs_write && config.stats);
+        assert_eq!(parsed(&["routes=stream"]).0.routes, Routes { inline: false, stream: true });
+        assert_eq!(parsed(&["routes=worker"]).0.routes, Routes { inline: false, stream: false });
         assert_eq!(parsed(&["idle=2s"]).0.idle_ms, 2_000);
         assert_eq!(parsed(&["idle=3m"]).0.idle_ms, 180_000);
     }
@@ -154,5 +184,6 @@ mod tests {
         assert!(parsed(&["colour=red"]).1[0].contains("order"));
         assert!(parsed(&["fsync=maybe"]).1[0].contains("linux"));
         assert!(parsed(&["stats=1"]).1.len() == 1);
+        assert!(parsed(&["routes=inline+fast"]).1[0].contains("stream") && parsed(&["routes"]).1.len() == 1);
     }
 }

@@ -12,6 +12,7 @@ use crate::config::Config;
 use crate::errno::{Errno, Result};
 use crate::files::Table;
 use crate::notify::Callbacks;
+use crate::order::Policy;
 use crate::reception::Reception;
 use crate::route::worker;
 use crate::stats::aio_rs_stats;
@@ -31,6 +32,8 @@ pub struct Engine {
     /// How long an idle worker waits, in milliseconds: the table's, for those who do not hold it.
     pub idle_ms: AtomicU64,
     mark: Mark,
+    /// Whether reads may be served inside the call.
+    pub inline: bool,
     /// `fsync=strict`: aio_fsync demands a descriptor open for writing.
     pub fsync_needs_write: bool,
     /// The process that made it; a child of vfork shares the memory, but not the descriptors.
@@ -82,6 +85,7 @@ impl Engine {
             callbacks: Callbacks::new(config.idle_ms),
             duplicates: Duplicates::new(),
             mark,
+            inline: config.routes.inline && config.order != Policy::Strict,
             fsync_needs_write: config.fsync_needs_write,
             process: thread::process_id(),
         }));
@@ -185,7 +189,11 @@ fn forget(engine: *mut Engine) {
 /// The figures so far; zeroes before the first request.
 pub fn stats() -> aio_rs_stats {
     let caller = Engine::current().and_then(Caller::enter);
-    caller.map_or_else(aio_rs_stats::default, |caller| caller.lock().stats.counts)
+    let Some(caller) = caller else { return aio_rs_stats::default() };
+    let mut counts = caller.lock().stats.counts;
+    counts.route_inline = caller.engine.reception.inline_reads.load(Ordering::Relaxed);
+    counts.reads += counts.route_inline;
+    counts
 }
 
 extern "C" fn print_stats() {

@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicI32, AtomicUsize, Ordering};
 use crate::config::{Config, MOST_THREADS};
 use crate::errno::{Errno, Result};
 use crate::notify::Notify;
-use crate::order::{Admission, Finished, Order, State, Target};
+use crate::order::{Admission, Finished, Kind, Order, State, Target};
 use crate::reception::Reception;
 use crate::reception::inbox::{self, Attendant, Emptied};
 use crate::request::{self, Request};
@@ -99,7 +99,7 @@ impl Table {
     pub fn new(config: Config, reception: &'static Reception) -> Table {
         Table {
             config,
-            order: Order::new(config.order),
+            order: Order::new(config.order, config.routes.stream),
             by_aiocb: Index::new(),
             batches: Slab::new(),
             notices: Notices::new(),
@@ -116,6 +116,10 @@ impl Table {
     /// Takes in a request, of a list or of none; from here on it will end. Errors: EINVAL (the aiocb is in flight), EAGAIN
     /// (no memory).
     pub fn admit(&mut self, new: &Admission<Request>, batch: Id) -> Result<()> {
+        self.admit_unclaimed(new, batch).inspect_err(|_| self.reception.refuse(new))
+    }
+
+    fn admit_unclaimed(&mut self, new: &Admission<Request>, batch: Id) -> Result<()> {
         self.make_room(1).map_err(|_| Errno::AGAIN)?;
         let key = new.payload.handle.key();
         let Reception { claims, inbox, .. } = self.reception;
@@ -168,6 +172,14 @@ impl Table {
     pub fn reserve_batch(&mut self) -> Result<()> {
         self.batches.reserve(1)?;
         self.reserve_notices(inbox::ROOM + 1)
+    }
+
+    /// A notification that nobody has reserved a place for. Error: ENOMEM.
+    pub fn owe(&mut self, notify: Notify) -> Result<()> {
+        self.reserve_notices(inbox::ROOM + 1)?;
+        self.stats.counts.notifications_delayed += 1;
+        self.notices.push(Notice { notify, batch: NONE });
+        Ok(())
     }
 
     // ---- the inbox ----
@@ -262,18 +274,23 @@ impl Table {
         let covered = Errno(finished.covered_error);
         let result = if covered.0 == 0 { result } else { Err(covered) };
         self.stats.ended(result.err());
-        self.publish(id, finished, result)
+        self.publish(id, kind, finished, result)
     }
 
     /// Cancels a request, unless it runs. Its notification is left to a library thread.
     pub fn cancel(&mut self, id: Id) -> Option<Ended> {
+        let kind = self.order.kind(id);
         let finished = self.order.withdraw(id)?;
         self.stats.ended(Some(Errno::CANCELED));
-        Some(self.publish(id, finished, Err(Errno::CANCELED)))
+        Some(self.publish(id, kind, finished, Err(Errno::CANCELED)))
     }
 
-    fn publish(&mut self, id: Id, finished: Finished<Request>, result: Result<isize>) -> Ended {
-        let Request { handle, notify, batch, .. } = finished.payload;
+    fn publish(&mut self, id: Id, kind: Kind, finished: Finished<Request>, result: Result<isize>) -> Ended {
+        let Request { handle, notify, batch, submitted_on, .. } = finished.payload;
+        if matches!(kind, Kind::Write | Kind::Append) {
+            // Before its end can be seen: the next read may be served inside the call.
+            self.reception.buffered.write_ends(submitted_on);
+        }
         if let Some(fd) = finished.last_of {
             self.reception.known.forget(fd);
         }

@@ -3,9 +3,10 @@
 //! The modules stand in the order in which a request meets them:
 //!
 //! ```text
-//! entry ──► request ──► submit ──► reception ──► order ──► route ──► complete ──► notify, wait
-//! C ABI     copy and    admission  an inbox      may it    stream    publish      signal, thread;
-//!           validate               (no lock)     run yet?  worker    the status   futex
+//! entry ──► submit ─┬─► request ──► reception ──► order ──► route ──► complete ──► notify, wait
+//! C ABI     serves  │   copy and    an inbox      may it    stream    publish      signal, thread;
+//!           cached  ▼   validate    (no lock)     run yet?  worker    the status   futex
+//!           reads: route::inline
 //! ```
 //!
 //! `listio`, `cancel` and `close` are the other calls of the family; `files` is the table that all of them share, and its

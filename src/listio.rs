@@ -120,7 +120,11 @@ unsafe fn submit_group(engine: &'static Engine, group: &[*mut aiocb], batch: Id)
     let mut refused = None;
     for (block, entry) in parsed.iter().flatten() {
         let admitted = match (no_thread, entry) {
-            (Some(error), _) => Err(error),
+            (Some(error), Ok(new)) => {
+                engine.reception.refuse(new);
+                Err(error)
+            }
+            (Some(error), Err(_)) => Err(error),
             (None, Err(error)) => Err(*error),
             (None, Ok(new)) => admit_member(&mut table, new, batch),
         };
@@ -133,11 +137,11 @@ unsafe fn submit_group(engine: &'static Engine, group: &[*mut aiocb], batch: Id)
     refused
 }
 
-/// An entry to submit, or why it cannot be. None: nothing to do.
+/// An entry to submit, or why it cannot be. None: nothing is left to do.
 ///
 /// # Safety
 /// `block` is NULL or points to an aiocb as for aio_read.
-unsafe fn parse_entry<'a>(engine: &Engine, block: *mut aiocb) -> Option<Entry<'a>> {
+unsafe fn parse_entry<'a>(engine: &'static Engine, block: *mut aiocb) -> Option<Entry<'a>> {
     // SAFETY: the caller's promise.
     let entry = unsafe { block.as_ref() }?;
     let operation = match entry.aio_lio_opcode {
@@ -149,8 +153,8 @@ unsafe fn parse_entry<'a>(engine: &Engine, block: *mut aiocb) -> Option<Entry<'a
         _ => Err(Errno::INVAL),
     };
     // SAFETY: the caller's promise.
-    let new = operation.and_then(|operation| unsafe { request::parse(block, operation, engine) });
-    Some((entry, new))
+    let new = operation.and_then(|operation| unsafe { submit::parse_or_serve(block, operation, engine) });
+    Some((entry, new.transpose()?))
 }
 
 fn admit_member(table: &mut Locked, new: &Admission<Request>, batch: Id) -> Result<()> {

@@ -214,6 +214,8 @@ pub struct Run {
 
 pub struct Order<P> {
     policy: Policy,
+    /// Whether there is a poller for streams; otherwise workers serve them, too.
+    polls: bool,
     nodes: Slab<Node<P>>,
     descs: Slab<Desc>,
     files: Slab<File>,
@@ -229,9 +231,10 @@ pub struct Order<P> {
 }
 
 impl<P: Copy> Order<P> {
-    pub fn new(policy: Policy) -> Order<P> {
+    pub fn new(policy: Policy, polls: bool) -> Order<P> {
         Order {
             policy,
+            polls,
             nodes: Slab::new(),
             descs: Slab::new(),
             files: Slab::new(),
@@ -339,7 +342,7 @@ impl<P: Copy> Order<P> {
             kind: new.kind,
             state: State::Waiting,
             priority: new.priority,
-            for_worker: false,
+            for_worker: !self.polls,
             takes_turns: new.takes_turns,
             lane,
             in_tree: false,

@@ -70,9 +70,11 @@ unsafe impl Send for Buffer {}
 pub struct Request {
     pub handle: Handle,
     pub buffer: Buffer,
+    /// The descriptor's number at that time.
+    pub submitted_on: i32,
     /// Bytes to transfer; of a stream write what is left of them.
     pub count: usize,
-    /// Stream writes: bytes already out. Barriers: when it was submitted.
+    /// Stream writes: bytes already out. Reads: bytes already in. Barriers: when it was submitted.
     pub progress: u64,
     pub notify: Notify,
     /// The lio_listio call it belongs to, or NONE.
@@ -110,15 +112,18 @@ pub unsafe fn parse(block: *const aiocb, operation: Operation, engine: &Engine) 
     let notify = Notify::parse(&block.aio_sigevent)?;
     match operation {
         Operation::Read => transfer(handle, block, notify, Kind::Read, &engine.reception.known),
-        Operation::Write => transfer(handle, block, notify, Kind::Write, &engine.reception.known),
+        Operation::Write => {
+            let new = transfer(handle, block, notify, Kind::Write, &engine.reception.known)?;
+            engine.reception.buffered.write_begins(new.payload.submitted_on);
+            Ok(new)
+        }
         Operation::DataSync => barrier(handle, block, notify, Kind::DataSync, engine.fsync_needs_write),
         Operation::Sync => barrier(handle, block, notify, Kind::Sync, engine.fsync_needs_write),
     }
 }
 
 fn transfer(handle: Handle, block: &aiocb, notify: Notify, kind: Kind, known: &Known) -> Result<Admission<Request>> {
-    const MOST: c_int = 20;
-    if !(0..=MOST).contains(&block.aio_reqprio) {
+    if !has_valid_priority(block) {
         return Err(Errno::INVAL);
     }
     let priority = u8::try_from(block.aio_reqprio).unwrap_or(0);
@@ -141,6 +146,7 @@ fn transfer(handle: Handle, block: &aiocb, notify: Notify, kind: Kind, known: &K
     let payload = Request {
         handle,
         buffer: Buffer(block.aio_buf),
+        submitted_on: block.aio_fildes,
         count: block.aio_nbytes,
         progress: 0,
         notify,
@@ -154,6 +160,12 @@ fn transfer(handle: Handle, block: &aiocb, notify: Notify, kind: Kind, known: &K
         abandoned: false,
     };
     Ok(Admission { fd: block.aio_fildes, target, kind, position, length, priority, takes_turns, payload })
+}
+
+/// aio_reqprio: 0 to AIO_PRIO_DELTA_MAX.
+pub fn has_valid_priority(block: &aiocb) -> bool {
+    const MOST: c_int = 20;
+    (0..=MOST).contains(&block.aio_reqprio)
 }
 
 /// What a descriptor is. Its file need not be asked for if that is known; its size matters to appends only.
@@ -190,6 +202,7 @@ fn barrier(handle: Handle, block: &aiocb, notify: Notify, kind: Kind, needs_writ
     let payload = Request {
         handle,
         buffer: Buffer(std::ptr::null_mut()),
+        submitted_on: block.aio_fildes,
         count: 0,
         progress: clock::now(),
         notify,

@@ -7,6 +7,7 @@ use crate::errno::Result;
 use crate::order::Admission;
 use crate::reception::Reception;
 use crate::request::{self, Operation, Request};
+use crate::route::inline::{self, Inline};
 use crate::route::worker::{self, HandOuts, Seat};
 use crate::slab::NONE;
 
@@ -20,11 +21,37 @@ pub unsafe fn submit(block: *const aiocb, operation: Operation) -> Result<()> {
     loop {
         let engine = Engine::get()?;
         // SAFETY: the caller's promise.
-        let new = unsafe { request::parse(block, operation, engine) }?;
+        let Some(new) = (unsafe { parse_or_serve(block, operation, engine) })? else { return Ok(()) };
         if let Some(done) = hand_in(engine, &new) {
             return done;
         }
     }
+}
+
+/// A request to hand in. None: it has been served.
+///
+/// # Safety
+/// As for `submit`.
+pub unsafe fn parse_or_serve(
+    block: *const aiocb,
+    operation: Operation,
+    engine: &'static Engine,
+) -> Result<Option<Admission<Request>>> {
+    let mut begun = 0;
+    if operation == Operation::Read {
+        // SAFETY: the caller's promise.
+        match unsafe { inline::read(engine, block) } {
+            Inline::Served => return Ok(None),
+            Inline::Begun(bytes) => begun = bytes,
+            Inline::No => {}
+        }
+    }
+    // SAFETY: the caller's promise.
+    let mut new = unsafe { request::parse(block, operation, engine) }?;
+    if begun > 0 {
+        new.payload.progress = u64::try_from(begun).unwrap_or(0);
+    }
+    Ok(Some(new))
 }
 
 /// None: a signal handler has forked meanwhile, and this is the child. It has an engine of its own.
@@ -37,7 +64,7 @@ fn hand_in(engine: &'static Engine, new: &Admission<Request>) -> Option<Result<(
 }
 
 fn admit(caller: &Caller, new: &Admission<Request>) -> Result<()> {
-    let mut table = worker::ensure(caller)?;
+    let mut table = worker::ensure(caller).inspect_err(|_| caller.engine.reception.refuse(new))?;
     table.admit(new, NONE)?;
     hand_over(caller, table);
     Ok(())

@@ -6,6 +6,7 @@
 //! AIO_RS_MODES=shared,glibc      only these modes          AIO_RS_LIB_DIR=DIR            a built library
 //! AIO_RS_CC=COMMAND              another compiler          AIO_RS_PORTABLE_LIB_DIR=DIR   a built portable one
 //! AIO_RS_RUNNER=COMMAND          run programs behind it    AIO_RS_JOBS=N                 programs at once
+//! AIO_RS_ROUTES=stream           with these routes only (programs that name some keep theirs)
 //! AIO_RS_REQUIRE_ALL=1           a skip is a failure, unless the program declares `may-skip`
 
 mod support;
@@ -76,6 +77,8 @@ struct Program {
     modes: Vec<Mode>,
     root: bool,
     may_skip: bool,
+    /// Not for the inline route: it would hold the call itself.
+    holds_reads: bool,
 }
 
 impl Program {
@@ -92,6 +95,7 @@ impl Program {
             modes: Mode::ALL.into_iter().filter(|&mode| mode != Mode::Glibc).collect(),
             root: false,
             may_skip: false,
+            holds_reads: text.contains("held_read") || text.contains("hold(") && text.contains("aio_read"),
         };
         program.parse_top(&text).map_err(|what| format!("{}: {what}", program.source.display()))?;
         Ok(program)
@@ -189,6 +193,7 @@ struct Suite {
     built: PathBuf,
     scratch: PathBuf,
     require_all: bool,
+    routes: Option<String>,
     next: AtomicUsize,
     outcomes: Mutex<Vec<Outcome>>,
 }
@@ -261,6 +266,7 @@ impl Suite {
         }
         if mode != Mode::Glibc {
             command.envs(program.env.iter().cloned());
+            self.choose_routes(program, &mut command);
             if mode == Mode::Portable || cfg!(feature = "portable") {
                 command.env("AIO_RS_TEST_PORTABLE", "1");
             }
@@ -270,6 +276,15 @@ impl Suite {
         // Left-overs of a killed program; whatever cannot be removed goes with the suite's directory.
         let _ = fs::remove_dir_all(scratch);
         ran
+    }
+
+    fn choose_routes(&self, program: &Program, command: &mut Command) {
+        let for_held_reads = || program.holds_reads.then_some("stream");
+        let Some(routes) = self.routes.as_deref().or_else(for_held_reads) else { return };
+        let own = program.env.iter().find(|(name, _)| name == "AIO_RS").map_or("", |(_, value)| value);
+        if !own.contains("routes=") {
+            command.env("AIO_RS", format!("{own},routes={routes}"));
+        }
     }
 
     fn judge(&self, program: &Program, mode: Mode, ran: Ran) -> (Verdict, Option<End>) {
@@ -460,6 +475,7 @@ fn run_suite(programs: Vec<Program>) -> Result<bool, String> {
         built: built_dir(),
         scratch: support::fresh_dir("c-suite"),
         require_all: std::env::var("AIO_RS_REQUIRE_ALL").is_ok_and(|value| value == "1"),
+        routes: std::env::var("AIO_RS_ROUTES").ok(),
         next: AtomicUsize::new(0),
         outcomes: Mutex::new(Vec::new()),
     };

@@ -72,7 +72,7 @@ struct World {
 
 impl World {
     fn new(policy: Policy) -> World {
-        let order = Order::new(policy);
+        let order = Order::new(policy, true);
         World { order, policy, known: Vec::new(), submitted: 0, ended: 0, next_private: 100 }
     }
 
@@ -396,7 +396,7 @@ fn all_short_sequences_follow_the_model() {
 #[test]
 fn treaps_stay_shallow() {
     for stride in [0, 1, 512] {
-        let mut order = Order::new(Policy::Overlap);
+        let mut order = Order::new(Policy::Overlap, true);
         for number in 0..100_000u64 {
             let (position, target) = (number * stride, Target::File(FILES[0]));
             let (fd, kind, priority, payload) = (3, Kind::Write, 0, number);

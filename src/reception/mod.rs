@@ -1,16 +1,20 @@
 //! What a caller meets before the table, without its lock: so it need not block signals, and several callers do not wait for
 //! each other.
 
+pub mod buffered;
 pub mod claims;
 pub mod inbox;
 pub mod known;
 
+use std::sync::atomic::AtomicU64;
+
 use crate::errno::Result;
-use crate::order::Admission;
+use crate::order::{Admission, Kind};
 use crate::request::Request;
 use crate::route::worker::Seat;
 use crate::sys::memory;
 
+use buffered::Buffered;
 use claims::Claims;
 use inbox::Inbox;
 use known::Known;
@@ -19,9 +23,19 @@ pub struct Reception {
     pub inbox: Inbox<Admission<Request>, Seat>,
     pub known: Known,
     pub claims: Claims,
+    pub buffered: Buffered,
+    /// Reads served inside the call: all of them, for the statistics.
+    pub inline_reads: AtomicU64,
 }
 
 impl Reception {
+    /// A request is not handed in after all.
+    pub fn refuse(&self, new: &Admission<Request>) {
+        if matches!(new.kind, Kind::Write | Kind::Append) {
+            self.buffered.write_ends(new.payload.submitted_on);
+        }
+    }
+
     /// An empty one, closed. It stays for ever. Error: ENOMEM.
     pub fn new() -> Result<&'static Reception> {
         let place = memory::map(size_of::<Reception>())?.cast::<Reception>();

@@ -619,6 +619,21 @@ fn watch(engine: &'static Engine) {
     }
 }
 
+/// A read from where the page cache had no more of it.
+fn read_on(task: &Task, offset: off_t) -> Result<isize> {
+    let begun = task.progress.min(task.count);
+    let (Ok(so_far), Ok(skipped)) = (isize::try_from(begun), off_t::try_from(begun)) else {
+        return Err(Errno::INVAL);
+    };
+    let rest = io::read_at(task.fd, task.buffer.0.wrapping_byte_add(begun), task.count - begun, offset + skipped);
+    match rest {
+        Ok(more) => Ok(so_far + more),
+        // As read does: what there is, is there.
+        Err(_) if begun > 0 => Ok(so_far),
+        Err(error) => Err(error),
+    }
+}
+
 /// The transfer itself.
 fn perform(engine: &'static Engine, task: &Task, thread: i32) -> Result<isize> {
     if task.preset != 0 {
@@ -631,7 +646,7 @@ fn perform(engine: &'static Engine, task: &Task, thread: i32) -> Result<isize> {
         Kind::DataSync => io::fdatasync(task.fd),
         Kind::Read if task.nature != Nature::File => io::read(task.fd, buffer, count),
         Kind::Write if task.nature != Nature::File => stream::write_all(engine, task, thread),
-        Kind::Read => io::read_at(task.fd, buffer, count, offset),
+        Kind::Read => read_on(task, offset),
         Kind::Write => io::write_at(task.fd, buffer, count, offset),
         Kind::Append => io::append(task.fd, buffer, count),
     }

@@ -94,12 +94,7 @@ pub fn describe(fd: c_int) -> Result<Description> {
 
 /// The same for one whose flags were asked for.
 pub fn describe_with(fd: c_int, flags: c_int) -> Result<Description> {
-    let mut status = MaybeUninit::<libc::stat>::zeroed();
-    // SAFETY: `status` has room for one stat, and all bits zero is one too.
-    let status = unsafe {
-        check(libc::fstat(fd, status.as_mut_ptr()))?;
-        status.assume_init()
-    };
+    let status = status(fd)?;
     let device_node = status.st_mode & libc::S_IFMT == libc::S_IFBLK;
     Ok(Description {
         nature: nature(fd, status.st_mode),
@@ -109,6 +104,23 @@ pub fn describe_with(fd: c_int, flags: c_int) -> Result<Description> {
         size: u64::try_from(status.st_size).unwrap_or(0),
         flags,
     })
+}
+
+/// Whether transfers go through the page cache. Error: EBADF.
+pub fn is_cached(fd: c_int) -> Result<bool> {
+    if flags(fd)? & DIRECT != 0 {
+        return Ok(false);
+    }
+    Ok(matches!(status(fd)?.st_mode & libc::S_IFMT, libc::S_IFREG | libc::S_IFBLK))
+}
+
+fn status(fd: c_int) -> Result<libc::stat> {
+    let mut status = MaybeUninit::<libc::stat>::zeroed();
+    // SAFETY: `status` has room for one stat, and all bits zero is one too.
+    unsafe {
+        check(libc::fstat(fd, status.as_mut_ptr()))?;
+        Ok(status.assume_init())
+    }
 }
 
 fn nature(fd: c_int, mode: libc::mode_t) -> Nature {

@@ -15,6 +15,8 @@
 //     // root                            needs root; skipped visibly otherwise
 //     // may-skip: WHY                   a skip is no failure even under AIO_RS_REQUIRE_ALL=1
 //
+// A program that holds reads runs without the inline route, where the call itself would be held.
+//
 // "Still running" is made certain, never slept for: see struct held, full_pipe, wait_thread_blocked.
 #ifndef CHECK_H
 #define CHECK_H
@@ -47,6 +49,7 @@
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/types.h>
+#include <sys/uio.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -129,7 +132,9 @@ HELPER void check_format(char *to, size_t size, const char *format, ...) {
 
 // ---- What the program runs on ---------------------------------------------------------------------------------------
 
+#include "../../include/aio_rs.h"
 extern const char *aio_rs_version(void) __attribute__((weak));
+extern int aio_rs_stats(struct aio_rs_stats *) __attribute__((weak));
 
 HELPER const char *test_mode(void) {
     const char *mode = getenv("AIO_RS_TEST_MODE");
@@ -145,6 +150,20 @@ HELPER bool emulated(void) {
     return runner && strstr(runner, "qemu");
 }
 static UNUSED int emulator_threads_;
+
+// What the library has counted so far; zeroes on libc.
+HELPER struct aio_rs_stats counts(void) {
+    struct aio_rs_stats stats;
+    memset(&stats, 0, sizeof stats);
+    if (aio_rs_stats) aio_rs_stats(&stats);
+    return stats;
+}
+
+// Whether reads may be served inside the call.
+HELPER bool has_inline_route(void) {
+    const char *settings = getenv("AIO_RS"), *routes = settings ? strstr(settings, "routes=") : NULL;
+    return is_library() && !getenv("AIO_RS_TEST_PORTABLE") && (!routes || strstr(routes, "inline"));
+}
 
 HELPER bool is_portable(void) { return getenv("AIO_RS_TEST_PORTABLE") != NULL; }
 

@@ -1,4 +1,5 @@
 // lio_listio with LIO_WAIT returns 0 when all its requests have ended, not before, and ignores the list's sigevent.
+// env: AIO_RS=routes=stream
 #include "check.h"
 
 enum { N = 32 };

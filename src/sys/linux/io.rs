@@ -22,6 +22,45 @@ pub fn try_read(fd: c_int, nature: Nature, buffer: *mut c_void, count: usize) ->
         .or_else(|error| if_refused(error, || read_when_polled(fd, buffer, count)))
 }
 
+/// What the page cache had of a read.
+#[derive(Clone, Copy)]
+pub enum Cached {
+    /// All, or all that the file has: the result of the read.
+    All(isize),
+    /// So many bytes.
+    Part(usize),
+    Nothing,
+    /// This descriptor cannot be read in this way.
+    Never,
+}
+
+/// Reads what is in the page cache, without waiting for the disk.
+pub fn read_cached(fd: c_int, buffer: *mut c_void, count: usize, offset: u64) -> Cached {
+    let mut got = 0;
+    loop {
+        let place = iovec { iov_base: buffer.wrapping_byte_add(got), iov_len: count - got };
+        let Some(at) = u64::try_from(got).ok().and_then(|got| i64::try_from(offset.checked_add(got)?).ok()) else {
+            return Cached::Nothing;
+        };
+        // SAFETY: the kernel checks the buffer.
+        let done = unsafe { libc::syscall(libc::SYS_preadv2, fd, &raw const place, 1usize, at, 0i64, RWF_NOWAIT) };
+        match check(done).and_then(|done| usize::try_from(done).map_err(|_| Errno::AGAIN)) {
+            // The end of the file, or a transfer as long as the kernel makes them.
+            Ok(0) => return whole(got),
+            Ok(more) if got + more >= count => return whole(got + more),
+            Ok(more) => got += more,
+            Err(_) if got > 0 => return Cached::Part(got),
+            // A stream, a file system that cannot tell, an old kernel, a sandbox.
+            Err(Errno(libc::ESPIPE | libc::EOPNOTSUPP | libc::ENOSYS | libc::EPERM)) => return Cached::Never,
+            Err(_) => return Cached::Nothing,
+        }
+    }
+}
+
+fn whole(bytes: usize) -> Cached {
+    isize::try_from(bytes).map_or(Cached::Nothing, Cached::All)
+}
+
 /// Tries to write to a stream without waiting; may write a part.
 pub fn try_write(fd: c_int, nature: Nature, buffer: *mut c_void, count: usize) -> Result<isize> {
     if nature == Nature::Socket {

@@ -12,6 +12,22 @@ pub fn try_read(fd: c_int, nature: Nature, buffer: *mut c_void, count: usize) ->
     if nature == Nature::Socket { receive_now(fd, buffer, count) } else { read_when_polled(fd, buffer, count) }
 }
 
+/// What the page cache had of a read: POSIX has no way to ask.
+#[derive(Clone, Copy)]
+pub enum Cached {
+    #[expect(dead_code, reason = "Linux only")]
+    All(isize),
+    #[expect(dead_code, reason = "Linux only")]
+    Part(usize),
+    #[expect(dead_code, reason = "Linux only")]
+    Nothing,
+    Never,
+}
+
+pub fn read_cached(_fd: c_int, _buffer: *mut c_void, _count: usize, _offset: u64) -> Cached {
+    Cached::Never
+}
+
 /// Tries to write to a stream without waiting; may write a part.
 pub fn try_write(fd: c_int, nature: Nature, buffer: *mut c_void, count: usize) -> Result<isize> {
     if nature == Nature::Socket { send_now(fd, buffer, count) } else { write_when_polled(fd, buffer, count) }
