@@ -13,7 +13,8 @@
 //! serves; those that become ready while it runs form the next group.
 //!
 //! Cost per request is O(log n): each descriptor keeps the ranges of its unfinished requests in two treaps (reads, writes)
-//! whose nodes know the extremes of their subtrees.
+//! whose nodes know the extremes of their subtrees. A descriptor that is only read, or only written in turn, needs none: its
+//! first few requests stay out, until one comes that has to ask.
 
 use crate::errno::{Errno, Result};
 use crate::slab::{Id, Index, NONE, Slab, corrupt, mix};
@@ -149,8 +150,11 @@ struct Desc {
     fd: i32,
     file: Id,
     trees: Trees,
-    /// Reads that no treap knows, because no write has asked so far.
+    /// Requests that no treap knows, because nobody has asked so far: reads, or writes that take turns and have the same
+    /// priority, so that they run in call order anyway.
     untracked_reads: u32,
+    untracked_writes: u32,
+    untracked_priority: u8,
     unfinished: u32,
     target_is_stream: bool,
     /// For requests that will only report an error: they use no file, and must not stand for those that do.
@@ -186,6 +190,10 @@ const EMPTY: List = List { head: NONE, tail: NONE };
 
 /// Instead of a descriptor's number: it has lost its own, and there was none for a duplicate.
 pub const NO_NUMBER: i32 = -1;
+
+/// How many requests of a descriptor may stay out of its treaps: all go in at once when somebody asks.
+const MOST_UNTRACKED_READS: u32 = if cfg!(test) { 3 } else { 1024 };
+const MOST_UNTRACKED_WRITES: u32 = if cfg!(test) { 3 } else { 64 };
 
 /// Number of priorities: AIO_PRIO_DELTA_MAX is 20.
 pub const PRIORITIES: usize = 21;
@@ -367,11 +375,10 @@ impl<P: Copy> Order<P> {
         let file = self.file_of(id);
         self.push(Place::Requests(file), id);
         let Some(lane) = self.nodes[id].lane else { return self.make_ready(id) };
-        if self.nobody_to_wait_for(id, lane) {
-            self.descs[self.nodes[id].desc].untracked_reads += 1;
+        if self.stays_untracked(id, lane) {
             return self.make_ready(id);
         }
-        self.track_reads(id);
+        self.track_others(id, lane);
         match self.latest_conflict(id) {
             Some(blocker) => self.wait_for(id, blocker),
             None => self.make_ready(id),
@@ -379,26 +386,61 @@ impl<P: Copy> Order<P> {
         self.track(id, lane);
     }
 
-    /// A read of a file without unfinished writes needs no treap yet. (Programs that only read pay for none.)
-    fn nobody_to_wait_for(&self, id: Id, lane: Lane) -> bool {
-        let desc = self.nodes[id].desc;
-        lane == Lane::Reads && self.descs[desc].trees.writes == NONE && !self.is_whole(desc)
+    /// Counts a request that has nobody to wait for: a read where nothing is written, a write in turn where nothing else
+    /// happens.
+    fn stays_untracked(&mut self, id: Id, lane: Lane) -> bool {
+        let Node { desc, priority, takes_turns, .. } = self.nodes[id];
+        let whole = self.is_whole(desc);
+        let desc = &mut self.descs[desc];
+        if whole || desc.trees.writes != NONE {
+            return false;
+        }
+        match lane {
+            Lane::Reads if desc.untracked_writes == 0 && desc.untracked_reads < MOST_UNTRACKED_READS => {
+                desc.untracked_reads += 1;
+                true
+            }
+            Lane::Writes if takes_turns && desc.untracked_writes < MOST_UNTRACKED_WRITES => {
+                let joins = match desc.untracked_writes {
+                    0 => desc.untracked_reads == 0 && desc.trees.reads == NONE,
+                    _ => desc.untracked_priority == priority,
+                };
+                if joins {
+                    desc.untracked_priority = priority;
+                    desc.untracked_writes += 1;
+                }
+                joins
+            }
+            _ => false,
+        }
     }
 
-    /// The first write asks what is being read: the reads so far go into their treap.
-    fn track_reads(&mut self, write: Id) {
-        let desc = self.nodes[write].desc;
-        if self.descs[desc].untracked_reads == 0 {
-            return;
-        }
-        self.descs[desc].untracked_reads = 0;
-        let mut id = self.files[self.descs[desc].file].requests.head;
-        while id != write && id != NONE {
+    /// Somebody asks: what is untracked and may concern it goes into the treaps.
+    fn track_others(&mut self, newcomer: Id, lane: Lane) {
+        let desc = self.nodes[newcomer].desc;
+        let Desc { untracked_reads, untracked_writes, file, .. } = self.descs[desc];
+        let reads = if lane == Lane::Writes { untracked_reads } else { 0 };
+        let mut left = reads + untracked_writes;
+        let mut id = self.files[file].requests.head;
+        while left > 0 && id != newcomer && id != NONE {
             let node = &self.nodes[id];
-            if node.desc == desc && !node.in_tree && node.lane == Some(Lane::Reads) {
-                self.track(id, Lane::Reads);
+            if let Some(lane) = node.lane
+                && node.desc == desc
+                && !node.in_tree
+            {
+                *self.untracked(desc, lane) -= 1;
+                self.track(id, lane);
+                left -= 1;
             }
             id = self.nodes[id].in_file.next;
+        }
+    }
+
+    fn untracked(&mut self, desc: Id, lane: Lane) -> &mut u32 {
+        let desc = &mut self.descs[desc];
+        match lane {
+            Lane::Reads => &mut desc.untracked_reads,
+            Lane::Writes => &mut desc.untracked_writes,
         }
     }
 
@@ -416,7 +458,7 @@ impl<P: Copy> Order<P> {
             let root = *self.descs[desc].trees.root(lane);
             *self.descs[desc].trees.root(lane) = self.tree_remove(root, id);
         } else {
-            self.descs[desc].untracked_reads -= 1;
+            *self.untracked(desc, lane) -= 1;
         }
     }
 
@@ -441,6 +483,8 @@ impl<P: Copy> Order<P> {
             file,
             trees: Trees { reads: NONE, writes: NONE },
             untracked_reads: 0,
+            untracked_writes: 0,
+            untracked_priority: 0,
             unfinished: 0,
             target_is_stream,
             of_nothing: target == Target::Nothing,
@@ -842,6 +886,16 @@ impl<P: Copy> Order<P> {
         self.list(place).tail = id;
     }
 
+    fn push_front(&mut self, place: Place, id: Id) {
+        let head = self.list(place).head;
+        *self.links(place, id) = Links { prev: NONE, next: head };
+        match head {
+            NONE => self.list(place).tail = id,
+            head => self.links(place, head).prev = id,
+        }
+        self.list(place).head = id;
+    }
+
     fn unlink(&mut self, place: Place, id: Id) {
         let Links { prev, next } = std::mem::replace(self.links(place, id), UNLINKED);
         match prev {
@@ -878,7 +932,10 @@ impl<P: Copy> Order<P> {
         } else if self.nodes[holder].state == State::Ready && self.nodes[id].priority < self.nodes[holder].priority {
             self.unqueue_ready(holder);
             self.files[file].turn = id;
-            self.make_ready(holder);
+            // To the head of its line: those behind it must not overtake it.
+            let place = self.ready_place(holder);
+            self.push_front(place, holder);
+            self.ready_count += 1;
         }
     }
 
