@@ -53,8 +53,13 @@ const SLOW: Nanos = 10_000;
 const MOST: Nanos = 4 * SLOW;
 
 impl Pace {
-    /// What a request may wait behind a worker that turned out to be blocked.
+    /// What a request may wait behind a worker that turned out to be blocked, to begin with.
     pub const TICK: Nanos = 200_000;
+
+    /// The same after a tick without suspicion: where all has been well for long, four times as much.
+    pub fn longer(tick: Nanos) -> Nanos {
+        (tick + tick / 8).min(4 * Pace::TICK)
+    }
 
     /// Ticks that a thread may run on without ending anything: longer than a time slice.
     pub const AWAKE: u32 = 20;

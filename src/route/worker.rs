@@ -596,9 +596,9 @@ fn run_request(
 
 /// Runs the watch until there has been nothing to watch for a while, or the running workers stand still.
 fn watch(engine: &'static Engine) {
-    let mut awake = 0;
+    let (mut awake, mut tick_time) = (0, Pace::TICK);
     loop {
-        thread::sleep_for(Pace::TICK);
+        thread::sleep_for(tick_time);
         let mut table = engine.lock();
         table.take_in();
         let backlog = table.workers.running > 0 && table.order.ready_count() > 0;
@@ -606,9 +606,15 @@ fn watch(engine: &'static Engine) {
         HandOuts::prepare(&mut table).send_after(table, engine);
         match tick {
             Tick::Over => return,
-            Tick::GoOn => awake = 0,
+            Tick::GoOn => {
+                awake = 0;
+                tick_time = Pace::longer(tick_time);
+            }
             // It may only be waiting for a processor; but it may also have very much to copy.
-            Tick::Suspect(thread) if awake < Pace::AWAKE && io::sleeps(thread) == Some(false) => awake += 1,
+            Tick::Suspect(thread) if awake < Pace::AWAKE && io::sleeps(thread) == Some(false) => {
+                awake += 1;
+                tick_time = Pace::TICK;
+            }
             Tick::Suspect(thread) => {
                 let mut table = engine.lock();
                 table.workers.pace.stands_still(thread);
