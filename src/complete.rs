@@ -1,14 +1,12 @@
 //! The end of a request: its status, its successors, its waiters, its notification; in this order.
 
-use crate::engine::{Caller, Engine};
+use crate::engine::Engine;
 use crate::errno::Result;
 use crate::files::{Ended, Notice, Table};
-use crate::notify::{self, Notify, Ways};
+use crate::notify::{self, Ways};
 use crate::order::NO_NUMBER;
 use crate::route::worker::{self, HandOuts, Handed, Next, Task};
 use crate::slab::{Id, NONE};
-use crate::submit;
-use crate::sys::thread::Pause;
 use crate::sys::{io, thread, wait};
 
 /// Ends what a worker has run. `next` finds the worker's next job in the lock section that stores the last status.
@@ -118,24 +116,6 @@ fn keep(engine: &'static Engine, notice: Notice) {
     let handed = HandOuts::prepare(&mut table);
     drop(table);
     handed.send(engine);
-}
-
-/// Delivers the notification of a read that was served inside the call. With a full signal queue a library thread has to.
-pub fn notify_from_call(engine: &'static Engine, notify: Notify) {
-    let mut pause = Pause::new();
-    while notify::deliver(&notify, &engine.callbacks).is_err() {
-        // A child that a handler has forked meanwhile owes nothing.
-        let Some(caller) = Caller::enter(engine) else { return };
-        // Without a thread: the next one that can be had.
-        let mut table = worker::ensure(&caller).unwrap_or_else(|_| caller.lock());
-        if table.owe(notify).is_ok() {
-            return submit::hand_over(&caller, table);
-        }
-        // Without memory: until there is room in the signal's queue.
-        drop(table);
-        drop(caller);
-        pause.once();
-    }
 }
 
 /// A worker's role: delivers all that is owed, however long it takes. What cannot be delivered holds up only what goes the

@@ -126,10 +126,13 @@ impl Table {
         // A thread that is putting the same aiocb into the inbox was first.
         let too_late = claims.add(key) && inbox.holds(key);
         let admitted = if too_late { Err(Errno::INVAL) } else { self.admit_claimed(new, batch) };
-        admitted.inspect_err(|_| claims.end(key))
+        admitted.inspect_err(|_| claims.end(key))?;
+        // SAFETY: the caller has just handed the aiocb in.
+        unsafe { new.payload.handle.block() }.status.begin();
+        Ok(())
     }
 
-    /// The same for a request that is counted among the claims already.
+    /// The same for a request that is counted among the claims already; its status is the caller's to open.
     fn admit_claimed(&mut self, new: &Admission<Request>, batch: Id) -> Result<()> {
         let handle = new.payload.handle;
         if self.find(handle.key()).is_some() {
@@ -145,8 +148,6 @@ impl Table {
         {
             self.reception.known.remember(new.fd, key);
         }
-        // SAFETY: the caller has just handed the aiocb in.
-        unsafe { handle.block() }.status.begin();
         self.stats.admitted(new.kind, self.order.len());
         UNFINISHED.store(self.order.len(), Ordering::Release);
         Ok(())
@@ -172,14 +173,6 @@ impl Table {
     pub fn reserve_batch(&mut self) -> Result<()> {
         self.batches.reserve(1)?;
         self.reserve_notices(inbox::ROOM + 1)
-    }
-
-    /// A notification that nobody has reserved a place for. Error: ENOMEM.
-    pub fn owe(&mut self, notify: Notify) -> Result<()> {
-        self.reserve_notices(inbox::ROOM + 1)?;
-        self.stats.counts.notifications_delayed += 1;
-        self.notices.push(Notice { notify, batch: NONE });
-        Ok(())
     }
 
     // ---- the inbox ----

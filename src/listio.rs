@@ -56,9 +56,11 @@ unsafe fn run(list: &[*mut aiocb], waits: bool, notify: Notify) -> Result<()> {
     let engine = Engine::get()?;
     let batch = open_batch(engine, waits, notify)?;
     let mut refused = None;
+    // The list's notification is left to library threads, like that of a request.
+    let may_serve = waits || notify.is_none();
     for group in list.chunks(GROUP) {
         // SAFETY: the caller's promise.
-        refused = worse(refused, unsafe { submit_group(engine, group, batch) });
+        refused = worse(refused, unsafe { submit_group(engine, group, batch, may_serve) });
     }
     close_batch(engine, batch);
     let failed = if waits { wait_for_batch(engine, batch)? } else { false };
@@ -91,6 +93,11 @@ fn close_batch(engine: &'static Engine, batch: Id) {
     let Some(caller) = Caller::enter(engine) else { return };
     let mut table = caller.lock();
     let owes = table.batches[batch].undelivered > 0;
+    if owes {
+        // The thread that there was at the beginning may have ended.
+        drop(table);
+        table = worker::ensure(&caller).unwrap_or_else(|_| caller.lock());
+    }
     table.leave_batch(batch, false);
     if owes && let Some(notify) = table.member_delivered(batch) {
         table.notices.push(Notice { notify, batch: NONE });
@@ -102,11 +109,11 @@ fn close_batch(engine: &'static Engine, batch: Id) {
 ///
 /// # Safety
 /// As for `listio`.
-unsafe fn submit_group(engine: &'static Engine, group: &[*mut aiocb], batch: Id) -> Option<Errno> {
+unsafe fn submit_group(engine: &'static Engine, group: &[*mut aiocb], batch: Id, may_serve: bool) -> Option<Errno> {
     let mut parsed: [Option<Entry>; GROUP] = [const { None }; GROUP];
     for (place, block) in parsed.iter_mut().zip(group) {
         // SAFETY: the caller's promise.
-        *place = unsafe { parse_entry(engine, *block) };
+        *place = unsafe { parse_entry(engine, *block, may_serve) };
     }
     if parsed.iter().all(Option::is_none) {
         return None;
@@ -141,7 +148,7 @@ unsafe fn submit_group(engine: &'static Engine, group: &[*mut aiocb], batch: Id)
 ///
 /// # Safety
 /// `block` is NULL or points to an aiocb as for aio_read.
-unsafe fn parse_entry<'a>(engine: &'static Engine, block: *mut aiocb) -> Option<Entry<'a>> {
+unsafe fn parse_entry<'a>(engine: &'static Engine, block: *mut aiocb, may_serve: bool) -> Option<Entry<'a>> {
     // SAFETY: the caller's promise.
     let entry = unsafe { block.as_ref() }?;
     let operation = match entry.aio_lio_opcode {
@@ -153,7 +160,7 @@ unsafe fn parse_entry<'a>(engine: &'static Engine, block: *mut aiocb) -> Option<
         _ => Err(Errno::INVAL),
     };
     // SAFETY: the caller's promise.
-    let new = operation.and_then(|operation| unsafe { submit::parse_or_serve(block, operation, engine) });
+    let new = operation.and_then(|operation| unsafe { submit::parse_or_serve(block, operation, engine, may_serve) });
     Some((entry, new.transpose()?))
 }
 

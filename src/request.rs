@@ -7,6 +7,7 @@ use crate::engine::Engine;
 use crate::errno::{Errno, Result};
 use crate::notify::Notify;
 use crate::order::{Admission, FileKey, Kind, Target};
+use crate::reception::Reception;
 use crate::reception::known::Known;
 use crate::slab::{Id, NONE};
 use crate::sys::clock::{self, Nanos};
@@ -111,9 +112,9 @@ pub unsafe fn parse(block: *const aiocb, operation: Operation, engine: &Engine) 
     let block = unsafe { handle.block() };
     let notify = Notify::parse(&block.aio_sigevent)?;
     match operation {
-        Operation::Read => transfer(handle, block, notify, Kind::Read, &engine.reception.known),
+        Operation::Read => transfer(handle, block, notify, Kind::Read, engine.reception),
         Operation::Write => {
-            let new = transfer(handle, block, notify, Kind::Write, &engine.reception.known)?;
+            let new = transfer(handle, block, notify, Kind::Write, engine.reception)?;
             engine.reception.buffered.write_begins(new.payload.submitted_on);
             Ok(new)
         }
@@ -122,18 +123,28 @@ pub unsafe fn parse(block: *const aiocb, operation: Operation, engine: &Engine) 
     }
 }
 
-fn transfer(handle: Handle, block: &aiocb, notify: Notify, kind: Kind, known: &Known) -> Result<Admission<Request>> {
+fn transfer(
+    handle: Handle,
+    block: &aiocb,
+    notify: Notify,
+    kind: Kind,
+    reception: &Reception,
+) -> Result<Admission<Request>> {
     if !has_valid_priority(block) {
         return Err(Errno::INVAL);
     }
     let priority = u8::try_from(block.aio_reqprio).unwrap_or(0);
-    let found = describe(block.aio_fildes, kind, known);
+    let found = describe(block.aio_fildes, kind, &reception.known);
     let preset = found.and_then(|found| check_transfer(block, &found, kind)).err();
     let (target, nature) = match (&found, preset) {
         (Ok(found), None) => (target(found), found.nature),
         _ => (Target::Nothing, Nature::File),
     };
     let flags = found.map_or(0, |found| found.flags);
+    if flags & descriptor::DIRECT != 0 {
+        // Perhaps it was not, once.
+        reception.buffered.remember(block.aio_fildes, false);
+    }
     let appends = kind == Kind::Write && flags & libc::O_APPEND != 0 && nature == Nature::File;
     let (kind, position, length) = match found {
         Ok(found) if appends => (Kind::Append, found.size, u64::MAX),

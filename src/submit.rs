@@ -21,7 +21,7 @@ pub unsafe fn submit(block: *const aiocb, operation: Operation) -> Result<()> {
     loop {
         let engine = Engine::get()?;
         // SAFETY: the caller's promise.
-        let Some(new) = (unsafe { parse_or_serve(block, operation, engine) })? else { return Ok(()) };
+        let Some(new) = (unsafe { parse_or_serve(block, operation, engine, true) })? else { return Ok(()) };
         if let Some(done) = hand_in(engine, &new) {
             return done;
         }
@@ -36,9 +36,10 @@ pub unsafe fn parse_or_serve(
     block: *const aiocb,
     operation: Operation,
     engine: &'static Engine,
+    may_serve: bool,
 ) -> Result<Option<Admission<Request>>> {
     let mut begun = 0;
-    if operation == Operation::Read {
+    if may_serve && operation == Operation::Read {
         // SAFETY: the caller's promise.
         match unsafe { inline::read(engine, block) } {
             Inline::Served => return Ok(None),

@@ -2,7 +2,7 @@
 //! them at all, and whether they have unfinished writes, which a read must not overtake.
 //!
 //! What works is only a guess: a number that was closed behind the library's back may stand for something else by now.
-//! Then the kernel refuses, or the call waits for the disk once; the data are right all the same. The writes are exact, but
+//! Then the kernel refuses, or the call waits for the disk; the data are right all the same. The writes are exact, but
 //! descriptors share their places.
 
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};

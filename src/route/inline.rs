@@ -1,13 +1,13 @@
 //! Reads of what is in the page cache: served inside the call. No lock, no memory, no other thread, and no signal is blocked.
 //!
-//! Only where nothing can wait and nothing is overtaken: not for O_DIRECT (the kernel would wait for the device), and not
-//! while the descriptor has an unfinished write. What the page cache has only in part is read on by a worker, as is
+//! Only where the kernel does not wait for the device and nothing is overtaken: not for O_DIRECT, and not while the
+//! descriptor has an unfinished write. (A buffer that is not in memory is waited for.) A request that notifies is left to
+//! others. What the page cache has only in part is read on by a worker, as is
 //! everything that the kernel refuses: so errors are found and reported in one place.
 
 use std::sync::atomic::Ordering;
 
 use crate::abi::aiocb;
-use crate::complete;
 use crate::engine::Engine;
 use crate::notify::Notify;
 use crate::reception::Reception;
@@ -32,45 +32,44 @@ const MOST: usize = 128 << 10;
 /// # Safety
 /// `block` is NULL or points to an aiocb as for aio_read.
 pub unsafe fn read(engine: &'static Engine, block: *const aiocb) -> Inline {
-    let Reception { buffered, claims, inline_reads, .. } = engine.reception;
+    let Reception { buffered, claims, inbox, inline_reads, .. } = engine.reception;
     let Ok(handle) = Handle::new(block) else { return Inline::No };
     // SAFETY: the caller is handing it in.
     let fields = unsafe { handle.block() };
-    let fd = fields.aio_fildes;
-    let (Ok(offset), Some(notify)) = (u64::try_from(fields.aio_offset), notification(fields)) else {
-        return Inline::No;
-    };
-    if !engine.inline || !request::has_valid_priority(fields) || !(1..=MOST).contains(&fields.aio_nbytes) {
+    let (fd, count, key) = (fields.aio_fildes, fields.aio_nbytes, handle.key());
+    let Ok(offset) = u64::try_from(fields.aio_offset) else { return Inline::No };
+    if !engine.inline || !request::has_valid_priority(fields) || !(1..=MOST).contains(&count) {
         return Inline::No;
     }
-    if !works(engine, fd) || buffered.has_writes(fd) || !claims.claim(handle.key()) {
+    if !notifies_nobody(fields) || !works(engine, fd) || buffered.has_writes(fd) {
         return Inline::No;
     }
-    let cached = io::read_cached(fd, fields.aio_buf, fields.aio_nbytes, offset);
-    if let Cached::All(count) = cached {
-        // Counted before anybody can ask.
-        inline_reads.fetch_add(1, Ordering::Relaxed);
-        fields.status.publish(0, count);
-    }
-    // The aiocb is the caller's again from here on.
-    claims.end(handle.key());
-    match cached {
-        Cached::All(_) => {
-            complete::notify_from_call(engine, notify);
+    // In flight for that time, as far as others are concerned.
+    let serve = || claims.claim(key).then(|| io::read_cached(fd, fields.aio_buf, count, offset));
+    let Some(cached) = inbox.hold(key, serve).flatten() else { return Inline::No };
+    let outcome = match cached {
+        Cached::All(bytes) => {
+            // Counted before anybody can ask.
+            inline_reads.fetch_add(1, Ordering::Relaxed);
+            fields.status.publish(0, bytes);
             Inline::Served
         }
-        Cached::Part(count) => Inline::Begun(count),
+        Cached::Part(bytes) => Inline::Begun(bytes),
         Cached::Nothing => Inline::No,
         Cached::Never => {
             buffered.remember(fd, false);
             Inline::No
         }
-    }
+    };
+    // Only now: nobody else may open the status before.
+    claims.end(key);
+    outcome
 }
 
-/// The notification, if a caller's thread can deliver it.
-fn notification(fields: &aiocb) -> Option<Notify> {
-    Notify::parse(&fields.aio_sigevent).ok().filter(|notify| !matches!(notify, Notify::Function { .. }))
+/// A notification is left to library threads: a handler that makes the next request would otherwise be called from within
+/// that request, without end, as long as the data are in the cache.
+fn notifies_nobody(fields: &aiocb) -> bool {
+    Notify::parse(&fields.aio_sigevent).is_ok_and(|notify| notify.is_none())
 }
 
 /// Whether reads of this descriptor are worth trying: asked once for each.

@@ -114,6 +114,12 @@ pub fn is_cached(fd: c_int) -> Result<bool> {
     Ok(matches!(status(fd)?.st_mode & libc::S_IFMT, libc::S_IFREG | libc::S_IFBLK))
 }
 
+/// The size of a regular file.
+#[cfg(target_os = "linux")]
+pub fn regular_size(fd: c_int) -> Option<i64> {
+    status(fd).ok().filter(|status| status.st_mode & libc::S_IFMT == libc::S_IFREG).map(|status| status.st_size)
+}
+
 fn status(fd: c_int) -> Result<libc::stat> {
     let mut status = MaybeUninit::<libc::stat>::zeroed();
     // SAFETY: `status` has room for one stat, and all bits zero is one too.

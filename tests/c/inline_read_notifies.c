@@ -1,5 +1,5 @@
-// A read that is served inside the call notifies like any other: by signal, once, after its status; by thread; also when the
-// signal queue is full; and a list of such reads notifies once all have ended.
+// A read of what is in the page cache notifies like any other: by signal, once, after its status; by thread; also when the
+// signal queue is full; and a list of such reads notifies once all have ended, even if no thread was left by then.
 // glibc: skip: with a full signal queue its signals are lost
 #include "check.h"
 #include <semaphore.h>

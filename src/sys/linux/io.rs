@@ -3,7 +3,7 @@
 use libc::{c_int, c_void, iovec};
 
 use crate::errno::{Errno, Result, check};
-use crate::sys::descriptor::Nature;
+use crate::sys::descriptor::{self, Nature};
 
 pub use crate::sys::transfer::*;
 
@@ -45,8 +45,10 @@ pub fn read_cached(fd: c_int, buffer: *mut c_void, count: usize, offset: u64) ->
         // SAFETY: the kernel checks the buffer.
         let done = unsafe { libc::syscall(libc::SYS_preadv2, fd, &raw const place, 1usize, at, 0i64, RWF_NOWAIT) };
         match check(done).and_then(|done| usize::try_from(done).map_err(|_| Errno::AGAIN)) {
-            // The end of the file, or a transfer as long as the kernel makes them.
-            Ok(0) => return whole(got),
+            // Linux 5.9 and 5.10 may say 0 elsewhere, too (preadv2(2), BUGS).
+            Ok(0) if ends_before(fd, at) => return whole(got),
+            Ok(0) if got == 0 => return Cached::Nothing,
+            Ok(0) => return Cached::Part(got),
             Ok(more) if got + more >= count => return whole(got + more),
             Ok(more) => got += more,
             Err(_) if got > 0 => return Cached::Part(got),
@@ -55,6 +57,11 @@ pub fn read_cached(fd: c_int, buffer: *mut c_void, count: usize, offset: u64) ->
             Err(_) => return Cached::Nothing,
         }
     }
+}
+
+/// Whether a file has nothing from this offset on.
+fn ends_before(fd: c_int, offset: i64) -> bool {
+    descriptor::regular_size(fd).is_some_and(|size| size <= offset)
 }
 
 fn whole(bytes: usize) -> Cached {
