@@ -115,7 +115,7 @@ pub fn is_cached(fd: c_int) -> Result<bool> {
 }
 
 /// The size of a regular file.
-#[cfg(target_os = "linux")]
+#[cfg(all(target_os = "linux", not(feature = "portable")))]
 pub fn regular_size(fd: c_int) -> Option<i64> {
     status(fd).ok().filter(|status| status.st_mode & libc::S_IFMT == libc::S_IFREG).map(|status| status.st_size)
 }
