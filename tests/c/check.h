@@ -165,6 +165,14 @@ HELPER bool has_inline_route(void) {
     return is_library() && !getenv("AIO_RS_TEST_PORTABLE") && (!routes || strstr(routes, "inline"));
 }
 
+// Whether the file system can say what it has in the page cache of a file that was just written (musl has no preadv2).
+HELPER bool can_read_cached(int fd) {
+    char byte;
+    struct iovec place = {&byte, 1};
+    int no_wait = 8;
+    return syscall(SYS_preadv2, fd, &place, 1L, 0L, 0L, no_wait) == 1;
+}
+
 HELPER bool is_portable(void) { return getenv("AIO_RS_TEST_PORTABLE") != NULL; }
 
 // A program that ran on something else than the harness asked for would prove nothing.
