@@ -26,6 +26,7 @@ static pid_t watch_for_write(void) {
 }
 
 int main(void) {
+    if (is_portable()) return 0; // there close waits for what runs
     pid_t watcher = watch_for_write();
     int p[2], files[128], filling = 0, status;
     static unsigned char data[SIZE];

@@ -15,6 +15,7 @@ static void *free_it(void *unused) {
 }
 
 int main(void) {
+    if (is_portable()) return 0; // there close waits for what runs
     int fd = temp_file(), p[2], number;
     put_pattern(fd, 0, 4096, 1);
     CHECK_EQ(pipe(p), 0);

@@ -14,6 +14,7 @@ static void *reads(void *unused) {
 }
 
 int main(void) {
+    if (is_portable()) return 0; // there no read is served inside the call
     int fd = temp_file();
     put_pattern(fd, 0, 8192, 1);
     struct held h = hold(4096);
