@@ -8,13 +8,13 @@ use std::collections::HashMap;
 use std::sync::atomic::Ordering;
 
 use crate::complete;
-use crate::engine::Engine;
+use crate::engine::{Engine, Locked};
 use crate::errno::{Errno, Result};
 use crate::files::PollerState;
 use crate::order::Kind;
 use crate::request::Buffer;
 use crate::route::worker::{self, HandOuts, Task};
-use crate::sys::io;
+use crate::sys::io::{self, Tried};
 use crate::sys::poller::Event;
 use crate::sys::thread;
 
@@ -30,6 +30,14 @@ struct Role {
 struct Parked {
     read: Option<Task>,
     write: Option<Task>,
+}
+
+/// What becomes of a request that was tried.
+enum Step {
+    Ended(Result<isize>),
+    Wait,
+    /// It cannot be told not to wait.
+    Worker,
 }
 
 /// What the table has for the poller.
@@ -141,40 +149,46 @@ impl Role {
     fn attempt(&mut self, task: Task) {
         let step = if task.kind == Kind::Read { self.read(&task) } else { self.write(&task) };
         match step {
-            Some(result) => complete::finish_stream(self.engine, &task, result),
-            None => self.park(task),
+            Step::Ended(result) => complete::finish_stream(self.engine, &task, result),
+            Step::Wait => self.park(task),
+            Step::Worker => {
+                if let Some(table) = self.unless_abandoned(&task) {
+                    self.send_to_worker(table, &task);
+                }
+            }
         }
     }
 
-    /// None: the stream would make us wait.
-    fn read(&self, task: &Task) -> Option<Result<isize>> {
+    fn read(&self, task: &Task) -> Step {
         match io::try_read(task.fd, task.nature, task.buffer.0, task.count) {
-            Err(Errno::AGAIN) if !task.nonblocking => None,
-            result => Some(result),
+            Tried::Ended(result) => Step::Ended(result),
+            Tried::Nothing if task.nonblocking => Step::Ended(Err(Errno::AGAIN)),
+            Tried::Nothing => Step::Wait,
+            Tried::Readable => Step::Worker,
         }
     }
 
     /// A write to a blocking stream has ended when all is written, whatever number of steps that takes.
-    fn write(&self, task: &Task) -> Option<Result<isize>> {
+    fn write(&self, task: &Task) -> Step {
         let mut fd = task.fd;
         let mut out = task.progress.min(task.count);
         let mut left = task.count - out;
         loop {
             let step = io::try_write(fd, task.nature, at(task.buffer, out), left);
             match step {
-                Err(Errno::AGAIN) if task.nonblocking && out > 0 => return Some(total(out)),
+                Err(Errno::AGAIN) if task.nonblocking && out > 0 => return Step::Ended(total(out)),
                 Err(Errno::AGAIN) if !task.nonblocking => {
                     self.keep_progress(task, out);
-                    return None;
+                    return Step::Wait;
                 }
                 // What is out is out: as write does, report that, and let the next request find the error.
-                Err(_) if out > 0 => return Some(total(out)),
-                Err(error) => return Some(Err(error)),
+                Err(_) if out > 0 => return Step::Ended(total(out)),
+                Err(error) => return Step::Ended(Err(error)),
                 Ok(count) => {
                     let count = usize::try_from(count).unwrap_or(0).min(left);
                     (out, left) = (out + count, left - count);
                     if left == 0 || count == 0 {
-                        return Some(total(out));
+                        return Step::Ended(total(out));
                     }
                     fd = number_for_next_step(self.engine, task, self.thread);
                 }
@@ -187,11 +201,7 @@ impl Role {
     }
 
     fn park(&mut self, task: Task) {
-        let mut table = self.engine.lock();
-        if table.order.payload(task.id).abandoned {
-            drop(table);
-            return complete::finish_stream(self.engine, &task, Err(Errno::CANCELED));
-        }
+        let Some(mut table) = self.unless_abandoned(&task) else { return };
         // Nobody is inside a system call for it now (see `close`).
         table.order.payload_mut(task.id).runner = 0;
         // A write at the head of its stream is not cancellable: part of it may be out.
@@ -215,19 +225,27 @@ impl Role {
         // It cannot be waited for (or no memory): better a worker that blocks than a request that never ends.
         self.parked.remove(&fd);
         for task in [parked.read, parked.write].into_iter().flatten() {
-            self.send_to_worker(&task);
+            let table = self.engine.lock();
+            if table.order.is_current(task.id, task.seq) {
+                self.send_to_worker(table, &task);
+            }
         }
     }
 
-    fn send_to_worker(&self, task: &Task) {
-        let mut table = self.engine.lock();
-        if !table.order.is_current(task.id, task.seq) {
-            return;
+    /// None: its descriptor is being closed, and it has ended.
+    fn unless_abandoned(&self, task: &Task) -> Option<Locked> {
+        let table = self.engine.lock();
+        if !table.order.payload(task.id).abandoned {
+            return Some(table);
         }
-        table.order.send_to_worker(task.id);
-        let others = HandOuts::prepare(&mut table);
         drop(table);
-        others.send(self.engine);
+        complete::finish_stream(self.engine, task, Err(Errno::CANCELED));
+        None
+    }
+
+    fn send_to_worker(&self, mut table: Locked, task: &Task) {
+        table.order.send_to_worker(task.id);
+        HandOuts::prepare(&mut table).send_after(table, self.engine);
     }
 }
 

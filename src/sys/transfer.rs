@@ -62,9 +62,24 @@ pub fn send_now(fd: c_int, buffer: *mut c_void, count: usize) -> Result<isize> {
     check(unsafe { libc::send(fd, buffer, count, libc::MSG_DONTWAIT) })
 }
 
-/// Reads if poll says that a read will not block. Error: EAGAIN.
-pub fn read_when_polled(fd: c_int, buffer: *mut c_void, count: usize) -> Result<isize> {
-    if polled(fd, libc::POLLIN) { read(fd, buffer, count) } else { Err(Errno::AGAIN) }
+/// What came of a read of a stream that must not wait.
+pub enum Tried {
+    Ended(Result<isize>),
+    Nothing,
+    /// There is something, or the stream has ended; but a read would wait if somebody else took it first.
+    Readable,
+}
+
+impl Tried {
+    /// EAGAIN: there is nothing yet.
+    pub fn from(result: Result<isize>) -> Tried {
+        if result == Err(Errno::AGAIN) { Tried::Nothing } else { Tried::Ended(result) }
+    }
+
+    /// What poll can tell, where a read cannot be told not to wait.
+    pub fn by_poll(fd: c_int) -> Tried {
+        if polled(fd, libc::POLLIN) { Tried::Readable } else { Tried::Nothing }
+    }
 }
 
 /// Writes as much as cannot block, if poll says so. Error: EAGAIN.

@@ -10,16 +10,18 @@ pub use crate::sys::transfer::*;
 /// Do not wait (preadv2, pwritev2). By number and as raw calls: musl 1.2.3 has neither.
 const RWF_NOWAIT: c_int = 8;
 
-/// Tries to read a stream without waiting. Errors: EAGAIN (nothing there yet), EOPNOTSUPP (this stream cannot tell).
-pub fn try_read(fd: c_int, nature: Nature, buffer: *mut c_void, count: usize) -> Result<isize> {
+/// Tries to read a stream without waiting.
+pub fn try_read(fd: c_int, nature: Nature, buffer: *mut c_void, count: usize) -> Tried {
     if nature == Nature::Socket {
-        return receive_now(fd, buffer, count);
+        return Tried::from(receive_now(fd, buffer, count));
     }
     let place = iovec { iov_base: buffer, iov_len: count };
     // SAFETY: the kernel checks the buffer; offset -1 means "where the stream is".
     let done = unsafe { libc::syscall(libc::SYS_preadv2, fd, &raw const place, 1usize, -1i64, -1i64, RWF_NOWAIT) };
-    check(isize::try_from(done).unwrap_or(-1))
-        .or_else(|error| if_refused(error, || read_when_polled(fd, buffer, count)))
+    match check(isize::try_from(done).unwrap_or(-1)) {
+        Err(error) if is_refused(error) => Tried::by_poll(fd),
+        result => Tried::from(result),
+    }
 }
 
 /// What the page cache had of a read.
@@ -76,16 +78,15 @@ pub fn try_write(fd: c_int, nature: Nature, buffer: *mut c_void, count: usize) -
     let place = iovec { iov_base: buffer, iov_len: count };
     // SAFETY: as in `try_read`.
     let done = unsafe { libc::syscall(libc::SYS_pwritev2, fd, &raw const place, 1usize, -1i64, -1i64, RWF_NOWAIT) };
-    check(isize::try_from(done).unwrap_or(-1))
-        .or_else(|error| if_refused(error, || write_when_polled(fd, buffer, count)))
+    match check(isize::try_from(done).unwrap_or(-1)) {
+        Err(error) if is_refused(error) => write_when_polled(fd, buffer, count),
+        result => result,
+    }
 }
 
-/// The flag is not known here (a terminal, an old kernel, a sandbox): ask poll, then read or write as usual.
-fn if_refused(error: Errno, otherwise: impl FnOnce() -> Result<isize>) -> Result<isize> {
-    match error.0 {
-        libc::EOPNOTSUPP | libc::ENOSYS | libc::EPERM | libc::EINVAL => otherwise(),
-        _ => Err(error),
-    }
+/// The flag is not known here (a terminal, an old kernel, a sandbox): poll has to be asked.
+fn is_refused(error: Errno) -> bool {
+    matches!(error.0, libc::EOPNOTSUPP | libc::ENOSYS | libc::EPERM | libc::EINVAL)
 }
 
 /// Whether the file's other descriptors have seen an error of writing back: fsync tells each only once.

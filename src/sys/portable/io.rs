@@ -7,9 +7,9 @@ use crate::sys::descriptor::Nature;
 
 pub use crate::sys::transfer::*;
 
-/// Tries to read a stream without waiting. Error: EAGAIN (nothing there yet).
-pub fn try_read(fd: c_int, nature: Nature, buffer: *mut c_void, count: usize) -> Result<isize> {
-    if nature == Nature::Socket { receive_now(fd, buffer, count) } else { read_when_polled(fd, buffer, count) }
+/// Tries to read a stream without waiting.
+pub fn try_read(fd: c_int, nature: Nature, buffer: *mut c_void, count: usize) -> Tried {
+    if nature == Nature::Socket { Tried::from(receive_now(fd, buffer, count)) } else { Tried::by_poll(fd) }
 }
 
 /// What the page cache had of a read: POSIX has no way to ask.
