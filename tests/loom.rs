@@ -13,6 +13,9 @@ mod inbox;
 #[path = "../src/sys/linux/lock.rs"]
 #[allow(dead_code)]
 mod lock;
+#[path = "../src/sys/linux/places.rs"]
+#[allow(dead_code)]
+mod places;
 #[path = "../src/status.rs"]
 #[allow(dead_code)]
 mod status;
@@ -90,6 +93,53 @@ fn the_lock_excludes_and_wakes() {
         // SAFETY: all threads have ended.
         assert_eq!(count.0.with(|count| unsafe { *count }), 3);
     });
+}
+
+#[test]
+fn who_sleeps_in_a_place_is_woken() {
+    use loom::sync::atomic::{Ordering, fence};
+    const PLACE: u32 = 5;
+    let mut model = loom::model::Builder::new();
+    model.preemption_bound = Some(3);
+    // `left_over`: registrations of an earlier wait, whose place may be armed still.
+    for (left_over, armed) in [(false, false), (true, false), (true, true)] {
+        model.check(move || {
+            let statuses: Arc<[status::Status; 2]> = Arc::new(Default::default());
+            let masks = Arc::new([places::Mask::new(), places::Mask::new()]);
+            let place = Arc::new(places::Place::new());
+            statuses.iter().for_each(|status| _ = status.begin());
+            if left_over {
+                masks.iter().for_each(|mask| mask.register(PLACE));
+            }
+            if armed {
+                place.arm();
+            }
+            let workers: Vec<_> = (0..2)
+                .map(|i| {
+                    let (statuses, masks, place) = (statuses.clone(), masks.clone(), place.clone());
+                    thread::spawn(move || {
+                        statuses[i].publish(0, 4096);
+                        waiters::Waiters::settle();
+                        if masks[i].take() & 1 << PLACE != 0 && place.disarm() {
+                            wait::wake();
+                        }
+                    })
+                })
+                .collect();
+            // As aio_suspend: until one has ended; then for the other one.
+            let mut left = vec![0, 1];
+            while !left.is_empty() {
+                let word = place.arm();
+                left.iter().for_each(|i| masks[*i].register(PLACE));
+                fence(Ordering::SeqCst);
+                if left.iter().all(|i| statuses[*i].error_word().load(Ordering::Relaxed) == libc::EINPROGRESS) {
+                    wait::futex_sleep(place.word(), word);
+                }
+                left.retain(|i| statuses[*i].error() == libc::EINPROGRESS);
+            }
+            workers.into_iter().for_each(|worker| worker.join().unwrap());
+        });
+    }
 }
 
 #[test]

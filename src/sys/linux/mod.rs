@@ -5,6 +5,7 @@ pub mod io;
 pub mod lock;
 mod look;
 pub mod park;
+mod places;
 pub mod poller;
 pub mod syscalls;
 pub mod wait;

@@ -25,34 +25,6 @@ pub fn futex(word: *mut u32, operation: c_int, value: u32, timeout: Option<&time
     unsafe { syscall(libc::SYS_futex, word, operation, value, timeout, ptr::null::<u32>(), u32::MAX) }
 }
 
-/// One word of futex_waitv(2).
-#[repr(C)]
-#[derive(Clone, Copy)]
-pub struct WaitEntry {
-    value: u64,
-    address: u64,
-    flags: u32,
-    reserved: u32,
-}
-
-impl WaitEntry {
-    pub const NONE: WaitEntry = WaitEntry { value: 0, address: 0, flags: 0, reserved: 0 };
-
-    pub fn new(word: *const u32, value: u32) -> WaitEntry {
-        const SIZE_U32_PRIVATE: u32 = 2 | 128;
-        let address = u64::try_from(word.expose_provenance()).unwrap_or(0);
-        WaitEntry { value: u64::from(value), address, flags: SIZE_U32_PRIVATE, reserved: 0 }
-    }
-}
-
-/// futex_waitv(2): sleeps until one of the words is woken or has changed. Linux 5.16.
-pub fn futex_waitv(entries: &[WaitEntry], timeout: Option<&timespec>) -> c_long {
-    const SYS_FUTEX_WAITV: c_long = 449;
-    let timeout = timeout.map_or(ptr::null(), ptr::from_ref);
-    // SAFETY: the kernel reads the entries, the words they name and the timeout.
-    unsafe { syscall(SYS_FUTEX_WAITV, entries.as_ptr(), entries.len(), 0, timeout, libc::CLOCK_MONOTONIC) }
-}
-
 /// Makes `call`, a single system call, a cancellation point: a thread cancelled in it runs `cleanup(argument)`.
 pub fn cancellable(
     cleanup: extern "C" fn(*mut c_void),

@@ -1,34 +1,42 @@
 //! Sleeping until a status word changes, and waking whoever sleeps on one.
 //!
-//! A waiter sleeps on the word itself, which lies in the caller's aiocb. Nothing is linked anywhere, and the waker uses the
-//! word's address as a number only, so the aiocb may be gone by then. `WAITERS` counts the waiters by a hash of the
-//! address (see `waiters`). Lists longer than `MOST_WORDS`, and kernels without futex_waitv, sleep on one word for all,
-//! `ANY`, that every completion moves while somebody listens.
+//! Who waits for one word sleeps on the word itself, which lies in the caller's aiocb. Nothing is linked anywhere, and the
+//! waker uses the word's address as a number only, so the aiocb may be gone by then. `Waiters` counts the waiters by a hash
+//! of the address. Who waits for several sleeps in a place of its own (`places`); should all of them be taken, on one word
+//! for all, `ANY`, that every completion moves while somebody listens.
 
 use std::ffi::c_void;
 use std::ptr;
-use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicI32, AtomicU32, AtomicU64, Ordering, fence};
 
 use libc::{c_int, c_long, timespec};
 
 use super::look::Look;
-use super::syscalls::{self, WaitEntry};
+use super::places::{Mask, Place};
+use super::syscalls;
 use super::waiters::Waiters;
 use crate::errno::{Errno, Result, check};
 use crate::slab::mix;
 use crate::sys::clock::{self, Nanos};
 use crate::sys::environment;
 
-const BUCKETS: usize = 256;
+/// The waiters of all words with one hash.
+struct Bucket {
+    /// Those that sleep on their word.
+    alone: Waiters,
+    /// The places of those that wait for several.
+    places: Mask,
+}
 
-static WAITERS: [Waiters; BUCKETS] = [const { Waiters::new() }; BUCKETS];
+const BUCKETS: usize = 1024;
+const PLACES: usize = 64;
+
+static WAITERS: [Bucket; BUCKETS] = [const { Bucket { alone: Waiters::new(), places: Mask::new() } }; BUCKETS];
+static SLEEPING: [Place; PLACES] = [const { Place::new() }; PLACES];
+/// A bit for each place that somebody has.
+static TAKEN: AtomicU64 = AtomicU64::new(0);
 static ANY: AtomicU32 = AtomicU32::new(0);
 static LISTENERS: Waiters = Waiters::new();
-/// The kernel, or a sandbox, refused futex_waitv.
-static NO_WAITV: AtomicBool = AtomicBool::new(false);
-
-/// Words that one futex_waitv is used for; they stand on the waiter's stack, which may be a signal's small one.
-const MOST_WORDS: usize = 32;
 
 /// Sleeps until one of the words is no longer `unchanged`; may return early. A cancellation point.
 ///
@@ -37,23 +45,15 @@ pub fn sleep<'a, Words>(words: Words, unchanged: i32, deadline: Option<Nanos>) -
 where
     Words: Iterator<Item = &'a AtomicI32> + Clone,
 {
-    if let (Some(word), None) = (words.clone().next(), words.clone().nth(1))
-        && look(word, unchanged)
-    {
-        return Ok(());
-    }
-    let mut set = WordSet { words: [ptr::null(); MOST_WORDS], count: 0, more: false };
-    for word in words.clone() {
-        if word.load(Ordering::Acquire) != unchanged {
-            return Ok(());
-        }
-        set.add(word);
-    }
     let timeout = deadline.map(clock::to_timespec);
-    match set.words.first() {
-        Some(&word) if set.count == 1 && !set.more => set.sleep_on_one(word, unchanged, timeout),
-        _ if set.more || NO_WAITV.load(Ordering::Relaxed) => set.sleep_on_any(words, unchanged, timeout),
-        _ => set.sleep_on_several(unchanged, timeout),
+    let mut several = words.clone();
+    match (several.next(), several.next()) {
+        (Some(word), None) if look(word, unchanged) => Ok(()),
+        (Some(word), None) => sleep_on(word, unchanged, timeout),
+        _ => match take_place() {
+            Some(place) => sleep_in(place, words, unchanged, timeout),
+            None => sleep_on_any(words, unchanged, timeout),
+        },
     }
 }
 
@@ -70,8 +70,18 @@ fn look(word: &AtomicI32, unchanged: i32) -> bool {
 /// Wakes the waiters of a word. `word` is an address, never a place that is looked at.
 pub fn wake(word: *const AtomicI32) {
     Waiters::settle();
-    if bucket(word).any() {
+    let bucket = bucket(word);
+    if bucket.alone.any() {
         wake_address(word.cast(), c_int::MAX);
+    }
+    let mut places = bucket.places.take();
+    while let Some(place) = lowest(places) {
+        places &= places - 1;
+        if let Some(place) = SLEEPING.get(place)
+            && place.disarm()
+        {
+            futex_wake(place.word(), c_int::MAX);
+        }
     }
     if LISTENERS.any() {
         ANY.fetch_add(1, Ordering::SeqCst);
@@ -81,96 +91,112 @@ pub fn wake(word: *const AtomicI32) {
 
 /// A child process has one thread: whoever waited in the parent does not wait here.
 pub fn reset_in_child() {
-    WAITERS.iter().for_each(Waiters::reset);
+    WAITERS.iter().for_each(|bucket| bucket.alone.reset());
     LISTENERS.reset();
+    TAKEN.store(0, Ordering::Relaxed);
 }
 
-fn bucket(word: *const AtomicI32) -> &'static Waiters {
+fn bucket(word: *const AtomicI32) -> &'static Bucket {
+    static NO_BUCKET: Bucket = Bucket { alone: Waiters::new(), places: Mask::new() };
     let at = mix(u64::try_from(word.addr()).unwrap_or(0)) % BUCKETS;
-    WAITERS.get(at).unwrap_or(&LISTENERS)
+    WAITERS.get(at).unwrap_or(&NO_BUCKET)
 }
 
-/// The words one thread waits for.
-struct WordSet {
-    words: [*const AtomicI32; MOST_WORDS],
-    count: usize,
-    /// There were more than fit.
-    more: bool,
+fn lowest(bits: u64) -> Option<usize> {
+    (bits != 0).then(|| usize::try_from(bits.trailing_zeros()).unwrap_or(PLACES))
 }
 
-impl WordSet {
-    fn add(&mut self, word: &AtomicI32) {
-        match self.words.get_mut(self.count) {
-            Some(place) => {
-                *place = ptr::from_ref(word);
-                self.count += 1;
-            }
-            None => self.more = true,
+/// Sleeps on one word while it is unchanged.
+fn sleep_on(word: &AtomicI32, unchanged: i32, timeout: Option<timespec>) -> Result<()> {
+    let waiters = &bucket(word).alone;
+    sleep_counted(waiters, || wait_on(word.as_ptr().cast(), unchanged.cast_unsigned(), timeout))
+}
+
+/// Sleeps in a place until one of the words has changed, and gives the place back.
+fn sleep_in<'a, Words>(place: u32, mut words: Words, unchanged: i32, timeout: Option<timespec>) -> Result<()>
+where
+    Words: Iterator<Item = &'a AtomicI32> + Clone,
+{
+    let Some(sleeping) = usize::try_from(place).ok().and_then(|place| SLEEPING.get(place)) else { return Ok(()) };
+    let armed = sleeping.arm();
+    words.clone().for_each(|word| bucket(word).places.register(place));
+    // SeqCst: pairs with the fence of a completion, see `places`.
+    fence(Ordering::SeqCst);
+    if words.any(|word| word.load(Ordering::Relaxed) != unchanged) {
+        leave_place(place);
+        return Ok(());
+    }
+    let number = ptr::without_provenance_mut(usize::try_from(place).unwrap_or(0));
+    let slept = syscalls::cancellable(leave, number, || wait_on(sleeping.word().as_ptr(), armed, timeout));
+    leave_place(place);
+    outcome(slept)
+}
+
+/// Sleeps until a word that some completion moves has moved.
+fn sleep_on_any<'a, Words>(mut words: Words, unchanged: i32, timeout: Option<timespec>) -> Result<()>
+where
+    Words: Iterator<Item = &'a AtomicI32>,
+{
+    sleep_counted(&LISTENERS, || {
+        let seen = ANY.load(Ordering::SeqCst);
+        // Once more, now that completions move the word.
+        if words.any(|word| word.load(Ordering::SeqCst) != unchanged) {
+            return 0;
         }
-    }
+        wait_on(ANY.as_ptr(), seen, timeout)
+    })
+}
 
-    fn counters(&self) -> impl Iterator<Item = &'static Waiters> {
-        let listening = self.more.then_some(&LISTENERS);
-        let words = if self.more { 0 } else { self.count };
-        self.words.iter().take(words).map(|word| bucket(*word)).chain(listening)
-    }
+/// Sleeps while the count says so; a thread that is cancelled takes its count back.
+fn sleep_counted(waiters: &'static Waiters, sleep: impl FnOnce() -> c_long) -> Result<()> {
+    waiters.add();
+    let slept = syscalls::cancellable(uncount, ptr::from_ref(waiters).cast_mut().cast(), sleep);
+    waiters.remove();
+    outcome(slept)
+}
 
-    fn sleep_on_one(&self, word: *const AtomicI32, unchanged: i32, timeout: Option<timespec>) -> Result<()> {
-        self.sleep_counted(|| {
-            let operation = libc::FUTEX_WAIT_BITSET | libc::FUTEX_PRIVATE_FLAG;
-            syscalls::futex(word.cast_mut().cast(), operation, unchanged.cast_unsigned(), timeout.as_ref())
-        })
-    }
+fn wait_on(word: *mut u32, value: u32, timeout: Option<timespec>) -> c_long {
+    syscalls::futex(word, libc::FUTEX_WAIT_BITSET | libc::FUTEX_PRIVATE_FLAG, value, timeout.as_ref())
+}
 
-    fn sleep_on_several(&self, unchanged: i32, timeout: Option<timespec>) -> Result<()> {
-        let entry = |word: &*const AtomicI32| WaitEntry::new(word.cast(), unchanged.cast_unsigned());
-        let entries: [WaitEntry; MOST_WORDS] =
-            std::array::from_fn(|i| self.words.get(i).map_or(WaitEntry::NONE, entry));
-        let entries = entries.get(..self.count).unwrap_or(&[]);
-        let slept = self.sleep_counted(|| syscalls::futex_waitv(entries, timeout.as_ref()));
-        if let Err(Errno(libc::ENOSYS | libc::EPERM | libc::EINVAL)) = slept {
-            NO_WAITV.store(true, Ordering::Relaxed);
-            return Ok(());
-        }
-        slept
-    }
-
-    fn sleep_on_any<'a, Words>(&mut self, mut words: Words, unchanged: i32, timeout: Option<timespec>) -> Result<()>
-    where
-        Words: Iterator<Item = &'a AtomicI32>,
-    {
-        self.more = true;
-        self.sleep_counted(|| {
-            let seen = ANY.load(Ordering::SeqCst);
-            // Once more, now that completions move the word.
-            if words.any(|word| word.load(Ordering::SeqCst) != unchanged) {
-                return 0;
-            }
-            let operation = libc::FUTEX_WAIT_BITSET | libc::FUTEX_PRIVATE_FLAG;
-            syscalls::futex(ANY.as_ptr(), operation, seen, timeout.as_ref())
-        })
-    }
-
-    /// Sleeps while the counts say so; a thread that is cancelled takes its counts back.
-    fn sleep_counted(&self, sleep: impl FnOnce() -> c_long) -> Result<()> {
-        self.counters().for_each(Waiters::add);
-        let slept = syscalls::cancellable(uncount, ptr::from_ref(self).cast_mut().cast(), sleep);
-        self.uncount();
-        match check(slept) {
-            Ok(_) | Err(Errno::AGAIN) => Ok(()),
-            Err(error) => Err(error),
-        }
-    }
-
-    fn uncount(&self) {
-        self.counters().for_each(Waiters::remove);
+fn outcome(slept: c_long) -> Result<()> {
+    match check(slept) {
+        Ok(_) | Err(Errno::AGAIN) => Ok(()),
+        Err(error) => Err(error),
     }
 }
 
-/// The cleanup handler of a waiting thread.
-extern "C" fn uncount(set: *mut c_void) {
-    // SAFETY: the handler runs while the frame of `sleep_counted`, which holds the set, is still there.
-    unsafe { set.cast::<WordSet>().as_ref() }.inspect(|set| set.uncount());
+/// A free place. None: all are taken. Each thread gets the one it had last, if it can: it is registered there still.
+fn take_place() -> Option<u32> {
+    // Stacks are further apart than that.
+    const STACK_SHIFT: u32 = 16;
+    let here = 0u8;
+    let stack = u64::try_from(ptr::from_ref(&here).addr()).unwrap_or(0) >> STACK_SHIFT;
+    let first = u32::try_from(mix(stack) % PLACES).unwrap_or(0);
+    let mut taken = TAKEN.load(Ordering::Relaxed);
+    while taken != u64::MAX {
+        let place = (first + taken.rotate_right(first).trailing_ones()) % u64::BITS;
+        // Relaxed: what is in a place is safe to share.
+        match TAKEN.compare_exchange_weak(taken, taken | 1 << place, Ordering::Relaxed, Ordering::Relaxed) {
+            Ok(_) => return Some(place),
+            Err(now) => taken = now,
+        }
+    }
+    None
+}
+
+fn leave_place(place: u32) {
+    TAKEN.fetch_and(!(1 << place), Ordering::Relaxed);
+}
+
+/// The cleanup handlers of waiting threads.
+extern "C" fn leave(place: *mut c_void) {
+    leave_place(u32::try_from(place.addr()).unwrap_or(0));
+}
+
+extern "C" fn uncount(waiters: *mut c_void) {
+    // SAFETY: `sleep_counted` passes waiters that are there for ever.
+    unsafe { waiters.cast::<Waiters>().as_ref() }.inspect(|waiters| waiters.remove());
 }
 
 /// Sleeps while the word has this value; may return early. No cancellation point: for the lock.
