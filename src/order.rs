@@ -174,9 +174,9 @@ struct File {
     running: List,
     /// Whether the head of `ready` stands in a ready queue.
     leader_queued: bool,
-    /// Of the requests that take turns: the one whose turn it is, and those in line, by priority.
+    /// Of the requests that take turns: the one whose turn it is, and those in line, once there are any.
     turn: Id,
-    line: [List; PRIORITIES],
+    line: Id,
     descs: u32,
 }
 
@@ -227,6 +227,8 @@ pub struct Order<P> {
     nodes: Slab<Node<P>>,
     descs: Slab<Desc>,
     files: Slab<File>,
+    /// Requests in line, by priority.
+    lines: Slab<[List; PRIORITIES]>,
     by_fd: Index,
     by_file: Index,
     seq: u64,
@@ -246,6 +248,7 @@ impl<P: Copy> Order<P> {
             nodes: Slab::new(),
             descs: Slab::new(),
             files: Slab::new(),
+            lines: Slab::new(),
             by_fd: Index::new(),
             by_file: Index::new(),
             seq: 0,
@@ -319,6 +322,7 @@ impl<P: Copy> Order<P> {
         self.nodes.reserve(count)?;
         self.descs.reserve(count)?;
         self.files.reserve(count)?;
+        self.lines.reserve(count)?;
         let (descs, files) = (&self.descs, &self.files);
         self.by_fd.reserve(count, |id| fd_key(descs[id].fd))?;
         self.by_file.reserve(count, |id| file_hash(&files[id]))
@@ -329,6 +333,7 @@ impl<P: Copy> Order<P> {
     /// Takes in a request. Errors: ENOMEM, and then nothing has changed.
     pub fn admit(&mut self, new: &Admission<P>) -> Result<Id> {
         self.nodes.reserve(1)?;
+        self.lines.reserve(1)?;
         let desc = self.desc_for(new.fd, new.target)?;
         self.seq += 1;
         let lane = self.lane(new, desc);
@@ -523,7 +528,7 @@ impl<P: Copy> Order<P> {
             running: EMPTY,
             leader_queued: false,
             turn: NONE,
-            line: [EMPTY; PRIORITIES],
+            line: NONE,
             descs: 0,
         });
         if let Some(key) = key {
@@ -765,7 +770,10 @@ impl<P: Copy> Order<P> {
             if let Some(key) = files[gone.file].key {
                 self.by_file.remove(key.hash(), gone.file, |id| file_hash(&files[id]));
             }
-            self.files.remove(gone.file);
+            let file = self.files.remove(gone.file);
+            if file.line != NONE {
+                self.lines.remove(file.line);
+            }
         }
         Some(gone)
     }
@@ -865,7 +873,10 @@ impl<P: Copy> Order<P> {
             Place::Waiters(id) => &mut self.nodes[id].waiters,
             Place::Streams => &mut self.streams,
             Place::Ready(priority) => self.ready.get_mut(priority).unwrap_or_else(|| corrupt()),
-            Place::Line(file, priority) => self.files[file].line.get_mut(priority).unwrap_or_else(|| corrupt()),
+            Place::Line(file, priority) => {
+                let line = self.files[file].line;
+                self.lines[line].get_mut(priority).unwrap_or_else(|| corrupt())
+            }
         }
     }
 
@@ -878,26 +889,23 @@ impl<P: Copy> Order<P> {
 
     fn push(&mut self, place: Place, id: Id) {
         let tail = self.list(place).tail;
-        *self.links(place, id) = Links { prev: tail, next: NONE };
-        match tail {
-            NONE => self.list(place).head = id,
-            tail => self.links(place, tail).next = id,
-        }
-        self.list(place).tail = id;
+        self.join(place, tail, id);
+        self.join(place, id, NONE);
     }
 
     fn push_front(&mut self, place: Place, id: Id) {
         let head = self.list(place).head;
-        *self.links(place, id) = Links { prev: NONE, next: head };
-        match head {
-            NONE => self.list(place).tail = id,
-            head => self.links(place, head).prev = id,
-        }
-        self.list(place).head = id;
+        self.join(place, NONE, id);
+        self.join(place, id, head);
     }
 
     fn unlink(&mut self, place: Place, id: Id) {
         let Links { prev, next } = std::mem::replace(self.links(place, id), UNLINKED);
+        self.join(place, prev, next);
+    }
+
+    /// Makes two nodes neighbours; NONE is the end of the list.
+    fn join(&mut self, place: Place, prev: Id, next: Id) {
         match prev {
             NONE => self.list(place).head = next,
             prev => self.links(place, prev).next = next,
@@ -929,7 +937,12 @@ impl<P: Copy> Order<P> {
         let holder = self.files[file].turn;
         if holder == NONE {
             self.files[file].turn = id;
-        } else if self.nodes[holder].state == State::Ready && self.nodes[id].priority < self.nodes[holder].priority {
+            return;
+        }
+        if self.files[file].line == NONE {
+            self.files[file].line = self.lines.insert([EMPTY; PRIORITIES]);
+        }
+        if self.nodes[holder].state == State::Ready && self.nodes[id].priority < self.nodes[holder].priority {
             self.unqueue_ready(holder);
             self.files[file].turn = id;
             // To the head of its line: those behind it must not overtake it.
@@ -942,7 +955,8 @@ impl<P: Copy> Order<P> {
     /// The one that had the turn has ended: the next in line gets it.
     fn pass_turn(&mut self, file: Id) {
         self.files[file].turn = NONE;
-        if let Some(next) = self.files[file].line.iter().find_map(|list| some(list.head)) {
+        let line = self.lines.get(self.files[file].line);
+        if let Some(next) = line.and_then(|line| line.iter().find_map(|list| some(list.head))) {
             self.unqueue_ready(next);
             self.make_ready(next);
         }
