@@ -249,21 +249,21 @@ impl Role {
     }
 }
 
-/// A blocking write of all that is left, by a worker.
+/// A blocking write of all that is left, by a worker. An empty one is made, too: it may be a datagram.
 pub fn write_all(engine: &'static Engine, task: &Task, thread: i32) -> Result<isize> {
     let mut fd = task.fd;
     let mut out = task.progress.min(task.count);
-    while out < task.count {
+    loop {
         match io::write(fd, at(task.buffer, out), task.count - out) {
             Ok(count) if count > 0 => out += usize::try_from(count).unwrap_or(0),
             Err(error) if out == 0 => return Err(error),
-            _ => break,
+            _ => return total(out),
         }
-        if out < task.count {
-            fd = number_for_next_step(engine, task, thread);
+        if out >= task.count {
+            return total(out);
         }
+        fd = number_for_next_step(engine, task, thread);
     }
-    total(out)
 }
 
 /// `close` may have given the number away while the last step slept.
