@@ -34,23 +34,34 @@ pub enum Tick {
 
 /// Buffered reads, or buffered writes.
 struct Class {
-    /// How long one takes when no other of its class runs, averaged over the last few.
-    alone: Nanos,
+    /// What the last ones say that ran when no other of the class did: goes up with each that was slow, down with each that
+    /// was not. A mean would not do: one that lost its processor for a while (to another machine on the same hardware, say)
+    /// would count as much as fifty others.
+    slowness: u32,
     running: u32,
     /// Requests that have ended; what it was at the last tick.
     ended: u64,
     seen: u64,
     /// The thread that was the last to start one.
     thread: i32,
-    /// The average shrinks by this part with each that did not run alone, so that one is tried alone again.
-    forgets: Nanos,
+    /// One that runs a request but does not get on with it, for want of a processor; or 0.
+    stuck: i32,
+    /// The slowness goes down once in so many that did not run alone, so that one is tried alone again.
+    forgets: u32,
+    not_alone: u32,
 }
 
 /// Shorter than a wait for any device, longer than a copy of a few pages.
 const SLOW: Nanos = 10_000;
 
-/// One that took longer counts as this: it may only have lost its processor for a while.
-const MOST: Nanos = 4 * SLOW;
+/// What one slow request adds to the slowness; a quick one takes off 1. So one in five decides.
+const WEIGHT: u32 = 4;
+
+/// From here on the class counts as slow: after three slow ones close together.
+const TOO_SLOW: u32 = 2 * WEIGHT + 1;
+
+/// No more than this: in a slow class one that is tried alone, and quick, soon changes that.
+const MOST: u32 = TOO_SLOW + 1;
 
 impl Pace {
     /// What a request may wait behind a worker that turned out to be blocked, to begin with.
@@ -61,7 +72,7 @@ impl Pace {
         (tick + tick / 8).min(4 * Pace::TICK)
     }
 
-    /// Ticks that a thread may run on without ending anything: longer than a time slice.
+    /// Ticks that a thread may be awake without ending anything: longer than a time slice.
     pub const AWAKE: u32 = 20;
 
     /// Ticks without a backlog before the watch ends.
@@ -73,8 +84,8 @@ impl Pace {
     pub fn new() -> Pace {
         let processors = u32::try_from(environment::processors()).unwrap_or(1);
         Pace {
-            reads: Class::new(512),
-            writes: Class::new(64),
+            reads: Class::new(64),
+            writes: Class::new(8),
             workers_at_once: processors.saturating_sub(1).max(1),
             watched: false,
             quiet: 0,
@@ -95,9 +106,9 @@ impl Pace {
     pub fn wants_worker(&mut self, kind: Kind, unbuffered: bool, ready: usize) -> bool {
         let most = self.workers_at_once;
         let Some(class) = self.class(kind, unbuffered) else { return true };
-        let running = usize::try_from(class.running).unwrap_or(usize::MAX);
+        let running = usize::try_from(class.getting_on()).unwrap_or(usize::MAX);
         let joins_in = kind == Kind::Read && class.running < most && ready > Pace::BACKLOG * running;
-        running == 0 || class.alone >= SLOW || joins_in
+        running == 0 || class.is_slow() || joins_in
     }
 
     /// A worker takes a request. Returns whether no other of its class runs.
@@ -120,10 +131,10 @@ impl Pace {
         time >= SLOW
     }
 
-    /// A request has ended. `alone`: how long it took, if no other of its class ran.
-    pub fn ended(&mut self, kind: Kind, unbuffered: bool, alone: Option<Nanos>) {
+    /// A thread has ended a request. `alone`: how long it took, if no other of its class ran.
+    pub fn ended(&mut self, kind: Kind, unbuffered: bool, thread: i32, alone: Option<Nanos>) {
         if let Some(class) = self.class(kind, unbuffered) {
-            class.ended(alone);
+            class.ended(thread, alone);
         }
     }
 
@@ -142,12 +153,12 @@ impl Pace {
 
     /// Whether a worker runs something that will be over in a moment, and somebody notices if it is not.
     pub fn is_quick(&self) -> bool {
-        self.watched && [&self.reads, &self.writes].into_iter().any(|class| class.running > 0 && class.alone < SLOW)
+        self.watched && [&self.reads, &self.writes].into_iter().any(|class| class.getting_on() > 0 && !class.is_slow())
     }
 
     /// Whether a worker writes something that will be over in a moment.
     pub fn is_quick_writing(&self) -> bool {
-        self.writes.running > 0 && self.writes.alone < SLOW
+        self.writes.getting_on() > 0 && !self.writes.is_slow()
     }
 
     /// A look at the running workers.
@@ -170,29 +181,128 @@ impl Pace {
         Tick::Over
     }
 
-    /// A thread does stand still: what waits for it goes to others, and the watch is over.
+    /// A thread is blocked: what waits for it goes to others, and the watch is over.
     pub fn stands_still(&mut self, thread: i32) {
         for class in [&mut self.reads, &mut self.writes] {
             if class.running > 0 && class.thread == thread {
-                class.alone = MOST;
+                class.slowness = MOST;
             }
         }
         self.watched = false;
+    }
+
+    /// A thread has not got on for long although it is awake: another one joins in. False: one has done so before.
+    pub fn is_stuck(&mut self, thread: i32) -> bool {
+        let mut first = false;
+        for class in [&mut self.reads, &mut self.writes] {
+            if class.running > 0 && class.thread == thread && class.stuck == 0 {
+                (class.stuck, first) = (thread, true);
+            }
+        }
+        first
     }
 }
 
 impl Class {
     /// Until something is known, requests count as slow.
-    fn new(forgets: Nanos) -> Class {
-        Class { alone: MOST, running: 0, ended: 0, seen: 0, thread: 0, forgets }
+    fn new(forgets: u32) -> Class {
+        Class { slowness: MOST, running: 0, ended: 0, seen: 0, thread: 0, stuck: 0, forgets, not_alone: 0 }
     }
 
-    fn ended(&mut self, alone: Option<Nanos>) {
+    fn is_slow(&self) -> bool {
+        self.slowness >= TOO_SLOW
+    }
+
+    /// Of those that run, all but a stuck one.
+    fn getting_on(&self) -> u32 {
+        self.running.saturating_sub(u32::from(self.stuck != 0))
+    }
+
+    fn ended(&mut self, thread: i32, alone: Option<Nanos>) {
+        if thread == self.stuck {
+            self.stuck = 0;
+        }
         self.running -= 1;
         self.ended += 1;
         match alone {
-            Some(time) => self.alone = (self.alone * 7 + time.min(MOST)) / 8,
-            None => self.alone -= self.alone / self.forgets,
+            Some(time) if Pace::is_long(time) => self.slowness = (self.slowness + WEIGHT).min(MOST),
+            Some(_) => self.slowness = self.slowness.saturating_sub(1),
+            None => self.forget(),
         }
+    }
+
+    fn forget(&mut self) {
+        self.not_alone += 1;
+        if self.not_alone >= self.forgets {
+            self.not_alone = 0;
+            self.slowness = self.slowness.saturating_sub(1);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const QUICK: Option<Nanos> = Some(2_000);
+    const LONG: Option<Nanos> = Some(5_000_000);
+    const ONE: i32 = 1;
+    const OTHER: i32 = 2;
+
+    fn run(pace: &mut Pace, time: Option<Nanos>) {
+        pace.started(Kind::Read, false);
+        pace.runs_in(Kind::Read, false, ONE);
+        pace.ended(Kind::Read, false, ONE, time);
+    }
+
+    /// After a few quick reads, with one more running.
+    fn quick() -> Pace {
+        let mut pace = Pace::new();
+        (0..20).for_each(|_| run(&mut pace, QUICK));
+        pace.started(Kind::Read, false);
+        pace.runs_in(Kind::Read, false, ONE);
+        pace
+    }
+
+    fn wants_worker(pace: &mut Pace) -> bool {
+        pace.wants_worker(Kind::Read, false, 1)
+    }
+
+    #[test]
+    fn what_is_not_known_counts_as_slow() {
+        let mut pace = Pace::new();
+        pace.started(Kind::Read, false);
+        assert!(wants_worker(&mut pace));
+        assert!(!wants_worker(&mut quick()));
+    }
+
+    #[test]
+    fn three_slow_ones_close_together_tell_and_a_single_one_does_not() {
+        let mut pace = quick();
+        for _ in 0..100 {
+            run(&mut pace, LONG);
+            (0..6).for_each(|_| run(&mut pace, QUICK));
+            assert!(!wants_worker(&mut pace));
+        }
+        (0..3).for_each(|_| run(&mut pace, LONG));
+        assert!(wants_worker(&mut pace));
+        // One is tried alone again after a while, and tells anew.
+        (0..1000).for_each(|_| run(&mut pace, None));
+        assert!(!wants_worker(&mut pace));
+    }
+
+    #[test]
+    fn another_one_joins_in_for_a_stuck_one_until_that_ends() {
+        let mut pace = quick();
+        assert!(pace.is_stuck(ONE));
+        assert!(wants_worker(&mut pace));
+        pace.started(Kind::Read, false);
+        pace.runs_in(Kind::Read, false, OTHER);
+        assert!(!wants_worker(&mut pace));
+        assert!(!pace.is_stuck(OTHER));
+        pace.ended(Kind::Read, false, ONE, None);
+        assert!(!wants_worker(&mut pace));
+        pace.ended(Kind::Read, false, OTHER, QUICK);
+        assert!(wants_worker(&mut pace));
     }
 }

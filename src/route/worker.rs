@@ -278,14 +278,14 @@ impl Table {
         if self.workers.idle_count == 0 {
             return None;
         }
-        let job = self.next_role().or_else(|| self.next_request_if_due())?;
+        let job = self.next_job()?;
         let seat = self.workers.pop_idle()?;
         let handed = self.handed(job, seat);
         seat.mailbox.put(Handed { go_on, ..handed });
         Some(seat)
     }
 
-    /// A request for one more worker; or, if the running ones will do, the watch over them.
+    /// A request, if that wants one more worker; or, if the running ones will do, the watch over them.
     fn next_request_if_due(&mut self) -> Option<Job> {
         let Some(id) = self.order.first_ready() else { return self.watch_line() };
         let (kind, unbuffered) = (self.order.kind(id), self.order.payload(id).unbuffered);
@@ -302,9 +302,10 @@ impl Table {
         (waits && self.workers.pace.start_watch()).then_some(Job::Watch)
     }
 
-    /// The most urgent thing to do: roles first, then requests.
+    /// The most urgent thing to do: roles first, then requests. A worker that has ended one is treated like any other: too
+    /// many that once were needed would otherwise go on getting in each other's way.
     fn next_job(&mut self) -> Option<Job> {
-        self.next_role().or_else(|| self.next_request())
+        self.next_role().or_else(|| self.next_request_if_due())
     }
 
     fn next_role(&mut self) -> Option<Job> {
@@ -588,7 +589,7 @@ fn run_request(
     let telling = task.alone && !(Pace::is_long(time) && sleeps.is_some_and(Sleeps::none_since));
     complete::finish_task(engine, task, result, |table| {
         table.workers.running -= 1;
-        table.workers.pace.ended(task.kind, task.unbuffered, telling.then_some(time));
+        table.workers.pace.ended(task.kind, task.unbuffered, thread, telling.then_some(time));
         table.stats.counts.route_worker += 1;
         next(table)
     })
@@ -610,16 +611,24 @@ fn watch(engine: &'static Engine) {
                 awake = 0;
                 tick_time = Pace::longer(tick_time);
             }
-            // It may only be waiting for a processor; but it may also have very much to copy.
-            Tick::Suspect(thread) if awake < Pace::AWAKE && io::sleeps(thread) == Some(false) => {
+            Tick::Suspect(thread) => {
+                let is_awake = io::sleeps(thread) == Some(false);
                 awake += 1;
                 tick_time = Pace::TICK;
-            }
-            Tick::Suspect(thread) => {
+                if is_awake && awake <= Pace::AWAKE {
+                    continue;
+                }
                 let mut table = engine.lock();
-                table.workers.pace.stands_still(thread);
+                // It may only be waiting for a processor; but it may also have very much to copy.
+                let goes_on = is_awake && table.workers.pace.is_stuck(thread);
+                if !goes_on {
+                    table.workers.pace.stands_still(thread);
+                }
                 HandOuts::prepare(&mut table).send_after(table, engine);
-                return;
+                if !goes_on {
+                    return;
+                }
+                awake = 0;
             }
         }
     }
