@@ -74,10 +74,25 @@ pub fn finish_stream(engine: &'static Engine, task: &Task, result: Result<isize>
     settle(engine, &ended, others);
 }
 
+/// Ends what the kernel has completed.
+pub fn finish_several<const N: usize>(engine: &'static Engine, end: impl FnOnce(&mut Table) -> [Option<Ended>; N]) {
+    let mut table = engine.lock();
+    let ended = end(&mut table);
+    let others = HandOuts::prepare(&mut table);
+    drop(table);
+    ended.iter().flatten().for_each(wake);
+    others.send(engine);
+    ended.iter().flatten().for_each(|ended| conclude(engine, ended));
+}
+
 /// What is left to do for an ended request without the lock.
 fn settle(engine: &'static Engine, ended: &Ended, others: HandOuts) {
     wake(ended);
     others.send(engine);
+    conclude(engine, ended);
+}
+
+fn conclude(engine: &'static Engine, ended: &Ended) {
     if let Some(fd) = ended.retired {
         // Its errors were reported by the requests.
         engine.duplicates.close(fd);

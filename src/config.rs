@@ -1,6 +1,6 @@
 //! The configuration: one environment variable, `AIO_RS`, read at the first request; and glibc's aio_init.
 //!
-//! `AIO_RS="threads=64,idle=1s,order=overlap,fsync=linux,stats"`. What the variable names wins over aio_init: it is the
+//! `AIO_RS="threads=64,idle=1s,order=overlap,fsync=linux,routes=direct+stream,stats"`. What the variable names wins over aio_init: it is the
 //! user's word on a program that may call aio_init itself.
 
 use std::fmt::Write;
@@ -30,16 +30,18 @@ pub struct Config {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Routes {
     pub inline: bool,
+    pub direct: bool,
     pub stream: bool,
 }
 
 impl Routes {
-    /// "inline+stream"; "worker" alone for none of the others.
+    /// "inline+direct+stream"; "worker" alone for none of the others.
     fn parse(text: &str) -> Option<Routes> {
-        let mut routes = Routes { inline: false, stream: false };
+        let mut routes = Routes { inline: false, direct: false, stream: false };
         for name in text.split('+') {
             match name {
                 "inline" => routes.inline = true,
+                "direct" => routes.direct = true,
                 "stream" => routes.stream = true,
                 "worker" => {}
                 _ => return None,
@@ -60,7 +62,7 @@ impl Config {
         // POSIX before 2008 and QNX demand it; Linux programs synchronise directories, which cannot be opened for writing.
         fsync_needs_write: cfg!(target_os = "nto"),
         stats: false,
-        routes: Routes { inline: true, stream: true },
+        routes: Routes { inline: true, direct: true, stream: true },
         threads_set: false,
         idle_set: false,
     };
@@ -102,7 +104,8 @@ impl Config {
             ("fsync", Some("strict")) => self.fsync_needs_write = true,
             ("fsync", _) => return Err("fsync=linux, fsync=strict"),
             ("routes", value) => {
-                self.routes = value.and_then(Routes::parse).ok_or("routes=inline+stream+worker, or some of these")?;
+                self.routes =
+                    value.and_then(Routes::parse).ok_or("routes=inline+direct+stream+worker, or some of these")?;
             }
             ("stats", None) => self.stats = true,
             ("stats", _) => return Err("stats (without a value)"),
@@ -168,8 +171,9 @@ mod tests {
         assert_eq!(errors, Vec::<&str>::new());
         assert_eq!((config.threads, config.idle_ms, config.order), (3, 250, Policy::Strict));
         assert!(config.fsync_needs_write && config.stats);
-        assert_eq!(parsed(&["routes=stream"]).0.routes, Routes { inline: false, stream: true });
-        assert_eq!(parsed(&["routes=worker"]).0.routes, Routes { inline: false, stream: false });
+        assert_eq!(parsed(&["routes=stream"]).0.routes, Routes { inline: false, direct: false, stream: true });
+        assert_eq!(parsed(&["routes=worker"]).0.routes, Routes { inline: false, direct: false, stream: false });
+        assert_eq!(parsed(&["routes=direct+worker"]).0.routes, Routes { inline: false, direct: true, stream: false });
         assert_eq!(parsed(&["idle=2s"]).0.idle_ms, 2_000);
         assert_eq!(parsed(&["idle=3m"]).0.idle_ms, 180_000);
     }

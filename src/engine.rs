@@ -18,6 +18,7 @@ use crate::route::worker;
 use crate::stats::aio_rs_stats;
 use crate::sys::descriptor::Duplicates;
 use crate::sys::fork::Mark;
+use crate::sys::kaio::Context;
 use crate::sys::lock::RawLock;
 use crate::sys::poller::Poller;
 use crate::sys::signals::Blocked;
@@ -26,6 +27,7 @@ use crate::sys::{environment, thread, wait};
 pub struct Engine {
     table: Mutex<RawLock, Table>,
     pub poller: Poller,
+    pub kernel: Context,
     pub callbacks: Callbacks,
     pub duplicates: Duplicates,
     pub reception: &'static Reception,
@@ -82,6 +84,7 @@ impl Engine {
             reception,
             idle_ms: AtomicU64::new(config.idle_ms),
             poller: Poller::new(),
+            kernel: Context::new(config.routes.direct),
             callbacks: Callbacks::new(config.idle_ms),
             duplicates: Duplicates::new(),
             mark,

@@ -15,6 +15,7 @@ use crate::order::{Admission, Finished, Kind, Order, State, Target};
 use crate::reception::Reception;
 use crate::reception::inbox::{self, Attendant, Emptied};
 use crate::request::{self, Request};
+use crate::route::direct::ReaperState;
 use crate::route::worker::Workers;
 use crate::slab::{Id, Index, NONE, Slab};
 use crate::stats::Stats;
@@ -38,6 +39,9 @@ pub struct Table {
     pub notices: Notices,
     pub workers: Workers,
     pub poller: PollerState,
+    pub reaper: ReaperState,
+    /// Requests that the kernel's AIO has.
+    pub in_kernel: u32,
     /// Descriptors of streams were closed: the poller has to look at the numbers anew.
     pub streams_moved: bool,
     /// A descriptor of the library's own that a cancelled request left behind.
@@ -105,6 +109,8 @@ impl Table {
             notices: Notices::new(),
             workers: Workers::new(),
             poller: PollerState::Off,
+            reaper: ReaperState::Off,
+            in_kernel: 0,
             streams_moved: false,
             retired: None,
             stats: Stats::new(),

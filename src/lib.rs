@@ -4,9 +4,9 @@
 //!
 //! ```text
 //! entry ──► submit ─┬─► request ──► reception ──► order ──► route ──► complete ──► notify, wait
-//! C ABI     serves  │   copy and    an inbox      may it    stream    publish      signal, thread;
-//!           cached  ▼   validate    (no lock)     run yet?  worker    the status   futex
-//!           reads: route::inline
+//! C ABI     serves  │   copy and    an inbox      may it    direct    publish      signal, thread;
+//!           cached  ▼   validate    (no lock)     run yet?  stream    the status   futex
+//!           reads: route::inline                            worker
 //! ```
 //!
 //! `listio`, `cancel` and `close` are the other calls of the family; `files` is the table that all of them share, and its

@@ -91,6 +91,8 @@ pub struct Admission<P> {
     pub priority: u8,
     /// Runs at the same time as no other such request of its file.
     pub takes_turns: bool,
+    /// Goes to the kernel's own AIO, if that takes it.
+    pub direct: bool,
     pub payload: P,
 }
 
@@ -136,9 +138,10 @@ struct Node<P> {
     kind: Kind,
     state: State,
     priority: u8,
-    /// A stream request that the poller handed to the workers.
+    /// A request of a stream or for the kernel's AIO that was handed to the workers instead.
     for_worker: bool,
     takes_turns: bool,
+    direct: bool,
     /// Which treap of its descriptor it belongs to; None: it conflicts with nobody.
     lane: Option<Lane>,
     /// Stands there.
@@ -238,6 +241,8 @@ pub struct Order<P> {
     ready_count: usize,
     /// Requests for the poller.
     streams: List,
+    /// Requests for the kernel's AIO.
+    direct: List,
 }
 
 impl<P: Copy> Order<P> {
@@ -255,6 +260,7 @@ impl<P: Copy> Order<P> {
             ready: [EMPTY; PRIORITIES],
             ready_count: 0,
             streams: EMPTY,
+            direct: EMPTY,
         }
     }
 
@@ -275,6 +281,10 @@ impl<P: Copy> Order<P> {
 
     pub fn has_stream_work(&self) -> bool {
         self.streams.head != NONE
+    }
+
+    pub fn has_direct_work(&self) -> bool {
+        self.direct.head != NONE
     }
 
     pub fn payload(&self, id: Id) -> &P {
@@ -355,8 +365,9 @@ impl<P: Copy> Order<P> {
             kind: new.kind,
             state: State::Waiting,
             priority: new.priority,
-            for_worker: !self.polls,
+            for_worker: new.target == Target::Stream && !self.polls,
             takes_turns: new.takes_turns,
+            direct: new.direct,
             lane,
             in_tree: false,
         });
@@ -568,10 +579,16 @@ impl<P: Copy> Order<P> {
 
     /// The next request for the poller.
     pub fn next_stream(&mut self) -> Option<Run> {
-        let id = self.streams.head;
-        if id == NONE {
-            return None;
-        }
+        self.start_head(self.streams)
+    }
+
+    /// The next request for the kernel's AIO.
+    pub fn next_direct(&mut self) -> Option<Run> {
+        self.start_head(self.direct)
+    }
+
+    fn start_head(&mut self, queue: List) -> Option<Run> {
+        let id = some(queue.head)?;
         self.unqueue_ready(id);
         Some(self.start(id))
     }
@@ -610,6 +627,11 @@ impl<P: Copy> Order<P> {
         self.nodes.get(id).is_some_and(|node| node.seq == seq)
     }
 
+    /// The same by the lower half of its number.
+    pub fn is_current_by_half(&self, id: Id, half: u32) -> bool {
+        self.nodes.get(id).is_some_and(|node| u32::try_from(node.seq & u64::from(u32::MAX)) == Ok(half))
+    }
+
     /// The poller found nothing to do for a read at the head of a stream: it may be cancelled again.
     pub fn park(&mut self, id: Id) {
         self.nodes[id].state = State::Waiting;
@@ -627,7 +649,7 @@ impl<P: Copy> Order<P> {
         by_poller && node.kind == Kind::Read && node.state == State::Running
     }
 
-    /// A stream request that cannot be waited for goes to the workers after all.
+    /// A request that the poller or the kernel's AIO cannot serve goes to the workers after all.
     pub fn send_to_worker(&mut self, id: Id) {
         self.nodes[id].for_worker = true;
         self.make_ready(id);
@@ -872,6 +894,7 @@ impl<P: Copy> Order<P> {
             Place::Barriers(file, State::Running) => &mut self.files[file].running,
             Place::Waiters(id) => &mut self.nodes[id].waiters,
             Place::Streams => &mut self.streams,
+            Place::Direct => &mut self.direct,
             Place::Ready(priority) => self.ready.get_mut(priority).unwrap_or_else(|| corrupt()),
             Place::Line(file, priority) => {
                 let line = self.files[file].line;
@@ -883,7 +906,9 @@ impl<P: Copy> Order<P> {
     fn links(&mut self, place: Place, id: Id) -> &mut Links {
         match place {
             Place::Requests(_) | Place::Barriers(..) => &mut self.nodes[id].in_file,
-            Place::Waiters(_) | Place::Ready(_) | Place::Line(..) | Place::Streams => &mut self.nodes[id].in_queue,
+            Place::Waiters(_) | Place::Ready(_) | Place::Line(..) | Place::Streams | Place::Direct => {
+                &mut self.nodes[id].in_queue
+            }
         }
     }
 
@@ -928,7 +953,7 @@ impl<P: Copy> Order<P> {
         }
         let place = self.ready_place(id);
         self.push(place, id);
-        self.ready_count += usize::from(place != Place::Streams);
+        self.ready_count += usize::from(place.is_for_workers());
     }
 
     /// Gives the turn to a request, if nobody has it, or only one of less priority that has not started.
@@ -965,7 +990,7 @@ impl<P: Copy> Order<P> {
     fn unqueue_ready(&mut self, id: Id) {
         let place = self.ready_place(id);
         self.unlink(place, id);
-        self.ready_count -= usize::from(place != Place::Streams);
+        self.ready_count -= usize::from(place.is_for_workers());
     }
 
     fn ready_place(&self, id: Id) -> Place {
@@ -973,7 +998,9 @@ impl<P: Copy> Order<P> {
         let Desc { target_is_stream, file, .. } = self.descs[node.desc];
         let priority = usize::from(node.priority);
         match () {
-            () if target_is_stream && !node.for_worker => Place::Streams,
+            () if node.for_worker => Place::Ready(priority),
+            () if target_is_stream => Place::Streams,
+            () if node.direct => Place::Direct,
             () if node.takes_turns && self.files[file].turn != id => Place::Line(file, priority),
             () => Place::Ready(priority),
         }
@@ -1190,6 +1217,13 @@ enum Place {
     Ready(usize),
     Line(Id, usize),
     Streams,
+    Direct,
+}
+
+impl Place {
+    fn is_for_workers(self) -> bool {
+        !matches!(self, Place::Streams | Place::Direct)
+    }
 }
 
 /// A walk over the requests of a descriptor.

@@ -7,11 +7,11 @@ use crate::engine::Engine;
 use crate::errno::{Errno, Result};
 use crate::notify::Notify;
 use crate::order::{Admission, FileKey, Kind, Target};
-use crate::reception::Reception;
 use crate::reception::known::Known;
 use crate::slab::{Id, NONE};
 use crate::sys::clock::{self, Nanos};
 use crate::sys::descriptor::{self, Description, Nature};
+use crate::sys::kaio;
 
 /// What a caller asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -112,9 +112,9 @@ pub unsafe fn parse(block: *const aiocb, operation: Operation, engine: &Engine) 
     let block = unsafe { handle.block() };
     let notify = Notify::parse(&block.aio_sigevent)?;
     match operation {
-        Operation::Read => transfer(handle, block, notify, Kind::Read, engine.reception),
+        Operation::Read => transfer(handle, block, notify, Kind::Read, engine),
         Operation::Write => {
-            let new = transfer(handle, block, notify, Kind::Write, engine.reception)?;
+            let new = transfer(handle, block, notify, Kind::Write, engine)?;
             engine.reception.buffered.write_begins(new.payload.submitted_on);
             Ok(new)
         }
@@ -123,13 +123,8 @@ pub unsafe fn parse(block: *const aiocb, operation: Operation, engine: &Engine) 
     }
 }
 
-fn transfer(
-    handle: Handle,
-    block: &aiocb,
-    notify: Notify,
-    kind: Kind,
-    reception: &Reception,
-) -> Result<Admission<Request>> {
+fn transfer(handle: Handle, block: &aiocb, notify: Notify, kind: Kind, engine: &Engine) -> Result<Admission<Request>> {
+    let reception = engine.reception;
     if !has_valid_priority(block) {
         return Err(Errno::INVAL);
     }
@@ -154,6 +149,14 @@ fn transfer(
     let bypass = descriptor::DIRECT | if kind == Kind::Read { 0 } else { libc::O_DSYNC };
     let unbuffered = flags & bypass != 0 || nature != Nature::File;
     let takes_turns = kind != Kind::Read && !unbuffered && found.is_ok_and(|found| found.writes_take_turns());
+    let is_direct = flags & descriptor::DIRECT != 0 && nature == Nature::File && preset.is_none();
+    let direct = is_direct
+        && engine.kernel.is_possible()
+        && match kind {
+            Kind::Read => true,
+            Kind::Write => kaio::may_write_up_to(position.saturating_add(length)),
+            _ => false,
+        };
     let payload = Request {
         handle,
         buffer: Buffer(block.aio_buf),
@@ -170,7 +173,7 @@ fn transfer(
         unbuffered,
         abandoned: false,
     };
-    Ok(Admission { fd: block.aio_fildes, target, kind, position, length, priority, takes_turns, payload })
+    Ok(Admission { fd: block.aio_fildes, target, kind, position, length, priority, takes_turns, direct, payload })
 }
 
 /// aio_reqprio: 0 to AIO_PRIO_DELTA_MAX.
@@ -227,7 +230,7 @@ fn barrier(handle: Handle, block: &aiocb, notify: Notify, kind: Kind, needs_writ
         abandoned: false,
     };
     let (fd, target) = (block.aio_fildes, target(&found));
-    Ok(Admission { fd, target, kind, position: 0, length: 0, priority: 0, takes_turns: false, payload })
+    Ok(Admission { fd, target, kind, position: 0, length: 0, priority: 0, takes_turns: false, direct: false, payload })
 }
 
 fn target(found: &Description) -> Target {

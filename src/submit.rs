@@ -58,7 +58,8 @@ pub unsafe fn parse_or_serve(
 /// None: a signal handler has forked meanwhile, and this is the child. It has an engine of its own.
 fn hand_in(engine: &'static Engine, new: &Admission<Request>) -> Option<Result<()>> {
     // A barrier covers what is unfinished now, under the lock: not what is unfinished when the inbox is emptied.
-    if !new.kind.is_barrier() && post(engine, new) {
+    // What goes to the kernel's AIO goes there at once.
+    if !new.kind.is_barrier() && !new.direct && post(engine, new) {
         return engine.is_current().then_some(Ok(()));
     }
     Caller::enter(engine).map(|caller| admit(&caller, new))

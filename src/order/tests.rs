@@ -31,6 +31,8 @@ enum Action {
     /// A worker, or the poller, takes its next request.
     Start,
     StartStream,
+    /// The kernel takes, or refuses, its next request.
+    StartDirect,
     /// The n-th running request ends, well or not.
     Finish {
         which: usize,
@@ -57,6 +59,7 @@ struct Known {
     range: (u64, u64),
     priority: u8,
     takes_turns: bool,
+    direct: bool,
     running: bool,
     error: i32,
 }
@@ -86,6 +89,7 @@ impl World {
             }
             Action::Start => self.start(),
             Action::StartStream => self.start_stream(),
+            Action::StartDirect => self.start_direct(),
             Action::Finish { which, fails } => self.finish(which, fails),
             Action::Cancel { which } => self.cancel(which),
             Action::Detach { fd } => self.detach(fd),
@@ -110,12 +114,14 @@ impl World {
         self.submitted += 1;
         let length = if kind == Kind::Append { u64::MAX } else { length };
         let payload = self.submitted;
-        let new = Admission { fd, target, kind, position, length, priority, takes_turns, payload };
+        let direct = position % 2 == 1 && !takes_turns && target != Target::Nothing && !stream;
+        let direct = direct && matches!(kind, Kind::Read | Kind::Write);
+        let new = Admission { fd, target, kind, position, length, priority, takes_turns, direct, payload };
         let id = self.order.admit(&new).unwrap();
         let range = (position, position.saturating_add(length));
         let priority = if kind.is_barrier() { 0 } else { priority };
         let seq = payload;
-        let known = Known { id, seq, fd, target, kind, range, priority, takes_turns, running: false, error: 0 };
+        let known = Known { id, seq, fd, target, kind, range, priority, takes_turns, direct, running: false, error: 0 };
         self.known.push(known);
     }
 
@@ -162,11 +168,13 @@ impl World {
             assert_eq!(*self.order.payload(known.id), known.seq);
         }
         assert_eq!(self.order.len(), self.known.len());
-        let for_workers = |known: &&Known| known.target != Target::Stream;
+        let for_workers = |known: &&Known| known.target != Target::Stream && !known.direct;
         let ready = self.known.iter().filter(for_workers).filter(|known| self.can_start(known)).count();
         assert_eq!(self.order.first_ready().is_some(), ready > 0, "{ready} requests could start: {:#?}", self.known);
         let stream = self.known.iter().any(|known| known.target == Target::Stream && self.can_start(known));
         assert_eq!(self.order.has_stream_work(), stream);
+        let direct = self.known.iter().any(|known| known.direct && self.can_start(known));
+        assert_eq!(self.order.has_direct_work(), direct);
     }
 
     /// Ready, and for a barrier: no other fsync of the file runs; for one that takes turns: no other such one.
@@ -178,7 +186,7 @@ impl World {
     }
 
     fn start(&mut self) {
-        let startable = |known: &&Known| known.target != Target::Stream && self.can_start(known);
+        let startable = |known: &&Known| known.target != Target::Stream && !known.direct && self.can_start(known);
         let best = self.known.iter().filter(startable).map(|known| known.priority).min();
         let Some(run) = self.order.next_ready() else {
             assert_eq!(best, None, "nothing to start");
@@ -216,6 +224,19 @@ impl World {
         let Some(run) = self.order.next_stream() else { return };
         let known = self.known.iter().find(|known| known.id == run.id).unwrap();
         assert!(known.target == Target::Stream && self.can_start(known));
+        self.mark_running(run.id);
+    }
+
+    /// Every other one is refused by the kernel, and goes to the workers.
+    fn start_direct(&mut self) {
+        let Some(run) = self.order.next_direct() else { return };
+        let known = self.known.iter_mut().find(|known| known.id == run.id).unwrap();
+        assert!(known.direct && !known.running);
+        if known.seq % 2 == 0 {
+            known.direct = false;
+            return self.order.send_to_worker(run.id);
+        }
+        assert!(self.can_start(&self.known.iter().find(|known| known.id == run.id).unwrap().clone()));
         self.mark_running(run.id);
     }
 
@@ -309,6 +330,7 @@ impl World {
     fn drain(&mut self) {
         while !self.known.is_empty() {
             let before = self.known.len();
+            self.act(Action::StartDirect);
             self.act(Action::Start);
             self.act(Action::StartStream);
             self.act(Action::Finish { which: 0, fails: false });
@@ -344,6 +366,7 @@ fn actions() -> impl Strategy<Value = Vec<Action>> {
         8 => submit,
         4 => Just(Action::Start),
         2 => Just(Action::StartStream),
+        2 => Just(Action::StartDirect),
         5 => (0..8usize, any::<bool>()).prop_map(|(which, fails)| Action::Finish { which, fails }),
         2 => (0..16usize).prop_map(|which| Action::Cancel { which }),
         1 => (3..=STREAM).prop_map(|fd| Action::Detach { fd }),
@@ -403,8 +426,17 @@ fn treaps_stay_shallow() {
         for number in 0..100_000u64 {
             let (position, target) = (number * stride, Target::File(FILES[0]));
             let (fd, kind, priority, payload) = (3, Kind::Write, 0, number);
-            let new =
-                Admission { fd, target, kind, position, length: 512, priority, takes_turns: stride == 0, payload };
+            let new = Admission {
+                fd,
+                target,
+                kind,
+                position,
+                length: 512,
+                priority,
+                takes_turns: stride == 0,
+                direct: false,
+                payload,
+            };
             order.admit(&new).unwrap();
         }
         let desc = order.desc_of_fd(3).unwrap();

@@ -1,10 +1,11 @@
 //! Where a request that may run goes.
 //!
 //! * [`inline`] — a buffered read that is in the page cache, served inside the call.
-//! * direct — O_DIRECT, submitted by the caller to the kernel's own AIO. Not here yet.
+//! * [`direct`] — O_DIRECT, submitted by the caller to the kernel's own AIO.
 //! * [`stream`] — a descriptor that can block for ever waits in one poller, never in a worker.
 //! * [`worker`] — everything else; `pace` says how many at a time.
 
+pub mod direct;
 pub mod inline;
 mod pace;
 pub mod stream;

@@ -16,6 +16,7 @@ use std::time::Duration;
 
 use libc::off_t;
 
+use super::direct::{self, ReaperState};
 use super::pace::{Pace, Tick};
 use super::stream;
 use crate::complete;
@@ -37,6 +38,8 @@ enum Job {
     Request(Task),
     /// Wait for streams (`stream`).
     Poll,
+    /// Wait for what the kernel's AIO has (`direct`).
+    Reap,
     /// Deliver notifications (`complete`).
     Deliver,
     /// See to it that work left to the running workers does not wait for one that is blocked (`pace`).
@@ -59,7 +62,7 @@ pub struct Task {
     unbuffered: bool,
     /// No other of its class runs (`pace`).
     alone: bool,
-    position: u64,
+    pub position: u64,
     preset: i32,
 }
 
@@ -156,12 +159,16 @@ pub struct HandOuts {
     seats: [Option<&'static Seat>; HandOuts::MOST],
     /// The poller has to look at the table.
     wake_poller: bool,
+    wake_reaper: bool,
+    /// There is work for the kernel's AIO.
+    direct: bool,
 }
 
 impl HandOuts {
     const MOST: usize = 4;
 
-    pub const NONE: HandOuts = HandOuts { seats: [None; HandOuts::MOST], wake_poller: false };
+    pub const NONE: HandOuts =
+        HandOuts { seats: [None; HandOuts::MOST], wake_poller: false, wake_reaper: false, direct: false };
 
     /// Gives ready work to idle workers, as long as there are both. The last one goes on where this has to stop.
     pub fn prepare(table: &mut Table) -> HandOuts {
@@ -178,13 +185,19 @@ impl HandOuts {
                 break;
             }
         }
-        HandOuts { seats, ..HandOuts::for_poller(table) }
+        HandOuts { seats, ..HandOuts::for_others(table) }
     }
 
-    /// Only what the poller has to be told.
-    fn for_poller(table: &Table) -> HandOuts {
-        let news = table.order.has_stream_work() || table.streams_moved || table.workers.nobody_else(&table.order);
-        HandOuts { wake_poller: news && table.poller == PollerState::On, ..HandOuts::NONE }
+    /// Only what is not for workers.
+    fn for_others(table: &Table) -> HandOuts {
+        let stand_in = table.workers.nobody_else(&table.order);
+        let polls = table.poller == PollerState::On;
+        HandOuts {
+            wake_poller: polls && (table.order.has_stream_work() || table.streams_moved || stand_in),
+            wake_reaper: !polls && stand_in && table.reaper == ReaperState::On,
+            direct: table.order.has_direct_work(),
+            ..HandOuts::NONE
+        }
     }
 
     /// Releases the lock, then wakes.
@@ -193,12 +206,29 @@ impl HandOuts {
         self.send(engine);
     }
 
-    /// Calls the workers, and the poller.
+    /// Calls the workers, the poller and the reaper, and hands to the kernel what is for it.
     pub fn send(self, engine: &'static Engine) {
+        self.call(engine);
+        if self.direct {
+            direct::submit(engine);
+        }
+    }
+
+    /// The same for whoever hands to the kernel anyway.
+    pub fn send_but_direct(self, table: Locked, engine: &'static Engine) {
+        drop(table);
+        self.call(engine);
+    }
+
+    fn call(&self, engine: &'static Engine) {
         if self.wake_poller {
             engine.poller.wake();
         }
-        self.seats.into_iter().flatten().for_each(Seat::call);
+        if self.wake_reaper {
+            // If it has no descriptor for that, it looks by itself.
+            let _ = engine.kernel.wake(engine.poller.always_ready());
+        }
+        self.seats.iter().flatten().for_each(|seat| seat.call());
     }
 }
 
@@ -313,6 +343,10 @@ impl Table {
             self.poller = PollerState::On;
             return Some(Job::Poll);
         }
+        if self.reaper == ReaperState::Off && self.order.has_direct_work() {
+            self.reaper = ReaperState::On;
+            return Some(Job::Reap);
+        }
         if !self.notices.is_empty() && !self.notices.claimed {
             self.notices.claimed = true;
             return Some(Job::Deliver);
@@ -356,7 +390,8 @@ impl Table {
         if let Job::Request(task) = &job {
             self.runs(task, seat.thread.load(Ordering::Relaxed));
         }
-        let roles = [self.poller == PollerState::On, self.notices.claimed, self.workers.pace.watched()];
+        let (polls, reaps) = (self.poller == PollerState::On, self.reaper == ReaperState::On);
+        let roles = [polls, reaps, self.notices.claimed, self.workers.pace.watched()];
         let roles = roles.into_iter().map(u32::from).sum::<u32>();
         let start_spare = self.workers.idle_count == 0 && self.workers.total <= self.config.threads + roles;
         if start_spare {
@@ -473,7 +508,7 @@ fn next_or(table: &mut Table, seat: &'static Seat, otherwise: Otherwise) -> Next
             if otherwise == Otherwise::End {
                 table.workers.free.push(seat);
             }
-            return (None, HandOuts::for_poller(table));
+            return (None, HandOuts::for_others(table));
         }
         // Something was put into the inbox at the last moment.
         match otherwise {
@@ -539,6 +574,11 @@ fn work(engine: &'static Engine, seat: &'static Seat, handed: Handed) -> Option<
         }
         Job::Poll => {
             stream::run(engine, seat.thread.load(Ordering::Relaxed));
+            thread::set_name(NAME);
+            next_job_of(engine, seat)
+        }
+        Job::Reap => {
+            direct::run(engine, seat.thread.load(Ordering::Relaxed));
             thread::set_name(NAME);
             next_job_of(engine, seat)
         }

@@ -7,6 +7,7 @@ use libc::timespec;
 /// A point of CLOCK_MONOTONIC, in nanoseconds.
 pub type Nanos = u64;
 
+pub const MILLISECOND: Nanos = 1_000_000;
 const SECOND: u64 = 1_000_000_000;
 
 pub fn now() -> Nanos {

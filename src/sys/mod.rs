@@ -2,7 +2,7 @@
 //! system call.
 //!
 //! Shared by all targets: `memory`, `signals`, `thread`, `cancellation`, `clock`, `descriptor`, `transfer`, `environment`. The rest stands twice, side
-//! by side: `linux/` (futex, epoll, RWF_NOWAIT) and `portable/` (pthreads, poll, pread and pwrite), which the feature
+//! by side: `linux/` (futex, epoll, kernel AIO, RWF_NOWAIT) and `portable/` (pthreads, poll, pread and pwrite), which the feature
 //! `portable` selects on Linux too.
 
 pub mod cancellation;

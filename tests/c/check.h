@@ -159,11 +159,17 @@ HELPER struct aio_rs_stats counts(void) {
     return stats;
 }
 
-// Whether reads may be served inside the call.
-HELPER bool has_inline_route(void) {
+// Whether requests may take this route.
+HELPER bool may_take_(const char *route) {
     const char *settings = getenv("AIO_RS"), *routes = settings ? strstr(settings, "routes=") : NULL;
-    return is_library() && !getenv("AIO_RS_TEST_PORTABLE") && (!routes || strstr(routes, "inline"));
+    return is_library() && !getenv("AIO_RS_TEST_PORTABLE") && (!routes || strstr(routes, route));
 }
+
+// Whether reads may be served inside the call.
+HELPER bool has_inline_route(void) { return may_take_("inline"); }
+
+// Whether O_DIRECT transfers may go to the kernel's own AIO.
+HELPER bool has_direct_route(void) { return may_take_("direct"); }
 
 // Whether the file system can say what it has in the page cache of a file that was just written (musl has no preadv2).
 HELPER bool can_read_cached(int fd) {

@@ -1,7 +1,8 @@
-//! Linux: futex, epoll, RWF_NOWAIT, /proc.
+//! Linux: futex, epoll, the kernel's AIO, RWF_NOWAIT, /proc.
 
 pub mod fork;
 pub mod io;
+pub mod kaio;
 pub mod lock;
 mod look;
 pub mod park;

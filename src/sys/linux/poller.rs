@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicI32, Ordering};
 use libc::{c_int, c_void, epoll_event};
 
 use crate::errno::{Result, check};
-use crate::sys::descriptor;
+use crate::sys::{descriptor, thread};
 
 /// What a stream is ready for.
 #[derive(Clone, Copy)]
@@ -24,16 +24,33 @@ pub struct Poller {
 const EVENTS: usize = 64;
 const WAKEUP: u64 = u64::MAX;
 
+/// Instead of the descriptor of epoll.
+const NONE: c_int = -1;
+const BEING_OPENED: c_int = -2;
+
 impl Poller {
     pub const fn new() -> Poller {
-        Poller { epoll: AtomicI32::new(-1), wakeup: AtomicI32::new(-1) }
+        Poller { epoll: AtomicI32::new(NONE), wakeup: AtomicI32::new(NONE) }
     }
 
-    /// Creates the descriptors, if they are not there yet. Errors: EMFILE, ENFILE, ENOMEM.
+    /// Creates the descriptors, if they are not there yet. For library threads. Errors: EMFILE, ENFILE, ENOMEM.
     pub fn open(&self) -> Result<()> {
-        if self.epoll.load(Ordering::Relaxed) != -1 {
-            return Ok(());
+        let mut pause = thread::Pause::new();
+        loop {
+            // Acquire: with the descriptor of epoll there is the other one.
+            match self.epoll.compare_exchange(NONE, BEING_OPENED, Ordering::Acquire, Ordering::Acquire) {
+                Ok(_) => break,
+                Err(BEING_OPENED) => pause.once(),
+                Err(_) => return Ok(()),
+            }
         }
+        let opened = self.create();
+        self.epoll.store(*opened.as_ref().unwrap_or(&NONE), Ordering::Release);
+        opened.map(|_| ())
+    }
+
+    /// The descriptor of epoll; the other one is in its place.
+    fn create(&self) -> Result<c_int> {
         // SAFETY: both take flags only.
         let wakeup = check(unsafe { libc::eventfd(0, libc::EFD_CLOEXEC | libc::EFD_NONBLOCK) })?;
         // SAFETY: as above.
@@ -49,8 +66,7 @@ impl Poller {
             },
         )?;
         self.wakeup.store(wakeup, Ordering::Relaxed);
-        self.epoll.store(epoll, Ordering::Relaxed);
-        Ok(())
+        Ok(epoll)
     }
 
     /// Reports `fd` once when it is ready. Errors: EPERM (it cannot be waited for), ENOMEM, ENOSPC.
@@ -117,9 +133,14 @@ impl Poller {
         unsafe { libc::read(wakeup, (&raw mut count).cast::<c_void>(), size_of::<u64>()) };
     }
 
+    /// A descriptor that can be written to at any time, if the poller is open.
+    pub fn always_ready(&self) -> c_int {
+        self.wakeup.load(Ordering::Relaxed)
+    }
+
     /// Whether a descriptor is one of the poller's own.
     pub fn owns(&self, fd: c_int) -> bool {
-        fd != -1 && (fd == self.epoll.load(Ordering::Relaxed) || fd == self.wakeup.load(Ordering::Relaxed))
+        fd >= 0 && (fd == self.epoll.load(Ordering::Relaxed) || fd == self.wakeup.load(Ordering::Relaxed))
     }
 
     /// The poller's own descriptors from `first` on, the lowest.
@@ -131,8 +152,8 @@ impl Poller {
     /// Closes the descriptors: in a child, which must not disturb the parent's.
     pub fn close(&self) {
         for own in [&self.epoll, &self.wakeup] {
-            let fd = own.swap(-1, Ordering::Relaxed);
-            if fd != -1 {
+            let fd = own.swap(NONE, Ordering::Relaxed);
+            if fd >= 0 {
                 let _ = descriptor::close(fd);
             }
         }

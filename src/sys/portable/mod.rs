@@ -2,6 +2,7 @@
 
 pub mod fork;
 pub mod io;
+pub mod kaio;
 pub mod lock;
 pub mod park;
 pub mod poller;

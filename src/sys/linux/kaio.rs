@@ -1,0 +1,174 @@
+//! The kernel's own AIO (io_setup(2)): it takes what O_DIRECT transfers, and completes it without a thread.
+
+use std::mem::MaybeUninit;
+use std::ptr;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use libc::{c_int, c_long, c_uint, c_void, timespec};
+
+use crate::errno::{Errno, Result, check};
+use crate::sys::clock::{self, Nanos};
+
+/// What a request asks of the kernel.
+pub struct Transfer {
+    pub fd: c_int,
+    pub writes: bool,
+    pub buffer: *mut c_void,
+    pub count: usize,
+    pub offset: u64,
+    /// Comes back with the result.
+    pub token: u64,
+}
+
+/// The kernel's struct iocb.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct Iocb {
+    data: u64,
+    #[cfg(target_endian = "little")]
+    key: u32,
+    flags: c_int,
+    #[cfg(target_endian = "big")]
+    key: u32,
+    opcode: u16,
+    priority: i16,
+    fd: c_int,
+    buffer: u64,
+    count: u64,
+    offset: i64,
+    reserved: u64,
+    more_flags: u32,
+    event_fd: u32,
+}
+
+/// The kernel's struct io_event.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct Event {
+    pub token: u64,
+    iocb: u64,
+    result: i64,
+    result2: i64,
+}
+
+const _: () = assert!(size_of::<Iocb>() == 64 && size_of::<Event>() == 32);
+
+impl Event {
+    pub const NONE: Event = Event { token: 0, iocb: 0, result: 0, result2: 0 };
+
+    /// None: `wake`'s.
+    pub fn result(&self) -> Option<Result<isize>> {
+        if self.token == WAKEUP {
+            return None;
+        }
+        let result = isize::try_from(self.result).unwrap_or(-1);
+        Some(if result >= 0 { Ok(result) } else { Err(Errno(c_int::try_from(-result).unwrap_or(libc::EIO))) })
+    }
+}
+
+const PREAD: u16 = 0;
+const PWRITE: u16 = 1;
+const POLL: u16 = 5;
+/// Do not wait in io_submit.
+const RWF_NOWAIT: c_int = 8;
+/// No request has it.
+const WAKEUP: u64 = u64::MAX;
+
+impl Iocb {
+    /// Errors: EINVAL, the offset is too large.
+    pub fn new(transfer: &Transfer) -> Result<Iocb> {
+        Ok(Iocb {
+            data: transfer.token,
+            key: 0,
+            flags: RWF_NOWAIT,
+            opcode: if transfer.writes { PWRITE } else { PREAD },
+            priority: 0,
+            fd: transfer.fd,
+            buffer: u64::try_from(transfer.buffer.expose_provenance()).map_err(|_| Errno::INVAL)?,
+            count: u64::try_from(transfer.count).map_err(|_| Errno::INVAL)?,
+            offset: i64::try_from(transfer.offset).map_err(|_| Errno::INVAL)?,
+            reserved: 0,
+            more_flags: 0,
+            event_fd: 0,
+        })
+    }
+}
+
+/// Whether the process's limit lets a file be written up to this offset (RLIMIT_FSIZE). Beyond
+/// it the kernel would send SIGXFSZ to whoever hands the request over.
+pub fn may_write_up_to(end: u64) -> bool {
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: `limit` has room for the limits.
+    let known = check(unsafe { libc::getrlimit(libc::RLIMIT_FSIZE, &raw mut limit) }).is_ok();
+    known && end <= limit.rlim_cur
+}
+
+/// The process's context, made when it is first needed. It is never destroyed: not in a child of fork either, where its
+/// number means nothing.
+pub struct Context(AtomicU64);
+
+const NOT_YET: u64 = 0;
+const REFUSED: u64 = u64::MAX;
+
+/// Requests in flight at the same time. All processes together have 65,536 (fs.aio-max-nr).
+const ROOM: c_uint = 512;
+
+impl Context {
+    pub const fn new(wanted: bool) -> Context {
+        Context(AtomicU64::new(if wanted { NOT_YET } else { REFUSED }))
+    }
+
+    /// Whether it is there, or may be had.
+    pub fn is_possible(&self) -> bool {
+        self.0.load(Ordering::Relaxed) != REFUSED
+    }
+
+    /// Makes sure that there is one. False: the kernel, its limit or a sandbox refuses.
+    pub fn open(&self) -> bool {
+        if self.0.load(Ordering::Relaxed) != NOT_YET {
+            return self.is_possible();
+        }
+        let mut made = 0u64;
+        // SAFETY: the kernel stores a context's number.
+        let done = check(unsafe { libc::syscall(libc::SYS_io_setup, ROOM, &raw mut made) });
+        let new = if done.is_ok() { made } else { REFUSED };
+        if self.0.compare_exchange(NOT_YET, new, Ordering::Relaxed, Ordering::Relaxed).is_err() && done.is_ok() {
+            // Another thread was first.
+            // SAFETY: nobody has used it.
+            unsafe { libc::syscall(libc::SYS_io_destroy, made) };
+        }
+        self.is_possible()
+    }
+
+    /// Hands requests to the kernel. How many it took: those at the beginning. The next one it refuses, for whatever reason.
+    pub fn submit(&self, requests: &[*const Iocb]) -> usize {
+        let context = self.0.load(Ordering::Relaxed);
+        // SAFETY: the kernel reads the iocbs, and checks the buffers.
+        let done = unsafe { libc::syscall(libc::SYS_io_submit, context, requests.len(), requests.as_ptr()) };
+        usize::try_from(done).unwrap_or(0)
+    }
+
+    /// Waits for results; None waits for ever. Returns how many; 0: the time is up. Errors: EINTR, and what a sandbox that
+    /// came later says.
+    pub fn reap(&self, events: &mut [Event], patience: Option<Nanos>) -> Result<usize> {
+        let context = self.0.load(Ordering::Relaxed);
+        let timeout = patience.map(clock::to_timespec);
+        let timeout: *const timespec = timeout.as_ref().map_or(ptr::null(), ptr::from_ref);
+        let at_least: c_long = 1;
+        // SAFETY: there is room for so many events.
+        let got = unsafe {
+            let room = events.len();
+            libc::syscall(libc::SYS_io_getevents, context, at_least, room, events.as_mut_ptr(), timeout)
+        };
+        check(got).map(|got| usize::try_from(got).unwrap_or(0))
+    }
+
+    /// Ends the `reap` under way, or the next one. `ready` is a descriptor that can be written to at once. Error: it cannot.
+    pub fn wake(&self, ready: c_int) -> Result<()> {
+        let mask = u64::from(libc::POLLOUT.cast_unsigned());
+        // SAFETY: all zeroes is an iocb.
+        let zeroes: Iocb = unsafe { MaybeUninit::zeroed().assume_init() };
+        let iocb = Iocb { data: WAKEUP, opcode: POLL, fd: ready, buffer: mask, ..zeroes };
+        if self.submit(&[&raw const iocb]) == 1 { Ok(()) } else { Err(Errno::AGAIN) }
+    }
+}

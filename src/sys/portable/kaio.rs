@@ -1,0 +1,70 @@
+//! The kernel's own AIO: POSIX has none below the interface that this library is.
+
+use libc::{c_int, c_void};
+
+use crate::errno::{Errno, Result};
+use crate::sys::clock::Nanos;
+
+#[expect(dead_code, reason = "Linux only")]
+pub struct Transfer {
+    pub fd: c_int,
+    pub writes: bool,
+    pub buffer: *mut c_void,
+    pub count: usize,
+    pub offset: u64,
+    pub token: u64,
+}
+
+#[derive(Clone, Copy)]
+pub struct Iocb;
+
+impl Iocb {
+    pub fn new(_transfer: &Transfer) -> Result<Iocb> {
+        Err(Errno(libc::ENOSYS))
+    }
+}
+
+#[derive(Clone, Copy)]
+pub struct Event {
+    pub token: u64,
+}
+
+impl Event {
+    pub const NONE: Event = Event { token: 0 };
+
+    pub fn result(&self) -> Option<Result<isize>> {
+        None
+    }
+}
+
+pub fn may_write_up_to(_end: u64) -> bool {
+    false
+}
+
+pub struct Context;
+
+impl Context {
+    pub const fn new(_wanted: bool) -> Context {
+        Context
+    }
+
+    pub fn is_possible(&self) -> bool {
+        false
+    }
+
+    pub fn open(&self) -> bool {
+        false
+    }
+
+    pub fn submit(&self, _requests: &[*const Iocb]) -> usize {
+        0
+    }
+
+    pub fn reap(&self, _events: &mut [Event], _patience: Option<Nanos>) -> Result<usize> {
+        Err(Errno(libc::ENOSYS))
+    }
+
+    pub fn wake(&self, _ready: c_int) -> Result<()> {
+        Err(Errno(libc::ENOSYS))
+    }
+}
