@@ -237,7 +237,7 @@ fn user_of_number(engine: &'static Engine, number: c_int, detached: bool) -> Opt
         let request = table.order.payload(id);
         let (thread, concerned) = (request.runner, !detached || request.on_old_number);
         // It may need the number again: for what is left.
-        let has_steps = request.nature != Nature::File && !detached;
+        let has_steps = !detached && (request.nature != Nature::File || table.order.may_come_back(id));
         match table.order.state(id) {
             State::Running if thread != 0 && concerned => {
                 return Some(User::Running { id, seq: table.order.seq(id), thread });

@@ -167,6 +167,8 @@ pub fn init(settings: &aioinit) -> Result<()> {
     engine.callbacks.set_patience(idle_ms);
     worker::rouse(&caller);
     engine.poller.wake();
+    // If there is a reaper.
+    let _ = engine.kernel.wake(engine.poller.always_ready());
     Ok(())
 }
 

@@ -332,7 +332,7 @@ impl<P: Copy> Order<P> {
         self.nodes.reserve(count)?;
         self.descs.reserve(count)?;
         self.files.reserve(count)?;
-        self.lines.reserve(count)?;
+        self.lines.reserve(self.files.len() + count)?;
         let (descs, files) = (&self.descs, &self.files);
         self.by_fd.reserve(count, |id| fd_key(descs[id].fd))?;
         self.by_file.reserve(count, |id| file_hash(&files[id]))
@@ -343,7 +343,8 @@ impl<P: Copy> Order<P> {
     /// Takes in a request. Errors: ENOMEM, and then nothing has changed.
     pub fn admit(&mut self, new: &Admission<P>) -> Result<Id> {
         self.nodes.reserve(1)?;
-        self.lines.reserve(1)?;
+        // Each file may come to need one when requests end.
+        self.lines.reserve(self.files.len() + 1)?;
         let desc = self.desc_for(new.fd, new.target)?;
         self.seq += 1;
         let lane = self.lane(new, desc);
@@ -630,6 +631,12 @@ impl<P: Copy> Order<P> {
     /// The same by the lower half of its number.
     pub fn is_current_by_half(&self, id: Id, half: u32) -> bool {
         self.nodes.get(id).is_some_and(|node| u32::try_from(node.seq & u64::from(u32::MAX)) == Ok(half))
+    }
+
+    /// Whether the kernel's AIO may have a request and give it back, for a worker.
+    pub fn may_come_back(&self, id: Id) -> bool {
+        let node = &self.nodes[id];
+        node.direct && !node.for_worker
     }
 
     /// The poller found nothing to do for a read at the head of a stream: it may be cancelled again.

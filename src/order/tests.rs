@@ -418,6 +418,28 @@ fn all_short_sequences_follow_the_model() {
     }
 }
 
+/// Each of very many files comes to have a line only when a request ends: there is room for all of them.
+#[test]
+fn every_file_may_get_a_line_without_an_admission() {
+    const FILES: i32 = 1_000;
+    let mut order: Order<u64> = Order::new(Policy::Overlap, true);
+    let mut admit = |fd: i32, kind, position, takes_turns| {
+        let target = Target::File(FileKey { device: 1, inode: u64::try_from(fd).unwrap() });
+        let (length, priority, direct, payload) = (10, 0, false, 0);
+        order.admit(&Admission { fd, target, kind, position, length, priority, takes_turns, direct, payload }).unwrap()
+    };
+    let mut first = Vec::new();
+    for fd in 0..FILES {
+        first.push(admit(fd, Kind::Read, 0, false));
+        admit(fd, Kind::Write, 0, true);
+        admit(fd, Kind::Write, 100, true);
+    }
+    for id in first {
+        assert!(order.withdraw(id).is_some());
+    }
+    assert_eq!(order.lines.len(), 1_000);
+}
+
 /// A hundred thousand requests cost each about as much as a hundred: the treaps stay shallow, whatever the ranges.
 #[test]
 fn treaps_stay_shallow() {

@@ -67,11 +67,11 @@ pub fn submit(engine: &'static Engine) {
 /// Which of these the kernel has taken.
 fn hand_over(engine: &'static Engine, tasks: &[Option<Task>; GROUP]) -> [bool; GROUP] {
     let mut taken = [false; GROUP];
-    let iocbs: [Option<Iocb>; GROUP] = tasks.map(|task| task.as_ref().and_then(iocb));
+    let mut iocbs: [Option<Iocb>; GROUP] = tasks.map(|task| task.as_ref().and_then(iocb));
     let mut next = 0;
     while let Some((at, _)) = iocbs.iter().enumerate().skip(next).find(|(_, iocb)| iocb.is_some()) {
-        let mut pointers = [std::ptr::null(); GROUP];
-        let run = iocbs.iter().skip(at).map_while(Option::as_ref);
+        let mut pointers = [std::ptr::null_mut(); GROUP];
+        let run = iocbs.iter_mut().skip(at).map_while(Option::as_mut);
         let count = pointers.iter_mut().zip(run).map(|(pointer, iocb)| *pointer = iocb).count();
         let done = engine.kernel.submit(pointers.get(..count).unwrap_or(&[]));
         taken.iter_mut().skip(at).take(done).for_each(|taken| *taken = true);
@@ -144,19 +144,20 @@ impl Table {
 /// Runs the role until nothing has been in the kernel for the idle time.
 pub fn run(engine: &'static Engine, thread: i32) {
     thread::set_name(c"aio_rs/reaper");
-    let can_wake = engine.poller.open().is_ok();
+    engine.kernel.open();
+    // By trying: the kernel, or a sandbox, may know requests but not this one.
+    let can_wake = engine.poller.open().is_ok() && engine.kernel.wake(engine.poller.always_ready()).is_ok();
     let mut events = [Event::NONE; RESULTS];
     loop {
         worker::stand_in(engine, thread);
         let busy = engine.lock().in_kernel > 0;
-        let patience = if can_wake { clock::MILLISECOND * engine.idle_ms.load(Ordering::Relaxed) } else { UNWAKEABLE };
-        let forever = busy && can_wake;
-        let reaped = engine.kernel.reap(&mut events, (!forever).then_some(patience));
-        if reaped.is_err() {
-            // It may go on being refused.
-            thread::sleep_a_millisecond();
-        }
-        let got = reaped.unwrap_or(0);
+        let idle = clock::MILLISECOND.saturating_mul(engine.idle_ms.load(Ordering::Relaxed));
+        let patience = match () {
+            () if !can_wake => UNWAKEABLE,
+            () if busy => idle.max(BUSY),
+            () => idle,
+        };
+        let got = engine.kernel.reap(&mut events, patience).unwrap_or_else(|error| refused(engine, error));
         if got == 0 && end_role(engine) {
             return;
         }
@@ -166,6 +167,18 @@ pub fn run(engine: &'static Engine, thread: i32) {
         }
         complete_all(engine, &results);
     }
+}
+
+/// Not for ever: what seemed to be in the kernel may have been refused by it just then.
+const BUSY: clock::Nanos = 1_000 * clock::MILLISECOND;
+
+/// A sandbox that came later: what the kernel has cannot be had any more; at least it gets nothing else.
+fn refused(engine: &'static Engine, error: Errno) -> usize {
+    if error != Errno::INTR {
+        engine.kernel.give_up();
+        thread::sleep_a_millisecond();
+    }
+    0
 }
 
 /// How often it has to look whether other work needs it, where it cannot be woken.

@@ -219,10 +219,10 @@ impl Class {
     }
 
     fn ended(&mut self, thread: i32, alone: Option<Nanos>) {
-        if thread == self.stuck {
+        self.running -= 1;
+        if thread == self.stuck || self.running == 0 {
             self.stuck = 0;
         }
-        self.running -= 1;
         self.ended += 1;
         match alone {
             Some(time) if Pace::is_long(time) => self.slowness = (self.slowness + WEIGHT).min(MOST),

@@ -1,5 +1,5 @@
 // An aio_fsync waits for the O_DIRECT writes before it; what is in flight when its descriptor is closed reaches its own file
-// and no other that gets the number.
+// and no other that gets the number; also when there is no descriptor left to keep it by.
 // glibc: fails: queued writes of a closed descriptor go to the next file that gets its number
 #include "check.h"
 
@@ -33,7 +33,13 @@ int main(void) {
             for (int i = 0; i < DEPTH; i++) CHECK_EQ(aio_error(&cbs[i]), 0);
             CHECK_EQ(aio_error(&sync), 0);
         }
+        struct rlimit limit, none_left;
+        CHECK_EQ(getrlimit(RLIMIT_NOFILE, &limit), 0);
+        none_left = limit;
+        if (round % 3 == 0) none_left.rlim_cur = (rlim_t)keep + 1;
+        CHECK_EQ(setrlimit(RLIMIT_NOFILE, &none_left), 0);
         CHECK_EQ(close(fd), 0);
+        CHECK_EQ(setrlimit(RLIMIT_NOFILE, &limit), 0);
         int other = temp_file();
         CHECK_EQ(other, number);
         for (int i = 0; i < DEPTH; i++) {

@@ -1,8 +1,7 @@
 //! The kernel's own AIO (io_setup(2)): it takes what O_DIRECT transfers, and completes it without a thread.
 
 use std::mem::MaybeUninit;
-use std::ptr;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use libc::{c_int, c_long, c_uint, c_void, timespec};
 
@@ -105,7 +104,11 @@ pub fn may_write_up_to(end: u64) -> bool {
 
 /// The process's context, made when it is first needed. It is never destroyed: not in a child of fork either, where its
 /// number means nothing.
-pub struct Context(AtomicU64);
+pub struct Context {
+    number: AtomicU64,
+    /// It takes no more requests.
+    given_up: AtomicBool,
+}
 
 const NOT_YET: u64 = 0;
 const REFUSED: u64 = u64::MAX;
@@ -115,24 +118,25 @@ const ROOM: c_uint = 512;
 
 impl Context {
     pub const fn new(wanted: bool) -> Context {
-        Context(AtomicU64::new(if wanted { NOT_YET } else { REFUSED }))
+        let number = AtomicU64::new(if wanted { NOT_YET } else { REFUSED });
+        Context { number, given_up: AtomicBool::new(false) }
     }
 
     /// Whether it is there, or may be had.
     pub fn is_possible(&self) -> bool {
-        self.0.load(Ordering::Relaxed) != REFUSED
+        self.number.load(Ordering::Relaxed) != REFUSED && !self.given_up.load(Ordering::Relaxed)
     }
 
     /// Makes sure that there is one. False: the kernel, its limit or a sandbox refuses.
     pub fn open(&self) -> bool {
-        if self.0.load(Ordering::Relaxed) != NOT_YET {
+        if self.number.load(Ordering::Relaxed) != NOT_YET {
             return self.is_possible();
         }
         let mut made = 0u64;
         // SAFETY: the kernel stores a context's number.
         let done = check(unsafe { libc::syscall(libc::SYS_io_setup, ROOM, &raw mut made) });
         let new = if done.is_ok() { made } else { REFUSED };
-        if self.0.compare_exchange(NOT_YET, new, Ordering::Relaxed, Ordering::Relaxed).is_err() && done.is_ok() {
+        if self.number.compare_exchange(NOT_YET, new, Ordering::Relaxed, Ordering::Relaxed).is_err() && done.is_ok() {
             // Another thread was first.
             // SAFETY: nobody has used it.
             unsafe { libc::syscall(libc::SYS_io_destroy, made) };
@@ -140,25 +144,29 @@ impl Context {
         self.is_possible()
     }
 
+    /// From now on requests go elsewhere.
+    pub fn give_up(&self) {
+        self.given_up.store(true, Ordering::Relaxed);
+    }
+
     /// Hands requests to the kernel. How many it took: those at the beginning. The next one it refuses, for whatever reason.
-    pub fn submit(&self, requests: &[*const Iocb]) -> usize {
-        let context = self.0.load(Ordering::Relaxed);
-        // SAFETY: the kernel reads the iocbs, and checks the buffers.
+    pub fn submit(&self, requests: &[*mut Iocb]) -> usize {
+        let context = self.number.load(Ordering::Relaxed);
+        // SAFETY: the kernel reads the iocbs, stores their keys, and checks the buffers.
         let done = unsafe { libc::syscall(libc::SYS_io_submit, context, requests.len(), requests.as_ptr()) };
         usize::try_from(done).unwrap_or(0)
     }
 
-    /// Waits for results; None waits for ever. Returns how many; 0: the time is up. Errors: EINTR, and what a sandbox that
+    /// Waits for results. Returns how many; 0: the time is up. Errors: EINTR, and what a sandbox that
     /// came later says.
-    pub fn reap(&self, events: &mut [Event], patience: Option<Nanos>) -> Result<usize> {
-        let context = self.0.load(Ordering::Relaxed);
-        let timeout = patience.map(clock::to_timespec);
-        let timeout: *const timespec = timeout.as_ref().map_or(ptr::null(), ptr::from_ref);
+    pub fn reap(&self, events: &mut [Event], patience: Nanos) -> Result<usize> {
+        let context = self.number.load(Ordering::Relaxed);
+        let timeout: timespec = clock::to_timespec(patience);
         let at_least: c_long = 1;
         // SAFETY: there is room for so many events.
         let got = unsafe {
             let room = events.len();
-            libc::syscall(libc::SYS_io_getevents, context, at_least, room, events.as_mut_ptr(), timeout)
+            libc::syscall(libc::SYS_io_getevents, context, at_least, room, events.as_mut_ptr(), &raw const timeout)
         };
         check(got).map(|got| usize::try_from(got).unwrap_or(0))
     }
@@ -168,7 +176,7 @@ impl Context {
         let mask = u64::from(libc::POLLOUT.cast_unsigned());
         // SAFETY: all zeroes is an iocb.
         let zeroes: Iocb = unsafe { MaybeUninit::zeroed().assume_init() };
-        let iocb = Iocb { data: WAKEUP, opcode: POLL, fd: ready, buffer: mask, ..zeroes };
-        if self.submit(&[&raw const iocb]) == 1 { Ok(()) } else { Err(Errno::AGAIN) }
+        let mut iocb = Iocb { data: WAKEUP, opcode: POLL, fd: ready, buffer: mask, ..zeroes };
+        if self.submit(&[&raw mut iocb]) == 1 { Ok(()) } else { Err(Errno::AGAIN) }
     }
 }
