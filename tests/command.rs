@@ -113,6 +113,28 @@ fn the_tour_fails_when_the_library_does() {
 }
 
 #[test]
+fn the_probe_shows_which_way_requests_take() {
+    let directory = support::fresh_dir("command-probe");
+    let ran = output(aio_rs().arg("probe").arg(&directory));
+    let text = stdout(&ran);
+    assert!(ran.status.success() && stderr(&ran).is_empty(), "{text}{}", stderr(&ran));
+    for what in ["O_DIRECT", "the kernel's AIO", "read, in the page cache", "fsync"] {
+        assert!(text.contains(what), "{what}: {text}");
+    }
+    assert_eq!(fs::read_dir(&directory).expect("the directory").count(), 0);
+    let by_workers = stdout(&output(aio_rs().env("AIO_RS", "routes=worker").arg("probe").arg(&directory)));
+    assert!(by_workers.contains("worker") && !by_workers.contains("inline"), "{by_workers}");
+    // A file is only read.
+    let file = directory.join("file");
+    fs::write(&file, [7; 300_000]).expect("the file is written");
+    let ran = output(aio_rs().arg("probe").arg(&file));
+    assert!(ran.status.success() && !stdout(&ran).contains("write"), "{}{}", stdout(&ran), stderr(&ran));
+    assert_eq!(fs::read(&file).expect("the file"), [7; 300_000]);
+    fs::remove_dir_all(directory).expect("the directory is removed");
+    assert_refused(&output(aio_rs().args(["probe", "/nonexistent"])), 1, "/nonexistent");
+}
+
+#[test]
 fn the_tour_names_a_directory_it_cannot_use() {
     let ran = output(aio_rs().args(["--dir", "/nonexistent"]));
     assert_refused(&ran, 1, "/nonexistent");

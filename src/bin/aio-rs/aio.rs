@@ -136,6 +136,26 @@ pub fn library_version() -> Option<String> {
     Some(text.to_string_lossy().into_owned())
 }
 
+/// How many requests aio_rs has served inside the call, by the kernel's AIO, by its poller and by workers.
+pub fn library_routes() -> Option<[u64; 4]> {
+    /// struct aio_rs_stats of aio_rs.h.
+    #[repr(C)]
+    #[derive(Default)]
+    struct Stats {
+        requests: [u64; 5],
+        routes: [u64; 4],
+        rest: [u64; 6],
+    }
+    type Query = unsafe extern "C" fn(*mut Stats) -> libc::c_int;
+    let mut stats = Stats::default();
+    // SAFETY: the name ends in NUL; the symbol, if there is one, has this type, and fills the struct.
+    unsafe {
+        let symbol = NonNull::new(libc::dlsym(libc::RTLD_DEFAULT, c"aio_rs_stats".as_ptr()))?;
+        std::mem::transmute::<NonNull<libc::c_void>, Query>(symbol)(&raw mut stats);
+    }
+    Some(stats.routes)
+}
+
 fn check(result: libc::c_int) -> Result<()> {
     if result == 0 { Ok(()) } else { Err(Error::last_os_error()) }
 }

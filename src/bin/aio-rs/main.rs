@@ -7,6 +7,7 @@ mod aio;
 mod client;
 mod elf;
 mod library;
+mod probe;
 mod report;
 mod run;
 mod tour;
@@ -20,6 +21,7 @@ Examples:
   aio-rs                                  the tour: checks and figures, aio_rs beside libc
   aio-rs --dir /mnt/data                  the same on another file system
   aio-rs run -- fio job.fio               run a program on aio_rs
+  aio-rs probe /mnt/data                  which way requests would take there
   aio-rs run --stats -- ./server --port 80";
 
 /// POSIX AIO that keeps its promises, in place of libc's.
@@ -38,6 +40,7 @@ struct Cli {
 #[derive(Subcommand)]
 enum Command {
     Run(run::Args),
+    Probe(probe::Args),
     #[command(hide = true)]
     Client(client::Args),
 }
@@ -47,6 +50,7 @@ fn main() -> ExitCode {
     match cli.command {
         None => tour::main(&cli.tour),
         Some(Command::Run(args)) => run::main(&args),
+        Some(Command::Probe(args)) => probe::main(&args),
         Some(Command::Client(args)) => client::main(&args),
     }
 }

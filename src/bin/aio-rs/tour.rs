@@ -147,7 +147,7 @@ fn progress_bar(rounds: usize) -> ProgressBar {
 }
 
 /// The name of the file's file system, or its magic number.
-fn filesystem(file: &File) -> String {
+pub fn filesystem(file: &File) -> String {
     // SAFETY: a `statfs` of zeros is valid.
     let mut facts: libc::statfs = unsafe { std::mem::zeroed() };
     // SAFETY: the descriptor is open and `facts` is writable.

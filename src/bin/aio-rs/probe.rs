@@ -1,0 +1,215 @@
+//! `aio-rs probe`: which way each kind of request takes at a place, and what the system offers there. By trying: a child of
+//! this program, on aio_rs, makes the requests and asks the library how it served them.
+
+use crate::aio::{self, Request};
+use crate::library;
+use crate::tour::filesystem;
+use crate::workload::BLOCK;
+use std::env;
+use std::fs::{File, OpenOptions};
+use std::io::{Error, Result, Seek, SeekFrom, Write};
+use std::os::fd::{AsFd, AsRawFd};
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode};
+
+const EXAMPLES: &str = "\
+Examples:
+  aio-rs probe /mnt/data                  what requests on a new file there would do
+  aio-rs probe /dev/nvme0n1               the same for reads of an existing file or device; nothing is written
+  AIO_RS=routes=worker aio-rs probe .     with a configuration
+
+Routes: inline (served inside the call), direct (the kernel's own AIO), stream, worker (a thread).";
+
+/// Show which way each kind of request takes for a file or directory, by trying
+#[derive(clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub struct Args {
+    /// A directory: a file of no name is made there. A file or device: it is only read
+    #[arg(default_value = ".")]
+    path: PathBuf,
+    /// This process is the one that tries
+    #[arg(long, hide = true)]
+    child: bool,
+}
+
+/// Blocks of the file that is made.
+const BLOCKS: usize = 64;
+/// The first requests of a process may find the library's threads not there yet.
+const TRIES: usize = 20;
+
+pub fn main(args: &Args) -> ExitCode {
+    let done = if args.child { probe(&args.path) } else { start_child(&args.path) };
+    match done {
+        Ok(text) => {
+            // A reader that has gone away (`aio-rs probe | head`) needs nothing more.
+            let _ = write!(std::io::stdout(), "{text}");
+            ExitCode::SUCCESS
+        }
+        Err(message) => {
+            eprintln!("aio-rs: {message}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// What the child printed.
+fn start_child(path: &Path) -> std::result::Result<String, String> {
+    let library = library::find()?;
+    let child = Command::new(library::executable()?)
+        .args(["probe", "--child", "--"])
+        .arg(path)
+        .env("LD_PRELOAD", library::preload(&library, env::var_os("LD_PRELOAD")))
+        .output()
+        .map_err(|error| format!("cannot start a child: {error}"))?;
+    let said = String::from_utf8_lossy(&child.stderr);
+    if !child.status.success() {
+        return Err(said.trim().trim_start_matches("aio-rs: ").to_owned());
+    }
+    eprint!("{said}");
+    Ok(String::from_utf8_lossy(&child.stdout).into_owned())
+}
+
+fn probe(path: &Path) -> std::result::Result<String, String> {
+    if aio::library_version().is_none() {
+        return Err("did not run on aio_rs".into());
+    }
+    let failed = |error: Error| format!("{}: {error}", path.display());
+    let is_directory = path.metadata().map_err(failed)?.is_dir();
+    let file = if is_directory { made_in(path) } else { File::open(path) }.map_err(failed)?;
+    let mut text = format!("{}: {}\n", path.display(), filesystem(&file));
+    let direct = reopen(&file, is_directory, libc::O_DIRECT);
+    text += &fact("O_DIRECT", direct.as_ref().map(|_| ()));
+    text += &fact(
+        "preadv2(RWF_NOWAIT)",
+        file.read_at(&mut [0; BLOCK], 0).and_then(|_| read_now(&file, 0)).as_ref().map(|_| ()),
+    );
+    text += &fact("the kernel's AIO", kernel_context().as_ref().map(|_| ()));
+    text += "\n";
+    // Where it ends; of a device as well.
+    let size = (&file).seek(SeekFrom::End(0)).map_err(failed)?;
+    let blocks = usize::try_from(size).unwrap_or(usize::MAX) / BLOCK;
+    let mut trial = Trial { request: Request::new(BLOCK), blocks: blocks.clamp(1, BLOCKS), next: 0, text };
+    trial.show("read, in the page cache", |request, block| {
+        file.read_at(&mut [0; BLOCK], at(block))?;
+        request.read(file.as_fd(), at_byte(block))
+    });
+    trial.show("read, not in the page cache", |request, block| {
+        // Without reading ahead, of which some would be under way when the cache is dropped next.
+        advise(&file, libc::POSIX_FADV_RANDOM)?;
+        advise(&file, libc::POSIX_FADV_DONTNEED)?;
+        if read_now(&file, block).is_ok() {
+            return Err(Error::other("the kernel keeps it there"));
+        }
+        request.read(file.as_fd(), at_byte(block))
+    });
+    if let Ok(direct) = &direct {
+        trial.show("direct read", |request, block| request.read(direct.as_fd(), at_byte(block)));
+    }
+    if is_directory {
+        trial.show("write", |request, block| request.write(file.as_fd(), at_byte(block), 0));
+        if let Ok(direct) = &direct {
+            file.sync_all().map_err(failed)?;
+            trial.show("direct write, allocated", |request, block| request.write(direct.as_fd(), at_byte(block), 0));
+            trial.show("direct write, new block", |request, block| {
+                request.write(direct.as_fd(), at_byte(BLOCKS + 2 * block), 0)
+            });
+        }
+        trial.show("fsync", |request, _| request.fsync(file.as_fd()));
+    }
+    Ok(trial.text)
+}
+
+fn fact(name: &str, fact: std::result::Result<(), &Error>) -> String {
+    match fact {
+        Ok(()) => format!("  {name:<28} yes\n"),
+        Err(error) => format!("  {name:<28} no: {error}\n"),
+    }
+}
+
+struct Trial {
+    request: Request,
+    blocks: usize,
+    next: usize,
+    text: String,
+}
+
+impl Trial {
+    /// Makes requests of one kind, each for another block, and notes which way the last of them took.
+    fn show(&mut self, name: &str, submit: impl Fn(&mut Request, usize) -> Result<()>) {
+        let mut route = String::new();
+        for _ in 0..TRIES {
+            self.next = (self.next + 1) % self.blocks;
+            let before = routes();
+            let result = submit(&mut self.request, self.next).and_then(|()| self.request.result());
+            route = match result {
+                Ok(_) => taken(before, routes()).into(),
+                Err(error) => error.to_string(),
+            };
+        }
+        self.text += &format!("  {name:<28} {route}\n");
+    }
+}
+
+const ROUTES: [&str; 4] = ["inline", "direct", "stream", "worker"];
+
+/// How many requests each route has served.
+fn routes() -> [u64; ROUTES.len()] {
+    aio::library_routes().unwrap_or_default()
+}
+
+fn taken(before: [u64; ROUTES.len()], after: [u64; ROUTES.len()]) -> &'static str {
+    let grown = before.iter().zip(after).position(|(before, after)| after > *before);
+    grown.and_then(|at| ROUTES.get(at)).unwrap_or(&"none")
+}
+
+fn at(block: usize) -> u64 {
+    (block * BLOCK) as u64
+}
+
+fn at_byte(block: usize) -> usize {
+    block * BLOCK
+}
+
+fn made_in(directory: &Path) -> Result<File> {
+    let file = tempfile::tempfile_in(directory)?;
+    file.write_all_at(&vec![1; BLOCKS * BLOCK], 0)?;
+    file.sync_all()?;
+    Ok(file)
+}
+
+fn reopen(file: &File, for_writing: bool, flags: i32) -> Result<File> {
+    let path = format!("/proc/self/fd/{}", file.as_raw_fd());
+    OpenOptions::new().read(true).write(for_writing).custom_flags(flags).open(path)
+}
+
+fn advise(file: &File, advice: i32) -> Result<()> {
+    // SAFETY: no memory is involved.
+    match unsafe { libc::posix_fadvise(file.as_raw_fd(), 0, 0, advice) } {
+        0 => Ok(()),
+        error => Err(Error::from_raw_os_error(error)),
+    }
+}
+
+/// A read that does not wait. Errors: EAGAIN, the block is not in the page cache; EOPNOTSUPP.
+fn read_now(file: &File, block: usize) -> Result<()> {
+    let mut data = [0u8; BLOCK];
+    let place = libc::iovec { iov_base: data.as_mut_ptr().cast(), iov_len: BLOCK };
+    let offset = at(block).try_into().map_err(Error::other)?;
+    // SAFETY: one place, with room for a block.
+    let done = unsafe { libc::preadv2(file.as_raw_fd(), &raw const place, 1, offset, libc::RWF_NOWAIT) };
+    if done < 0 { Err(Error::last_os_error()) } else { Ok(()) }
+}
+
+/// Whether a context of the kernel's AIO can be had.
+fn kernel_context() -> Result<()> {
+    let mut context = 0u64;
+    // SAFETY: the kernel stores a context's number; the second call is for that one.
+    unsafe {
+        if libc::syscall(libc::SYS_io_setup, 1u32, &raw mut context) != 0 {
+            return Err(Error::last_os_error());
+        }
+        libc::syscall(libc::SYS_io_destroy, context);
+    }
+    Ok(())
+}
