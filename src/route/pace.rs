@@ -161,19 +161,22 @@ impl Pace {
         self.writes.getting_on() > 0 && !self.writes.is_slow()
     }
 
-    /// A look at the running workers.
+    /// A look at the running workers. Those of a slow class hold up nobody: what waits has workers of its own.
     pub fn tick(&mut self, backlog: bool) -> Tick {
-        let mut suspect = None;
+        let (mut suspect, mut some_quick) = (None, false);
         for class in [&mut self.reads, &mut self.writes] {
-            if backlog && class.running > 0 && class.seen == class.ended {
-                suspect = Some(class.thread);
+            if class.running > 0 && !class.is_slow() {
+                some_quick = true;
+                if backlog && class.seen == class.ended {
+                    suspect = Some(class.thread);
+                }
             }
             class.seen = class.ended;
         }
         if let Some(thread) = suspect {
             return Tick::Suspect(thread);
         }
-        self.quiet = if backlog { 0 } else { self.quiet + 1 };
+        self.quiet = if backlog && some_quick { 0 } else { self.quiet + 1 };
         if self.quiet <= Pace::PATIENCE {
             return Tick::GoOn;
         }
@@ -304,5 +307,22 @@ mod tests {
         assert!(!wants_worker(&mut pace));
         pace.ended(Kind::Read, false, OTHER, QUICK);
         assert!(wants_worker(&mut pace));
+    }
+    #[test]
+    fn readers_that_stand_still_are_found_beside_writers_that_do() {
+        let mut pace = quick();
+        for _ in 0..20 {
+            pace.started(Kind::Write, false);
+            pace.runs_in(Kind::Write, false, OTHER);
+            pace.ended(Kind::Write, false, OTHER, QUICK);
+        }
+        pace.started(Kind::Write, false);
+        pace.runs_in(Kind::Write, false, OTHER);
+        for _ in 0..2 {
+            assert!(pace.start_watch());
+            let Tick::Suspect(thread) = pace.tick(true) else { panic!("nobody is suspected") };
+            pace.stands_still(thread);
+        }
+        assert!(wants_worker(&mut pace) && pace.wants_worker(Kind::Write, false, 1));
     }
 }
