@@ -1,5 +1,6 @@
-//! O_DIRECT transfers: whoever finds them ready hands them to the kernel's own AIO, which does not wait (RWF_NOWAIT), and one
-//! worker takes the role of the reaper, which waits for the results.
+//! O_DIRECT transfers: whoever finds them ready hands them to the kernel's own AIO, which does not wait for the device
+//! (RWF_NOWAIT; but for a buffer that is not in memory, or a frozen file system), and one worker takes the role of the reaper,
+//! which waits for the results.
 //!
 //! What the kernel refuses goes to a worker, which finds out what pread or pwrite say: allocation and holes (EAGAIN), file
 //! systems that cannot (EOPNOTSUPP), bad alignment (EINVAL), too many in flight.
@@ -13,14 +14,15 @@ use crate::files::Table;
 use crate::order::Kind;
 use crate::route::worker::{self, HandOuts, Task};
 use crate::slab::{Id, NONE};
-use crate::sys::kaio::{Event, Iocb, Transfer};
+use crate::sys::kaio::{Event, Iocb};
+use crate::sys::transfer::Transfer;
 use crate::sys::{clock, thread};
 
 /// Requests per system call. They stand on the caller's stack, which may be a signal's small one.
 const GROUP: usize = 8;
 
 /// Results that the reaper takes at a time.
-pub const RESULTS: usize = 32;
+const RESULTS: usize = 32;
 
 /// Instead of a thread: a caller is handing it to the kernel.
 const SUBMITTER: i32 = -1;

@@ -7,6 +7,18 @@ use crate::errno::{Errno, Result, check};
 /// Writes up to this many bytes to a pipe are atomic, and do not block once poll says "writable".
 const PIPE_BUF: usize = 512;
 
+/// What a request asks of the kernel's own AIO (`kaio`).
+#[cfg_attr(not(all(target_os = "linux", not(feature = "portable"))), expect(dead_code, reason = "only Linux has it"))]
+pub struct Transfer {
+    pub fd: c_int,
+    pub writes: bool,
+    pub buffer: *mut c_void,
+    pub count: usize,
+    pub offset: u64,
+    /// Comes back with the result.
+    pub token: u64,
+}
+
 /// pread. The result is the number of bytes, which may be fewer than asked for.
 pub fn read_at(fd: c_int, buffer: *mut c_void, count: usize, offset: off_t) -> Result<isize> {
     // SAFETY: the kernel checks the buffer and reports EFAULT.

@@ -3,21 +3,11 @@
 use std::mem::MaybeUninit;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use libc::{c_int, c_long, c_uint, c_void, timespec};
+use libc::{c_int, c_long, c_uint, timespec};
 
 use crate::errno::{Errno, Result, check};
 use crate::sys::clock::{self, Nanos};
-
-/// What a request asks of the kernel.
-pub struct Transfer {
-    pub fd: c_int,
-    pub writes: bool,
-    pub buffer: *mut c_void,
-    pub count: usize,
-    pub offset: u64,
-    /// Comes back with the result.
-    pub token: u64,
-}
+use crate::sys::transfer::Transfer;
 
 /// The kernel's struct iocb.
 #[repr(C)]

@@ -1,19 +1,10 @@
 //! The kernel's own AIO: POSIX has none below the interface that this library is.
 
-use libc::{c_int, c_void};
+use libc::c_int;
 
 use crate::errno::{Errno, Result};
 use crate::sys::clock::Nanos;
-
-#[expect(dead_code, reason = "Linux only")]
-pub struct Transfer {
-    pub fd: c_int,
-    pub writes: bool,
-    pub buffer: *mut c_void,
-    pub count: usize,
-    pub offset: u64,
-    pub token: u64,
-}
+use crate::sys::transfer::Transfer;
 
 #[derive(Clone, Copy)]
 pub struct Iocb;
