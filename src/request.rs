@@ -11,6 +11,7 @@ use crate::reception::known::Known;
 use crate::slab::{Id, NONE};
 use crate::sys::clock::{self, Nanos};
 use crate::sys::descriptor::{self, Description, Nature};
+use crate::sys::inode::Wanted;
 use crate::sys::kaio;
 
 /// What a caller asks for.
@@ -188,7 +189,7 @@ fn describe(fd: c_int, kind: Kind, known: &Known) -> Result<Description> {
     let appends = kind == Kind::Write && flags & libc::O_APPEND != 0;
     match known.file(fd).filter(|_| !appends) {
         Some(key) => Ok(Description { nature: Nature::File, device: key.device, inode: key.inode, size: 0, flags }),
-        None => descriptor::describe_with(fd, flags),
+        None => descriptor::describe(fd, flags, if appends { Wanted::Size } else { Wanted::Identity }),
     }
 }
 
@@ -206,7 +207,7 @@ fn check_transfer(block: &aiocb, found: &Description, kind: Kind) -> Result<()> 
 }
 
 fn barrier(handle: Handle, block: &aiocb, notify: Notify, kind: Kind, needs_write: bool) -> Result<Admission<Request>> {
-    let found = descriptor::describe(block.aio_fildes)?;
+    let found = descriptor::describe(block.aio_fildes, descriptor::flags(block.aio_fildes)?, Wanted::Identity)?;
     if needs_write && !found.writable() {
         return Err(Errno::BADF);
     }

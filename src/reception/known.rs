@@ -1,4 +1,4 @@
-//! Which file a descriptor refers to, as long as it has requests: what saves the next one of it an fstat.
+//! Which file a descriptor refers to, as long as it has requests: what saves the next one of it a system call.
 //!
 //! Only descriptors with unfinished requests are known: they stay what they are until those end or `close` is told. Written
 //! under the table's lock, read without. A reader that comes while an entry changes knows nothing.

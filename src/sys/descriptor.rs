@@ -1,6 +1,5 @@
 //! What a descriptor is, and the calls that close one, which the library wraps.
 
-use std::mem::MaybeUninit;
 use std::sync::atomic::{AtomicI32, Ordering};
 
 use libc::c_int;
@@ -8,6 +7,7 @@ use libc::c_int;
 use libc::c_uint;
 
 use crate::errno::{Errno, Result, check};
+use crate::sys::inode::{Wanted, inode};
 
 /// The flag of descriptors that bypass the page cache; 0 where there is none.
 pub const DIRECT: c_int = {
@@ -87,21 +87,16 @@ pub fn flags(fd: c_int) -> Result<c_int> {
     Ok(flags)
 }
 
-/// Asks the kernel about a descriptor. Error: EBADF.
-pub fn describe(fd: c_int) -> Result<Description> {
-    describe_with(fd, flags(fd)?)
-}
-
-/// The same for one whose flags were asked for.
-pub fn describe_with(fd: c_int, flags: c_int) -> Result<Description> {
-    let status = status(fd)?;
-    let device_node = status.st_mode & libc::S_IFMT == libc::S_IFBLK;
+/// Asks the kernel about a descriptor; `size` is 0 unless it is wanted. Error: EBADF.
+pub fn describe(fd: c_int, flags: c_int, wanted: Wanted) -> Result<Description> {
+    let found = inode(fd, wanted)?;
+    let device_node = found.mode & libc::S_IFMT == libc::S_IFBLK;
     Ok(Description {
-        nature: nature(fd, status.st_mode),
+        nature: nature(fd, found.mode),
         // Two nodes of one block device are one file.
-        device: if device_node { DEVICE_NODES } else { widen(status.st_dev) },
-        inode: if device_node { widen(status.st_rdev) } else { widen(status.st_ino) },
-        size: u64::try_from(status.st_size).unwrap_or(0),
+        device: if device_node { DEVICE_NODES } else { found.device },
+        inode: if device_node { found.node_of } else { found.number },
+        size: if wanted == Wanted::Size { u64::try_from(found.size).unwrap_or(0) } else { 0 },
         flags,
     })
 }
@@ -111,22 +106,13 @@ pub fn is_cached(fd: c_int) -> Result<bool> {
     if flags(fd)? & DIRECT != 0 {
         return Ok(false);
     }
-    Ok(matches!(status(fd)?.st_mode & libc::S_IFMT, libc::S_IFREG | libc::S_IFBLK))
+    Ok(matches!(inode(fd, Wanted::Identity)?.mode & libc::S_IFMT, libc::S_IFREG | libc::S_IFBLK))
 }
 
 /// The size of a regular file.
 #[cfg(all(target_os = "linux", not(feature = "portable")))]
 pub fn regular_size(fd: c_int) -> Option<i64> {
-    status(fd).ok().filter(|status| status.st_mode & libc::S_IFMT == libc::S_IFREG).map(|status| status.st_size)
-}
-
-fn status(fd: c_int) -> Result<libc::stat> {
-    let mut status = MaybeUninit::<libc::stat>::zeroed();
-    // SAFETY: `status` has room for one stat, and all bits zero is one too.
-    unsafe {
-        check(libc::fstat(fd, status.as_mut_ptr()))?;
-        Ok(status.assume_init())
-    }
+    inode(fd, Wanted::Size).ok().filter(|found| found.mode & libc::S_IFMT == libc::S_IFREG).map(|found| found.size)
 }
 
 fn nature(fd: c_int, mode: libc::mode_t) -> Nature {
@@ -138,11 +124,6 @@ fn nature(fd: c_int, mode: libc::mode_t) -> Nature {
         libc::S_IFCHR if unsafe { libc::lseek(fd, 0, libc::SEEK_CUR) } != -1 => Nature::File,
         _ => Nature::Stream,
     }
-}
-
-/// Device and inode numbers have other types on other targets; only their equality matters.
-fn widen<T: TryInto<u64>>(number: T) -> u64 {
-    number.try_into().unwrap_or(u64::MAX)
 }
 
 pub fn is_open(fd: c_int) -> bool {

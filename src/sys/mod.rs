@@ -1,14 +1,15 @@
 //! Everything the library asks of the system, behind `Result<_, Errno>` and guards. Nothing outside this directory makes a
 //! system call.
 //!
-//! Shared by all targets: `memory`, `signals`, `thread`, `cancellation`, `clock`, `descriptor`, `transfer`, `environment`. The rest stands twice, side
-//! by side: `linux/` (futex, epoll, kernel AIO, RWF_NOWAIT) and `portable/` (pthreads, poll, pread and pwrite), which the feature
-//! `portable` selects on Linux too.
+//! Shared by all targets: `memory`, `signals`, `thread`, `cancellation`, `clock`, `descriptor`, `inode`, `transfer`,
+//! `environment`. The rest stands twice, side by side: `linux/` (futex, epoll, kernel AIO, RWF_NOWAIT) and `portable/`
+//! (pthreads, poll, pread and pwrite), which the feature `portable` selects on Linux too.
 
 pub mod cancellation;
 pub mod clock;
 pub mod descriptor;
 pub mod environment;
+pub mod inode;
 pub mod memory;
 pub mod signals;
 pub mod thread;

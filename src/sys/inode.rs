@@ -1,0 +1,82 @@
+//! What the system says of the file behind a descriptor.
+
+use std::mem::MaybeUninit;
+
+use libc::c_int;
+
+use crate::errno::{Result, check};
+
+/// The type of a file, its size, and the numbers that tell it from others.
+pub struct Inode {
+    pub mode: libc::mode_t,
+    pub device: u64,
+    pub number: u64,
+    /// The device that it is, if it is a node.
+    pub node_of: u64,
+    pub size: i64,
+}
+
+/// What is wanted to know. The size may have to be fetched from a server.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Wanted {
+    Identity,
+    Size,
+}
+
+/// Asks for the file behind a descriptor. Error: EBADF.
+#[cfg(target_os = "linux")]
+pub fn inode(fd: c_int, wanted: Wanted) -> Result<Inode> {
+    use crate::errno::Errno;
+
+    // Not fstat: since Linux 6.13 a write behind one gives the file a time stamp of its own, which the next fsync has to
+    // write out (inode_set_ctime_current, STATX_CTIME).
+    let (mask, flags) = match wanted {
+        Wanted::Identity => (libc::STATX_TYPE | libc::STATX_INO, libc::AT_STATX_DONT_SYNC),
+        Wanted::Size => (libc::STATX_TYPE | libc::STATX_INO | libc::STATX_SIZE, libc::AT_STATX_SYNC_AS_STAT),
+    };
+    let flags = flags | libc::AT_EMPTY_PATH;
+    let mut found = MaybeUninit::<libc::statx>::zeroed();
+    // SAFETY: the path is a C string, `found` has room for one statx, and all bits zero is one too.
+    let found = unsafe {
+        match check(libc::syscall(libc::SYS_statx, fd, c"".as_ptr(), flags, mask, found.as_mut_ptr())) {
+            Err(Errno::BADF) => return Err(Errno::BADF),
+            // Linux before 4.11, a sandbox.
+            Err(_) => return by_fstat(fd),
+            Ok(_) => found.assume_init(),
+        }
+    };
+    Ok(Inode {
+        mode: libc::mode_t::from(found.stx_mode),
+        device: libc::makedev(found.stx_dev_major, found.stx_dev_minor),
+        number: found.stx_ino,
+        node_of: libc::makedev(found.stx_rdev_major, found.stx_rdev_minor),
+        size: i64::try_from(found.stx_size).unwrap_or(i64::MAX),
+    })
+}
+
+/// Asks for the file behind a descriptor. Error: EBADF.
+#[cfg(not(target_os = "linux"))]
+pub fn inode(fd: c_int, _: Wanted) -> Result<Inode> {
+    by_fstat(fd)
+}
+
+fn by_fstat(fd: c_int) -> Result<Inode> {
+    let mut found = MaybeUninit::<libc::stat>::zeroed();
+    // SAFETY: `found` has room for one stat, and all bits zero is one too.
+    let found = unsafe {
+        check(libc::fstat(fd, found.as_mut_ptr()))?;
+        found.assume_init()
+    };
+    Ok(Inode {
+        mode: found.st_mode,
+        device: widen(found.st_dev),
+        number: widen(found.st_ino),
+        node_of: widen(found.st_rdev),
+        size: found.st_size,
+    })
+}
+
+/// Device and inode numbers have other types on other targets; only their equality matters.
+fn widen<T: TryInto<u64>>(number: T) -> u64 {
+    number.try_into().unwrap_or(u64::MAX)
+}
