@@ -74,10 +74,20 @@ pub fn finish_stream(engine: &'static Engine, task: &Task, result: Result<isize>
     settle(engine, &ended, others);
 }
 
-/// Ends what the kernel has completed.
-pub fn finish_several<const N: usize>(engine: &'static Engine, end: impl FnOnce(&mut Table) -> [Option<Ended>; N]) {
+/// Ends what the kernel has completed. A caller that finds it leaves the notifications to library threads.
+pub fn finish_several<const N: usize>(
+    engine: &'static Engine,
+    by_caller: bool,
+    end: impl FnOnce(&mut Table) -> [Option<Ended>; N],
+) {
     let mut table = engine.lock();
-    let ended = end(&mut table);
+    let mut ended = end(&mut table);
+    if by_caller {
+        for ended in ended.iter_mut().flatten() {
+            owe(&mut table, ended);
+            ended.notice = Notice::NONE;
+        }
+    }
     let others = HandOuts::prepare(&mut table);
     drop(table);
     ended.iter().flatten().for_each(wake);
@@ -161,7 +171,7 @@ pub fn deliver_owed(engine: &'static Engine, thread: i32) {
     }
 }
 
-/// A request that a caller cancelled: its notification is left to a library thread.
+/// A request that a caller ended: its notification is left to a library thread.
 pub fn owe(table: &mut Table, ended: &Ended) {
     if !ended.notice.is_none() {
         table.notices.push(ended.notice);

@@ -14,7 +14,8 @@ use crate::files::Table;
 use crate::notify::Callbacks;
 use crate::order::Policy;
 use crate::reception::Reception;
-use crate::route::worker;
+use crate::route::attend::Post;
+use crate::route::{direct, worker};
 use crate::stats::aio_rs_stats;
 use crate::sys::descriptor::Duplicates;
 use crate::sys::fork::Mark;
@@ -31,6 +32,7 @@ pub struct Engine {
     pub callbacks: Callbacks,
     pub duplicates: Duplicates,
     pub reception: &'static Reception,
+    pub post: &'static Post,
     /// How long an idle worker waits, in milliseconds: the table's, for those who do not hold it.
     pub idle_ms: AtomicU64,
     mark: Mark,
@@ -82,6 +84,7 @@ impl Engine {
         let new = Box::into_raw(Box::new(Engine {
             table: Mutex::new(Table::new(config, reception)),
             reception,
+            post: &reception.post,
             idle_ms: AtomicU64::new(config.idle_ms),
             poller: Poller::new(),
             kernel: Context::new(config.routes.direct),
@@ -167,8 +170,7 @@ pub fn init(settings: &aioinit) -> Result<()> {
     engine.callbacks.set_patience(idle_ms);
     worker::rouse(&caller);
     engine.poller.wake();
-    // If there is a reaper.
-    let _ = engine.kernel.wake(engine.poller.always_ready());
+    direct::wake_reaper(engine);
     Ok(())
 }
 

@@ -13,6 +13,7 @@ use libc::{c_int, ssize_t, timespec};
 use crate::abi::{aiocb, aioinit, sigevent};
 use crate::errno::{Errno, Result, to_c};
 use crate::request::Operation;
+use crate::route::attend;
 use crate::stats::aio_rs_stats;
 use crate::{cancel, close, engine, listio, submit, wait};
 
@@ -42,7 +43,13 @@ pub unsafe extern "C" fn aio_fsync(op: c_int, block: *mut aiocb) -> c_int {
 pub unsafe extern "C" fn aio_error(block: *const aiocb) -> c_int {
     // SAFETY: the caller's promise.
     match unsafe { block.as_ref() } {
-        Some(block) => block.status.error(),
+        Some(block) => match block.status.error() {
+            libc::EINPROGRESS => {
+                attend::poll(&block.status);
+                block.status.error()
+            }
+            ended => ended,
+        },
         None => {
             Errno::INVAL.set();
             libc::EINVAL

@@ -40,14 +40,14 @@ pub struct Table {
     pub workers: Workers,
     pub poller: PollerState,
     pub reaper: ReaperState,
-    /// Requests that the kernel's AIO has.
-    pub in_kernel: u32,
+    /// Requests that the kernel's AIO has and whose end is announced by a signal or a thread.
+    pub announced_in_kernel: u32,
     /// Descriptors of streams were closed: the poller has to look at the numbers anew.
     pub streams_moved: bool,
     /// A descriptor of the library's own that a cancelled request left behind.
     pub retired: Option<i32>,
     pub stats: Stats,
-    reception: &'static Reception,
+    pub reception: &'static Reception,
     /// Slots of the inbox for whose requests there was no room again yet.
     emptied: Emptied,
 }
@@ -94,6 +94,8 @@ pub struct Notice {
 }
 
 impl Notice {
+    pub const NONE: Notice = Notice { notify: Notify::None, batch: NONE };
+
     pub fn is_none(&self) -> bool {
         self.notify.is_none() && self.batch == NONE
     }
@@ -110,7 +112,7 @@ impl Table {
             workers: Workers::new(),
             poller: PollerState::Off,
             reaper: ReaperState::Off,
-            in_kernel: 0,
+            announced_in_kernel: 0,
             streams_moved: false,
             retired: None,
             stats: Stats::new(),

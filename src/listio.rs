@@ -10,11 +10,11 @@ use libc::c_int;
 use crate::abi::{aiocb, lio, sigevent};
 use crate::engine::{Caller, Engine, Locked};
 use crate::errno::{Errno, Result};
-use crate::files::{Batch, Notice};
+use crate::files::{self, Batch, Notice};
 use crate::notify::Notify;
 use crate::order::Admission;
 use crate::request::{self, Operation, Request};
-use crate::route::worker;
+use crate::route::{attend, worker};
 use crate::slab::{Id, NONE};
 use crate::submit;
 use crate::sys::cancellation::with_cleanup;
@@ -195,8 +195,10 @@ fn worse(one: Option<Errno>, other: Option<Errno>) -> Option<Errno> {
 fn wait_for_batch(engine: &'static Engine, batch: Id) -> Result<bool> {
     let word = word_of(engine, batch).ok_or(Errno::INTR)?;
     let argument = ptr::without_provenance_mut(usize::try_from(batch).unwrap_or(0));
+    let in_kernel = || attend::is_all_in_kernel(files::unfinished());
     // SAFETY: the record stays while `awaited` is set, and its memory is never unmapped.
-    let waited = with_cleanup(abandon_batch, argument, || wait::wait_for([unsafe { &*word }].into_iter(), None));
+    let words = || [unsafe { &*word }].into_iter();
+    let waited = with_cleanup(abandon_batch, argument, || wait::wait_for(words(), None, in_kernel));
     let failed = leave(engine, batch);
     waited.map(|()| failed)
 }

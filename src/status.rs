@@ -2,7 +2,8 @@
 //!
 //! | error | returned | the request |
 //! | --- | --- | --- |
-//! | EINPROGRESS | 0 | runs, or waits |
+//! | EINPROGRESS | anything | runs, or waits |
+//! | EINPROGRESS | `IN_KERNEL` | the kernel's AIO has it |
 //! | 0 | bytes | has succeeded |
 //! | an error number | -1 | has failed, or was cancelled |
 
@@ -32,10 +33,14 @@ pub struct Status {
     error: AtomicI32,
 }
 
+/// No request returns that.
+const IN_KERNEL: isize = isize::MIN;
+
 impl Status {
     /// Opens a request: from here until `publish` aio_error answers EINPROGRESS.
     /// Returns what it said before.
     pub fn begin(&self) -> c_int {
+        self.set_in_kernel(false);
         let before = self.error.load(Ordering::Relaxed);
         self.error.store(libc::EINPROGRESS, Ordering::Relaxed);
         before
@@ -51,6 +56,18 @@ impl Status {
         self.returned.store(returned, Ordering::Relaxed);
         // Release: pairs with the Acquire in `error`; whoever sees the status sees the data and the result.
         self.error.store(error, Ordering::Release);
+    }
+
+    /// Notes that the kernel's AIO has the request, or has not.
+    pub fn set_in_kernel(&self, has: bool) {
+        if has || self.is_in_kernel() {
+            self.returned.store(if has { IN_KERNEL } else { 0 }, Ordering::Relaxed);
+        }
+    }
+
+    /// Meaningful while the request runs: a hint, as the caller's program could write there.
+    pub fn is_in_kernel(&self) -> bool {
+        self.returned.load(Ordering::Relaxed) == IN_KERNEL
     }
 
     /// The error status: EINPROGRESS, 0 or an error number.

@@ -9,6 +9,8 @@ use libc::{c_int, timespec};
 
 use crate::abi::aiocb;
 use crate::errno::{Errno, Result};
+use crate::route::attend;
+use crate::status::Status;
 use crate::sys::clock::{self, Nanos};
 use crate::sys::wait;
 
@@ -26,24 +28,30 @@ pub unsafe fn suspend(list: *const *const aiocb, n: c_int, timeout: *const times
     // SAFETY: the caller's promise.
     let list = unsafe { slice::from_raw_parts(list, n) };
     // SAFETY: the caller's promise; NULL entries are skipped.
-    let words = list.iter().filter_map(|block| unsafe { block.as_ref() }).map(|block| block.status.error_word());
-    if words.clone().next().is_none() {
+    let statuses = list.iter().filter_map(|block| unsafe { block.as_ref() }).map(|block| &block.status);
+    if statuses.clone().next().is_none() {
         return Ok(());
     }
-    wait_for(words, deadline)
+    let in_kernel = || statuses.clone().all(Status::is_in_kernel);
+    wait_for(statuses.clone().map(Status::error_word), deadline, in_kernel)
 }
 
-/// Waits until one of the words is no longer EINPROGRESS. Errors: EAGAIN (time-out), EINTR.
-pub fn wait_for<'a>(words: impl Iterator<Item = &'a AtomicI32> + Clone, deadline: Option<Nanos>) -> Result<()> {
+/// Waits until one of the words is no longer EINPROGRESS. `in_kernel` says whether they all stand for requests that the
+/// kernel's AIO has. Errors: EAGAIN (time-out), EINTR.
+pub fn wait_for<'a>(
+    words: impl Iterator<Item = &'a AtomicI32> + Clone,
+    deadline: Option<Nanos>,
+    in_kernel: impl Fn() -> bool,
+) -> Result<()> {
     // Acquire: pairs with the Release that ends a request.
     let ended = |word: &AtomicI32| word.load(Ordering::Acquire) != libc::EINPROGRESS;
     loop {
         if words.clone().any(ended) {
             return Ok(());
         }
-        let Err(error) = wait::sleep(words.clone(), libc::EINPROGRESS, deadline) else {
-            continue;
-        };
+        let attended = if in_kernel() { attend::wait(deadline) } else { None };
+        let sleep = || wait::sleep(words.clone(), libc::EINPROGRESS, deadline, attend::rouse_reaper);
+        let Err(error) = attended.unwrap_or_else(sleep) else { continue };
         // A request may have ended together with the time, or with the signal that announces it.
         if words.clone().any(ended) {
             return Ok(());

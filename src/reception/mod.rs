@@ -11,6 +11,7 @@ use std::sync::atomic::AtomicU64;
 use crate::errno::Result;
 use crate::order::{Admission, Kind};
 use crate::request::Request;
+use crate::route::attend::Post;
 use crate::route::worker::Seat;
 use crate::sys::memory;
 
@@ -24,6 +25,8 @@ pub struct Reception {
     pub known: Known,
     pub claims: Claims,
     pub buffered: Buffered,
+    /// Who takes the results of the kernel's AIO.
+    pub post: Post,
     /// Reads served inside the call: all of them, for the statistics.
     pub inline_reads: AtomicU64,
 }

@@ -1,38 +1,45 @@
 //! O_DIRECT transfers: whoever finds them ready hands them to the kernel's own AIO, which does not wait for the device
 //! (RWF_NOWAIT; but for a buffer that is not in memory, or a frozen file system), and one worker takes the role of the reaper,
-//! which waits for the results.
+//! which sees to it that somebody takes the results: a caller that waits for them (`attend`), or the reaper itself.
 //!
 //! What the kernel refuses goes to a worker, which finds out what pread or pwrite say: allocation and holes (EAGAIN), file
 //! systems that cannot (EOPNOTSUPP), bad alignment (EINVAL), too many in flight.
 
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use crate::complete;
-use crate::engine::Engine;
+use crate::engine::{Caller, Engine};
 use crate::errno::{Errno, Result};
 use crate::files::Table;
 use crate::order::Kind;
-use crate::route::worker::{self, HandOuts, Task};
+use crate::route::attend::Ticket;
+use crate::route::worker::{self, HandOuts, Seat, Task};
 use crate::slab::{Id, NONE};
-use crate::sys::kaio::{Event, Iocb};
+use crate::sys::kaio::{Context, Event, Iocb};
 use crate::sys::transfer::Transfer;
-use crate::sys::{clock, thread};
+use crate::sys::{clock, thread, wait};
 
 /// Requests per system call. They stand on the caller's stack, which may be a signal's small one.
 const GROUP: usize = 8;
 
-/// Results that the reaper takes at a time.
-const RESULTS: usize = 32;
+/// Results that are taken at a time.
+const RESULTS: usize = 16;
 
 /// Instead of a thread: a caller is handing it to the kernel.
 const SUBMITTER: i32 = -1;
 
-/// Whether a thread waits for results.
+/// What the reaper does.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum ReaperState {
     /// The next free worker takes the role when there is something to wait for.
     Off,
+    /// It waits for results.
     On,
+    /// It leaves them to those who wait for them or ask, and looks now and then whether they do.
+    Rests,
+    /// Nothing has been in the kernel for a while.
+    Sleeps,
 }
 
 /// Hands all that is ready to the kernel. Signals are blocked.
@@ -55,7 +62,7 @@ pub fn submit(engine: &'static Engine) {
             HandOuts::prepare(&mut table).send_but_direct(table, engine);
             continue;
         }
-        table.in_kernel += count;
+        engine.post.add_to_kernel(count);
         drop(table);
         let taken = hand_over(engine, &tasks);
         let mut table = engine.lock();
@@ -112,7 +119,41 @@ impl Table {
     fn next_direct(&mut self) -> Option<Task> {
         let run = self.order.next_direct()?;
         self.order.payload_mut(run.id).run_by(SUBMITTER);
+        self.announced_in_kernel += u32::from(self.is_announced(run.id));
         Some(self.task(run))
+    }
+
+    fn is_announced(&self, id: Id) -> bool {
+        let request = self.order.payload(id);
+        let of_list = || request.batch != NONE && !self.batches[request.batch].notify.is_none();
+        !request.notify.is_none() || of_list()
+    }
+
+    /// The kernel has it no more.
+    fn leaves_kernel(&mut self, id: Id) {
+        self.announced_in_kernel -= u32::from(self.is_announced(id));
+        self.reception.post.left_kernel();
+    }
+
+    /// Whether somebody depends on what is in the kernel who does not wait there: for a notification, a successor, a barrier,
+    /// a request of another thread; or the ring is getting full.
+    fn needs_reaper(&self) -> bool {
+        const CROWD: u32 = 256;
+        let in_kernel = self.reception.post.in_kernel();
+        let others = || self.order.len() > usize::try_from(in_kernel).unwrap_or(0);
+        in_kernel > 0
+            // Somebody is handing it over, and asks then.
+            && !self.order.has_direct_work()
+            && (self.announced_in_kernel > 0 || others() || in_kernel >= CROWD || wait::sleepers() > 0)
+    }
+
+    /// Whether the reaper has to stop leaving results to callers.
+    pub fn calls_reaper(&self) -> bool {
+        match self.reaper {
+            ReaperState::Off | ReaperState::On => false,
+            ReaperState::Rests => self.needs_reaper(),
+            ReaperState::Sleeps => self.reception.post.in_kernel() > 0,
+        }
     }
 
     /// Whether a worker has to go on with what the kernel has done: it would have had to wait. What it has read stays.
@@ -131,43 +172,134 @@ impl Table {
 
     fn handed_over(&mut self, task: &Task, taken: bool) {
         if !taken {
-            self.in_kernel -= 1;
+            self.leaves_kernel(task.id);
             self.order.send_to_worker(task.id);
         } else if self.order.is_current(task.id, task.seq) {
             let request = self.order.payload_mut(task.id);
             // The kernel has its file: the number is not needed any more. (Unless the reaper got it back and a worker has it.)
             if request.runner == SUBMITTER {
                 request.runner = 0;
+                // SAFETY: the request is unfinished.
+                unsafe { request.handle.block() }.status.set_in_kernel(true);
             }
         }
     }
 }
 
 /// Runs the role until nothing has been in the kernel for the idle time.
-pub fn run(engine: &'static Engine, thread: i32) {
+pub fn run(engine: &'static Engine, seat: &'static Seat, thread: i32) {
     thread::set_name(c"aio_rs/reaper");
     engine.kernel.open();
     // By trying: the kernel, or a sandbox, may know requests but not this one.
     let can_wake = engine.poller.open().is_ok() && engine.kernel.wake(engine.poller.always_ready()).is_ok();
+    if can_wake {
+        engine.kernel.try_watching();
+    }
     let mut events = [Event::NONE; RESULTS];
+    let mut oversight = Oversight::default();
     loop {
         worker::stand_in(engine, thread);
-        let busy = engine.lock().in_kernel > 0;
-        let idle = clock::MILLISECOND.saturating_mul(engine.idle_ms.load(Ordering::Relaxed));
-        let patience = match () {
-            () if !can_wake => UNWAKEABLE,
-            () if busy => idle.max(BUSY),
-            () => idle,
-        };
-        let got = engine.kernel.reap(&mut events, patience).unwrap_or_else(|error| refused(engine, error));
-        if got == 0 && end_role(engine) {
+        match next_turn(engine, seat, &mut oversight) {
+            Turn::Reap(ticket, patience) => {
+                let patience = if can_wake { patience } else { UNWAKEABLE };
+                let got = engine.kernel.reap(&mut events, patience).unwrap_or_else(|error| refused(engine, error));
+                complete_all(engine, &events, got, false);
+                ticket.inspect(|ticket| engine.post.leave(*ticket));
+                if got == 0 && ticket.is_none() && end_role(engine) {
+                    return;
+                }
+            }
+            Turn::Rest(patience, may_end) => {
+                let called = seat.rest(Duration::from_nanos(patience));
+                engine.post.rest(None);
+                if !called && may_end && end_role(engine) {
+                    return;
+                }
+            }
+        }
+    }
+}
+
+/// What the reaper does next.
+enum Turn {
+    /// Wait for results, in the post or (where callers cannot wait in the kernel) without.
+    Reap(Option<Ticket>, clock::Nanos),
+    /// Leave them to callers, for so long. The role may end if it was not called.
+    Rest(clock::Nanos, bool),
+}
+
+/// How the reaper sees whether callers take the results.
+#[derive(Default)]
+struct Oversight {
+    /// What there was in the ring the last time, if it was not empty.
+    waiting: Option<u32>,
+    /// The last request that went to the kernel by then.
+    newest: u64,
+    /// Nobody took them: so often it does so itself.
+    eager: u32,
+}
+
+impl Oversight {
+    const EAGER: u32 = 1_000;
+
+    /// Whether results have been waiting since the last look.
+    fn nobody_takes(&mut self, kernel: &Context) -> bool {
+        let waiting = kernel.has_results().then(|| kernel.taken());
+        let stands_still = waiting.is_some() && waiting == self.waiting;
+        self.waiting = waiting;
+        stands_still
+    }
+}
+
+/// How often the reaper looks whether callers take the results.
+const LOOK: clock::Nanos = 2 * clock::MILLISECOND;
+
+fn next_turn(engine: &'static Engine, seat: &'static Seat, oversight: &mut Oversight) -> Turn {
+    let idle = clock::MILLISECOND.saturating_mul(engine.idle_ms.load(Ordering::Relaxed));
+    let mut table = engine.lock();
+    table.reaper = ReaperState::On;
+    let busy = engine.post.in_kernel() > 0;
+    if !engine.kernel.can_be_watched() {
+        return Turn::Reap(None, if busy { idle.max(BUSY) } else { idle });
+    }
+    if busy && oversight.nobody_takes(&engine.kernel) {
+        oversight.eager = Oversight::EAGER;
+        if let Some(ticket) = engine.post.relieve() {
+            return Turn::Reap(Some(ticket), 0);
+        }
+    }
+    let newest = table.order.newest_seq();
+    let active = busy || newest != oversight.newest;
+    oversight.newest = newest;
+    // From here on it can be called, and what it is needed for either sees that or is seen.
+    table.reaper = if active { ReaperState::Rests } else { ReaperState::Sleeps };
+    engine.post.rest(Some(seat));
+    let wants = busy && (oversight.eager > 0 || table.needs_reaper());
+    if wants && let Some(ticket) = engine.post.take_by_reaper() {
+        engine.post.rest(None);
+        table.reaper = ReaperState::On;
+        oversight.eager = oversight.eager.saturating_sub(1);
+        return Turn::Reap(Some(ticket), idle.max(BUSY));
+    }
+    if active { Turn::Rest(LOOK, false) } else { Turn::Rest(idle, true) }
+}
+
+/// For a caller in the post: takes what results there are.
+pub fn take_results(caller: &Caller) {
+    let mut events = [Event::NONE; RESULTS];
+    loop {
+        let got = caller.engine.kernel.reap(&mut events, 0).unwrap_or(0);
+        complete_all(caller.engine, &events, got, true);
+        if got < RESULTS {
             return;
         }
-        let mut results = [None; RESULTS];
-        for (place, event) in results.iter_mut().zip(events.iter().take(got)) {
-            *place = event.result().map(|result| (event.token, result));
-        }
-        complete_all(engine, &results);
+    }
+}
+
+/// Has the reaper look at the table. If it waits for results and has no descriptor for that, it looks by itself.
+pub fn wake_reaper(engine: &'static Engine) {
+    if !engine.post.call_reaper() {
+        let _ = engine.kernel.wake(engine.poller.always_ready());
     }
 }
 
@@ -188,30 +320,34 @@ const UNWAKEABLE: clock::Nanos = 10 * clock::MILLISECOND;
 
 fn end_role(engine: &'static Engine) -> bool {
     let mut table = engine.lock();
-    let done = table.in_kernel == 0 && !table.order.has_direct_work();
+    let done = engine.post.in_kernel() == 0 && !table.order.has_direct_work();
     if done {
         table.reaper = ReaperState::Off;
     }
     done
 }
 
-type Reaped = Option<(u64, Result<isize>)>;
-
-fn complete_all(engine: &'static Engine, results: &[Reaped; RESULTS]) {
-    complete::finish_several(engine, |table| {
+fn complete_all(engine: &'static Engine, events: &[Event; RESULTS], got: usize, by_caller: bool) {
+    if got == 0 {
+        return;
+    }
+    complete::finish_several(engine, by_caller, |table| {
         let mut ended = [const { None }; RESULTS];
-        for (place, (token, result)) in ended.iter_mut().zip(results.iter().flatten()) {
-            let id = slot(*token);
-            if !table.order.is_current_by_half(id, half_of_seq(*token)) {
+        for (place, event) in ended.iter_mut().zip(events.iter().take(got)) {
+            let Some(result) = event.result() else { continue };
+            let id = slot(event.token);
+            if !table.order.is_current_by_half(id, half_of_seq(event.token)) {
                 continue;
             }
-            table.in_kernel -= 1;
-            if table.is_unfinished(id, *result) {
+            table.leaves_kernel(id);
+            if table.is_unfinished(id, result) {
+                // SAFETY: the request is unfinished.
+                unsafe { table.order.payload(id).handle.block() }.status.set_in_kernel(false);
                 table.order.send_to_worker(id);
                 continue;
             }
             table.stats.counts.route_direct += 1;
-            *place = Some(table.end(id, *result));
+            *place = Some(table.end(id, result));
         }
         ended
     });

@@ -1,10 +1,11 @@
 //! Where a request that may run goes.
 //!
 //! * [`inline`] — a buffered read that is in the page cache, served inside the call.
-//! * [`direct`] — O_DIRECT, submitted by the caller to the kernel's own AIO.
+//! * [`direct`] — O_DIRECT, submitted by the caller to the kernel's own AIO; [`attend`] — who takes the results.
 //! * [`stream`] — a descriptor that can block for ever waits in one poller, never in a worker.
 //! * [`worker`] — everything else; `pace` says how many at a time.
 
+pub mod attend;
 pub mod direct;
 pub mod inline;
 mod pace;

@@ -159,6 +159,9 @@ pub struct HandOuts {
     seats: [Option<&'static Seat>; HandOuts::MOST],
     /// The poller has to look at the table.
     wake_poller: bool,
+    /// The reaper has to take results, if it leaves that to callers.
+    call_reaper: bool,
+    /// The reaper has to look at the table, whatever it does.
     wake_reaper: bool,
     /// There is work for the kernel's AIO.
     direct: bool,
@@ -167,8 +170,13 @@ pub struct HandOuts {
 impl HandOuts {
     const MOST: usize = 4;
 
-    pub const NONE: HandOuts =
-        HandOuts { seats: [None; HandOuts::MOST], wake_poller: false, wake_reaper: false, direct: false };
+    pub const NONE: HandOuts = HandOuts {
+        seats: [None; HandOuts::MOST],
+        wake_poller: false,
+        call_reaper: false,
+        wake_reaper: false,
+        direct: false,
+    };
 
     /// Gives ready work to idle workers, as long as there are both. The last one goes on where this has to stop.
     pub fn prepare(table: &mut Table) -> HandOuts {
@@ -194,7 +202,8 @@ impl HandOuts {
         let polls = table.poller == PollerState::On;
         HandOuts {
             wake_poller: polls && (table.order.has_stream_work() || table.streams_moved || stand_in),
-            wake_reaper: !polls && stand_in && table.reaper == ReaperState::On,
+            call_reaper: table.calls_reaper(),
+            wake_reaper: !polls && stand_in && table.reaper != ReaperState::Off,
             direct: table.order.has_direct_work(),
             ..HandOuts::NONE
         }
@@ -225,8 +234,9 @@ impl HandOuts {
             engine.poller.wake();
         }
         if self.wake_reaper {
-            // If it has no descriptor for that, it looks by itself.
-            let _ = engine.kernel.wake(engine.poller.always_ready());
+            direct::wake_reaper(engine);
+        } else if self.call_reaper {
+            engine.post.call_reaper();
         }
         self.seats.iter().flatten().for_each(|seat| seat.call());
     }
@@ -297,9 +307,14 @@ impl Seat {
         }
     }
 
-    /// Has the worker look into the inbox.
+    /// Has the worker look into the inbox, or end its rest.
     pub fn call(&self) {
         self.mailbox.call();
+    }
+
+    /// For a worker with a role: waits until it is called. False: the time is up.
+    pub fn rest(&self, patience: Duration) -> bool {
+        matches!(self.mailbox.wait(patience), Woken::Called)
     }
 }
 
@@ -390,7 +405,7 @@ impl Table {
         if let Job::Request(task) = &job {
             self.runs(task, seat.thread.load(Ordering::Relaxed));
         }
-        let (polls, reaps) = (self.poller == PollerState::On, self.reaper == ReaperState::On);
+        let (polls, reaps) = (self.poller == PollerState::On, self.reaper != ReaperState::Off);
         let roles = [polls, reaps, self.notices.claimed, self.workers.pace.watched()];
         let roles = roles.into_iter().map(u32::from).sum::<u32>();
         let start_spare = self.workers.idle_count == 0 && self.workers.total <= self.config.threads + roles;
@@ -578,7 +593,7 @@ fn work(engine: &'static Engine, seat: &'static Seat, handed: Handed) -> Option<
             next_job_of(engine, seat)
         }
         Job::Reap => {
-            direct::run(engine, seat.thread.load(Ordering::Relaxed));
+            direct::run(engine, seat, seat.thread.load(Ordering::Relaxed));
             thread::set_name(NAME);
             next_job_of(engine, seat)
         }

@@ -1,10 +1,13 @@
 //! The kernel's own AIO (io_setup(2)): it takes what O_DIRECT transfers, and completes it without a thread.
 
+use std::ffi::c_void;
 use std::mem::MaybeUninit;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::ptr;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
 use libc::{c_int, c_long, c_uint, timespec};
 
+use super::syscalls;
 use crate::errno::{Errno, Result, check};
 use crate::sys::clock::{self, Nanos};
 use crate::sys::transfer::Transfer;
@@ -98,7 +101,24 @@ pub struct Context {
     number: AtomicU64,
     /// It takes no more requests.
     given_up: AtomicBool,
+    /// `watch` works.
+    watchable: AtomicBool,
 }
+
+/// How the ring of results begins, which the kernel maps where the context's number says (fs/aio.c).
+#[repr(C)]
+struct Ring {
+    id: u32,
+    size: u32,
+    head: AtomicU32,
+    tail: AtomicU32,
+    magic: u32,
+    compatible_features: u32,
+    incompatible_features: u32,
+    header_length: u32,
+}
+
+const MAGIC: u32 = 0xa10a_10a1;
 
 const NOT_YET: u64 = 0;
 const REFUSED: u64 = u64::MAX;
@@ -109,7 +129,7 @@ const ROOM: c_uint = 512;
 impl Context {
     pub const fn new(wanted: bool) -> Context {
         let number = AtomicU64::new(if wanted { NOT_YET } else { REFUSED });
-        Context { number, given_up: AtomicBool::new(false) }
+        Context { number, given_up: AtomicBool::new(false), watchable: AtomicBool::new(false) }
     }
 
     /// Whether it is there, or may be had.
@@ -150,15 +170,59 @@ impl Context {
     /// Waits for results. Returns how many; 0: the time is up. Errors: EINTR, and what a sandbox that
     /// came later says.
     pub fn reap(&self, events: &mut [Event], patience: Nanos) -> Result<usize> {
+        let got = self.get_events(events.as_mut_ptr(), events.len(), patience);
+        check(got).map(|got| usize::try_from(got).unwrap_or(0))
+    }
+
+    fn get_events(&self, events: *mut Event, room: usize, patience: Nanos) -> c_long {
         let context = self.number.load(Ordering::Relaxed);
         let timeout: timespec = clock::to_timespec(patience);
         let at_least: c_long = 1;
-        // SAFETY: there is room for so many events.
-        let got = unsafe {
-            let room = events.len();
-            libc::syscall(libc::SYS_io_getevents, context, at_least, room, events.as_mut_ptr(), &raw const timeout)
-        };
-        check(got).map(|got| usize::try_from(got).unwrap_or(0))
+        // SAFETY: the kernel checks the address; there is room for so many events.
+        unsafe { libc::syscall(libc::SYS_io_getevents, context, at_least, room, events, &raw const timeout) }
+    }
+
+    /// Waits until there are results, and leaves them where they are: the kernel takes none out of the ring that it cannot
+    /// store (EFAULT). False: the time is up. A cancellation point. Errors: as `reap`.
+    pub fn watch(&self, patience: Nanos, cleanup: extern "C" fn(*mut c_void), argument: *mut c_void) -> Result<bool> {
+        const NOWHERE: *mut Event = ptr::without_provenance_mut(usize::MAX - 4095);
+        match check(syscalls::cancellable(cleanup, argument, || self.get_events(NOWHERE, 1, patience))) {
+            Err(Errno(libc::EFAULT)) => Ok(true),
+            got => got.map(|_| false),
+        }
+    }
+
+    /// Finds out whether `watch` works. There is a result, and nobody else takes it.
+    pub fn try_watching(&self) {
+        extern "C" fn nothing(_: *mut c_void) {}
+        let works = self.has_results() && self.watch(0, nothing, ptr::null_mut()) == Ok(true) && self.has_results();
+        self.watchable.store(works, Ordering::Relaxed);
+    }
+
+    /// Whether `watch` works here.
+    pub fn can_be_watched(&self) -> bool {
+        self.watchable.load(Ordering::Relaxed) && self.is_possible()
+    }
+
+    /// Whether there is something to `reap`.
+    pub fn has_results(&self) -> bool {
+        self.ring().is_some_and(|ring| ring.head.load(Ordering::Relaxed) != ring.tail.load(Ordering::Acquire))
+    }
+
+    /// How many results were taken so far, modulo the size of the ring.
+    pub fn taken(&self) -> u32 {
+        self.ring().map_or(0, |ring| ring.head.load(Ordering::Relaxed))
+    }
+
+    fn ring(&self) -> Option<&Ring> {
+        let number = self.number.load(Ordering::Relaxed);
+        if number == NOT_YET || number == REFUSED {
+            return None;
+        }
+        let ring: *const Ring = ptr::with_exposed_provenance(usize::try_from(number).ok()?);
+        // SAFETY: the kernel has mapped the ring there, which is never unmapped.
+        let ring = unsafe { ring.as_ref() }?;
+        (ring.magic == MAGIC && ring.incompatible_features == 0).then_some(ring)
     }
 
     /// Ends the `reap` under way, or the next one. `ready` is a descriptor that can be written to at once. Error: it cannot.

@@ -37,11 +37,19 @@ static SLEEPING: [Place; PLACES] = [const { Place::new() }; PLACES];
 static TAKEN: AtomicU64 = AtomicU64::new(0);
 static ANY: AtomicU32 = AtomicU32::new(0);
 static LISTENERS: Waiters = Waiters::new();
+/// Threads that sleep, and that nobody has woken yet.
+static ASLEEP: AtomicU32 = AtomicU32::new(0);
 
-/// Sleeps until one of the words is no longer `unchanged`; may return early. A cancellation point.
+/// How many threads sleep.
+pub fn sleepers() -> u32 {
+    ASLEEP.load(Ordering::SeqCst)
+}
+
+/// Sleeps until one of the words is no longer `unchanged`; may return early. `before` is called when the thread is counted
+/// among the sleepers, before it looks at the words once more. A cancellation point.
 ///
 /// Errors: EINTR (a signal handler ran), ETIMEDOUT (the deadline has passed).
-pub fn sleep<'a, Words>(words: Words, unchanged: i32, deadline: Option<Nanos>) -> Result<()>
+pub fn sleep<'a, Words>(words: Words, unchanged: i32, deadline: Option<Nanos>, before: impl FnOnce()) -> Result<()>
 where
     Words: Iterator<Item = &'a AtomicI32> + Clone,
 {
@@ -49,10 +57,10 @@ where
     let mut several = words.clone();
     match (several.next(), several.next()) {
         (Some(word), None) if look(word, unchanged) => Ok(()),
-        (Some(word), None) => sleep_on(word, unchanged, timeout),
+        (Some(word), None) => sleep_on(word, unchanged, timeout, before),
         _ => match take_place() {
-            Some(place) => sleep_in(place, words, unchanged, timeout),
-            None => sleep_on_any(words, unchanged, timeout),
+            Some(place) => sleep_in(place, words, unchanged, timeout, before),
+            None => sleep_on_any(words, unchanged, timeout, before),
         },
     }
 }
@@ -78,7 +86,7 @@ pub fn wake(word: *const AtomicI32) {
     while let Some(place) = lowest(places) {
         places &= places - 1;
         if let Some(place) = SLEEPING.get(place)
-            && place.disarm()
+            && disarm(place)
         {
             futex_wake(place.word(), c_int::MAX);
         }
@@ -93,6 +101,7 @@ pub fn wake(word: *const AtomicI32) {
 pub fn reset_in_child() {
     WAITERS.iter().for_each(|bucket| bucket.alone.reset());
     LISTENERS.reset();
+    ASLEEP.store(0, Ordering::Relaxed);
     TAKEN.store(0, Ordering::Relaxed);
 }
 
@@ -107,18 +116,26 @@ fn lowest(bits: u64) -> Option<usize> {
 }
 
 /// Sleeps on one word while it is unchanged.
-fn sleep_on(word: &AtomicI32, unchanged: i32, timeout: Option<timespec>) -> Result<()> {
+fn sleep_on(word: &AtomicI32, unchanged: i32, timeout: Option<timespec>, before: impl FnOnce()) -> Result<()> {
     let waiters = &bucket(word).alone;
-    sleep_counted(waiters, || wait_on(word.as_ptr().cast(), unchanged.cast_unsigned(), timeout))
+    sleep_counted(waiters, before, || wait_on(word.as_ptr().cast(), unchanged.cast_unsigned(), timeout))
 }
 
 /// Sleeps in a place until one of the words has changed, and gives the place back.
-fn sleep_in<'a, Words>(place: u32, mut words: Words, unchanged: i32, timeout: Option<timespec>) -> Result<()>
+fn sleep_in<'a, Words>(
+    place: u32,
+    mut words: Words,
+    unchanged: i32,
+    timeout: Option<timespec>,
+    before: impl FnOnce(),
+) -> Result<()>
 where
     Words: Iterator<Item = &'a AtomicI32> + Clone,
 {
     let Some(sleeping) = usize::try_from(place).ok().and_then(|place| SLEEPING.get(place)) else { return Ok(()) };
     let armed = sleeping.arm();
+    ASLEEP.fetch_add(1, Ordering::SeqCst);
+    before();
     words.clone().for_each(|word| bucket(word).places.register(place));
     // SeqCst: pairs with the fence of a completion, see `places`.
     fence(Ordering::SeqCst);
@@ -133,11 +150,16 @@ where
 }
 
 /// Sleeps until a word that some completion moves has moved.
-fn sleep_on_any<'a, Words>(mut words: Words, unchanged: i32, timeout: Option<timespec>) -> Result<()>
+fn sleep_on_any<'a, Words>(
+    mut words: Words,
+    unchanged: i32,
+    timeout: Option<timespec>,
+    before: impl FnOnce(),
+) -> Result<()>
 where
     Words: Iterator<Item = &'a AtomicI32>,
 {
-    sleep_counted(&LISTENERS, || {
+    sleep_counted(&LISTENERS, before, || {
         let seen = ANY.load(Ordering::SeqCst);
         // Once more, now that completions move the word.
         if words.any(|word| word.load(Ordering::SeqCst) != unchanged) {
@@ -148,11 +170,28 @@ where
 }
 
 /// Sleeps while the count says so; a thread that is cancelled takes its count back.
-fn sleep_counted(waiters: &'static Waiters, sleep: impl FnOnce() -> c_long) -> Result<()> {
+fn sleep_counted(waiters: &'static Waiters, before: impl FnOnce(), sleep: impl FnOnce() -> c_long) -> Result<()> {
     waiters.add();
-    let slept = syscalls::cancellable(uncount, ptr::from_ref(waiters).cast_mut().cast(), sleep);
-    waiters.remove();
+    ASLEEP.fetch_add(1, Ordering::SeqCst);
+    before();
+    let argument = ptr::from_ref(waiters).cast_mut().cast();
+    let slept = syscalls::cancellable(uncount, argument, sleep);
+    uncount(argument);
     outcome(slept)
+}
+
+/// Whether a system call is needed to wake who sleeps in a place. If so, that is not counted any more.
+fn disarm(place: &Place) -> bool {
+    let armed = place.disarm();
+    if armed {
+        one_less_asleep();
+    }
+    armed
+}
+
+/// Never below zero, as in `Waiters`.
+fn one_less_asleep() {
+    let _ = ASLEEP.fetch_update(Ordering::SeqCst, Ordering::Relaxed, |count| count.checked_sub(1));
 }
 
 fn wait_on(word: *mut u32, value: u32, timeout: Option<timespec>) -> c_long {
@@ -186,6 +225,7 @@ fn take_place() -> Option<u32> {
 }
 
 fn leave_place(place: u32) {
+    let _ = usize::try_from(place).ok().and_then(|place| SLEEPING.get(place)).is_some_and(disarm);
     TAKEN.fetch_and(!(1 << place), Ordering::Relaxed);
 }
 
@@ -197,6 +237,7 @@ extern "C" fn leave(place: *mut c_void) {
 extern "C" fn uncount(waiters: *mut c_void) {
     // SAFETY: `sleep_counted` passes waiters that are there for ever.
     unsafe { waiters.cast::<Waiters>().as_ref() }.inspect(|waiters| waiters.remove());
+    one_less_asleep();
 }
 
 /// Sleeps while the word has this value; may return early. No cancellation point: for the lock.

@@ -1,5 +1,7 @@
 //! The kernel's own AIO: POSIX has none below the interface that this library is.
 
+use std::ffi::c_void;
+
 use libc::c_int;
 
 use crate::errno::{Errno, Result};
@@ -59,5 +61,28 @@ impl Context {
 
     pub fn wake(&self, _ready: c_int) -> Result<()> {
         Err(Errno(libc::ENOSYS))
+    }
+
+    pub fn watch(
+        &self,
+        _patience: Nanos,
+        _cleanup: extern "C" fn(*mut c_void),
+        _argument: *mut c_void,
+    ) -> Result<bool> {
+        Err(Errno(libc::ENOSYS))
+    }
+
+    pub fn try_watching(&self) {}
+
+    pub fn can_be_watched(&self) -> bool {
+        false
+    }
+
+    pub fn has_results(&self) -> bool {
+        false
+    }
+
+    pub fn taken(&self) -> u32 {
+        0
     }
 }

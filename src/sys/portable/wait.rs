@@ -30,10 +30,15 @@ static SLOTS: [Slot; MOST_SLOTS] = [const {
 }; MOST_SLOTS];
 static WAITING: AtomicU32 = AtomicU32::new(0);
 
-/// Sleeps until one of the words is no longer `unchanged`; may return early. A cancellation point.
+/// How many threads sleep.
+pub fn sleepers() -> u32 {
+    WAITING.load(Ordering::SeqCst)
+}
+
+/// Sleeps until one of the words is no longer `unchanged`; may return early. `before` is for Linux. A cancellation point.
 ///
 /// Errors: EINTR (a signal handler ran), ETIMEDOUT (the deadline has passed).
-pub fn sleep<'a, Words>(mut words: Words, unchanged: i32, deadline: Option<Nanos>) -> Result<()>
+pub fn sleep<'a, Words>(mut words: Words, unchanged: i32, deadline: Option<Nanos>, _before: impl FnOnce()) -> Result<()>
 where
     Words: Iterator<Item = &'a AtomicI32> + Clone,
 {

@@ -1,0 +1,185 @@
+//! Who takes the results of the kernel's AIO. A caller that waits for nothing else waits in the kernel and takes them itself:
+//! no other thread has to run for it. The reaper's thread (`direct`) sees to all that nobody waits for, and looks now and then
+//! whether those who wait do their part: they may be in a signal handler, or have left by one.
+
+use std::ffi::c_void;
+use std::ptr;
+use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+
+use super::direct;
+use super::worker::Seat;
+use crate::engine::{Caller, Engine};
+use crate::errno::{Errno, Result, thread_identity};
+use crate::status::Status;
+use crate::sys::clock::{self, Nanos};
+
+/// The post of the one that takes results. Without the table's lock. All zeroes: nobody has it.
+pub struct Post {
+    /// Odd: somebody has it. Each change of hands counts.
+    hands: AtomicU64,
+    /// The thread that has it, if a caller's.
+    thread: AtomicUsize,
+    /// Requests that the kernel has. Changed under the table's lock only.
+    in_kernel: AtomicU32,
+    /// The reaper, while it leaves the results to callers.
+    resting: AtomicPtr<Seat>,
+    /// The reaper wants the post when it is free.
+    wanted: AtomicBool,
+}
+
+/// Whoever holds it has the post, until it leaves or is relieved.
+#[derive(Clone, Copy)]
+pub struct Ticket(u64);
+
+/// How long a caller waits at a time: should its request end elsewhere because it was relieved, it sees that then.
+const LEASE: Nanos = 10 * clock::MILLISECOND;
+
+impl Post {
+    /// Takes the post if nobody has it, or a frame below in this very thread.
+    fn take_by_caller(&self) -> Option<Ticket> {
+        let me = thread_identity();
+        let now = self.hands.load(Ordering::Relaxed);
+        if now % 2 == 1 && self.thread.load(Ordering::Relaxed) != me {
+            return None;
+        }
+        let ticket = self.take_from(now)?;
+        self.thread.store(me, Ordering::Relaxed);
+        Some(ticket)
+    }
+
+    /// Takes the post for the reaper. None: a caller has it, and will call the reaper when it leaves.
+    pub fn take_by_reaper(&self) -> Option<Ticket> {
+        let taken = self.take().or_else(|| {
+            // SeqCst: pairs with `leave`. Either the post is seen to be free now, or the caller sees that it is wanted.
+            self.wanted.store(true, Ordering::SeqCst);
+            self.take()
+        })?;
+        self.wanted.store(false, Ordering::Relaxed);
+        Some(taken)
+    }
+
+    fn take(&self) -> Option<Ticket> {
+        let now = self.hands.load(Ordering::SeqCst);
+        if now % 2 == 1 { None } else { self.take_from(now) }
+    }
+
+    /// Takes the post from whoever has it.
+    pub fn relieve(&self) -> Option<Ticket> {
+        self.take_from(self.hands.load(Ordering::Relaxed))
+    }
+
+    fn take_from(&self, now: u64) -> Option<Ticket> {
+        let next = (now + 1) | 1;
+        let taken = self.hands.compare_exchange(now, next, Ordering::SeqCst, Ordering::Relaxed).is_ok();
+        taken.then(|| {
+            self.thread.store(0, Ordering::Relaxed);
+            Ticket(next)
+        })
+    }
+
+    /// Leaves the post, unless somebody else has it by now.
+    pub fn leave(&self, ticket: Ticket) {
+        let _ = self.hands.compare_exchange(ticket.0, ticket.0 + 1, Ordering::SeqCst, Ordering::Relaxed);
+        if self.wanted.load(Ordering::SeqCst) && self.wanted.swap(false, Ordering::SeqCst) {
+            self.call_reaper();
+        }
+    }
+
+    pub fn in_kernel(&self) -> u32 {
+        self.in_kernel.load(Ordering::SeqCst)
+    }
+
+    /// Under the table's lock.
+    pub fn add_to_kernel(&self, count: u32) {
+        // SeqCst: pairs with the load in `rouse_reaper`, see there.
+        self.in_kernel.fetch_add(count, Ordering::SeqCst);
+    }
+
+    /// Under the table's lock.
+    pub fn left_kernel(&self) {
+        self.in_kernel.fetch_sub(1, Ordering::SeqCst);
+    }
+
+    /// The reaper rests from now on (None: it does not), and can be called there.
+    pub fn rest(&self, reaper: Option<&'static Seat>) {
+        self.resting.store(reaper.map_or(ptr::null_mut(), |seat| ptr::from_ref(seat).cast_mut()), Ordering::SeqCst);
+    }
+
+    /// Calls the reaper. False: it does not rest.
+    pub fn call_reaper(&self) -> bool {
+        // SAFETY: seats are never freed.
+        let resting = unsafe { self.resting.swap(ptr::null_mut(), Ordering::SeqCst).as_ref() };
+        resting.inspect(|seat| seat.call()).is_some()
+    }
+}
+
+/// To be called by a thread that is counted among the sleepers (`sys::wait::sleepers`): it may wait for something that the kernel has.
+///
+/// SeqCst on both sides: either this thread sees what was handed to the kernel, or whoever hands it over sees the sleeper.
+pub fn rouse_reaper() {
+    if let Some(engine) = Engine::current()
+        && engine.post.in_kernel() > 0
+    {
+        engine.post.call_reaper();
+    }
+}
+
+/// Waits in the kernel until it has results, and takes them. None: this is not for this caller, it has to sleep.
+///
+/// Errors: EINTR (a signal handler ran), ETIMEDOUT (the deadline has passed). A cancellation point.
+pub fn wait(deadline: Option<Nanos>) -> Option<Result<()>> {
+    let engine = Engine::current().filter(|engine| engine.kernel.can_be_watched() && engine.post.in_kernel() > 0)?;
+    let ticket = engine.post.take_by_caller()?;
+    let now = clock::now();
+    let patience = deadline.map_or(LEASE, |deadline| deadline.saturating_sub(now).min(LEASE));
+    let argument = ptr::without_provenance_mut(usize::try_from(ticket.0).unwrap_or(0));
+    let ready = engine.kernel.has_results();
+    let waited = if ready { Ok(true) } else { engine.kernel.watch(patience, leave_when_cancelled, argument) };
+    let outcome = match waited {
+        Ok(true) => {
+            take_results(engine);
+            Ok(())
+        }
+        Ok(false) if deadline.is_some_and(|deadline| clock::now() >= deadline) => Err(Errno(libc::ETIMEDOUT)),
+        Ok(false) => Ok(()),
+        Err(error) => Err(error),
+    };
+    engine.post.leave(ticket);
+    match outcome {
+        // A sandbox that came later: the reaper will find out, too.
+        Err(error) if error != Errno::INTR && error.0 != libc::ETIMEDOUT => None,
+        outcome => Some(outcome),
+    }
+}
+
+/// Whether all that is unfinished is in the kernel: then whoever waits waits for that.
+pub fn is_all_in_kernel(unfinished: usize) -> bool {
+    let in_kernel = Engine::current().map_or(0, |engine| engine.post.in_kernel());
+    in_kernel > 0 && usize::try_from(in_kernel) == Ok(unfinished)
+}
+
+/// For a caller that asks for the status of a request in the kernel: takes results if there are any.
+#[cold]
+pub fn poll(status: &Status) {
+    let Some(engine) = Engine::current() else { return };
+    if !status.is_in_kernel() || !engine.kernel.has_results() {
+        return;
+    }
+    if let Some(ticket) = engine.post.take_by_caller() {
+        take_results(engine);
+        engine.post.leave(ticket);
+    }
+}
+
+fn take_results(engine: &'static Engine) {
+    // In a child that a handler has forked nothing is in the kernel.
+    if let Some(caller) = Caller::enter(engine) {
+        direct::take_results(&caller);
+    }
+}
+
+extern "C" fn leave_when_cancelled(ticket: *mut c_void) {
+    if let (Some(engine), Ok(ticket)) = (Engine::current(), u64::try_from(ticket.addr())) {
+        engine.post.leave(Ticket(ticket));
+    }
+}
