@@ -25,6 +25,8 @@ pub struct Post {
     resting: AtomicPtr<Seat>,
     /// The reaper wants the post when it is free.
     wanted: AtomicBool,
+    /// How often a caller has taken the post.
+    attended: AtomicU32,
 }
 
 /// Whoever holds it has the post, until it leaves or is relieved.
@@ -44,7 +46,13 @@ impl Post {
         }
         let ticket = self.take_from(now)?;
         self.thread.store(me, Ordering::Relaxed);
+        self.attended.fetch_add(1, Ordering::Relaxed);
         Some(ticket)
+    }
+
+    /// How often a caller has taken the post so far.
+    pub fn times_attended(&self) -> u32 {
+        self.attended.load(Ordering::Relaxed)
     }
 
     /// Takes the post for the reaper. None: a caller has it, and will call the reaper when it leaves.

@@ -16,7 +16,7 @@ use crate::order::Kind;
 use crate::route::attend::Ticket;
 use crate::route::worker::{self, HandOuts, Seat, Task};
 use crate::slab::{Id, NONE};
-use crate::sys::kaio::{Context, Event, Iocb};
+use crate::sys::kaio::{Event, Iocb};
 use crate::sys::transfer::Transfer;
 use crate::sys::{clock, thread, wait};
 
@@ -233,20 +233,34 @@ enum Turn {
 struct Oversight {
     /// What there was in the ring the last time, if it was not empty.
     waiting: Option<u32>,
-    /// The last request that went to the kernel by then.
+    /// The last request that was submitted by then.
     newest: u64,
-    /// Nobody took them: so often it does so itself.
+    /// How often callers had come for results by then.
+    attended: u32,
+    /// How often results stood there for too long, and no caller has come since.
+    neglected: u32,
+    /// Nobody comes: so often it takes them without being asked.
     eager: u32,
 }
 
 impl Oversight {
+    /// A caller that lost its processor may come late.
+    const NEGLECTED: u32 = 3;
     const EAGER: u32 = 1_000;
 
     /// Whether results have been waiting since the last look.
-    fn nobody_takes(&mut self, kernel: &Context) -> bool {
-        let waiting = kernel.has_results().then(|| kernel.taken());
+    fn nobody_takes(&mut self, engine: &Engine) -> bool {
+        let waiting = engine.kernel.has_results().then(|| engine.kernel.taken());
         let stands_still = waiting.is_some() && waiting == self.waiting;
         self.waiting = waiting;
+        let attended = engine.post.times_attended();
+        if attended != self.attended {
+            (self.attended, self.neglected) = (attended, 0);
+        }
+        if stands_still {
+            self.neglected += 1;
+            self.eager = if self.neglected >= Self::NEGLECTED { Self::EAGER } else { 0 };
+        }
         stands_still
     }
 }
@@ -262,11 +276,11 @@ fn next_turn(engine: &'static Engine, seat: &'static Seat, oversight: &mut Overs
     if !engine.kernel.can_be_watched() {
         return Turn::Reap(None, if busy { idle.max(BUSY) } else { idle });
     }
-    if busy && oversight.nobody_takes(&engine.kernel) {
-        oversight.eager = Oversight::EAGER;
-        if let Some(ticket) = engine.post.relieve() {
-            return Turn::Reap(Some(ticket), 0);
-        }
+    if busy
+        && oversight.nobody_takes(engine)
+        && let Some(ticket) = engine.post.relieve()
+    {
+        return Turn::Reap(Some(ticket), 0);
     }
     let newest = table.order.newest_seq();
     let active = busy || newest != oversight.newest;
