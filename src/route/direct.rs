@@ -46,60 +46,62 @@ pub enum ReaperState {
 pub fn submit(engine: &'static Engine) {
     let possible = engine.kernel.open();
     loop {
-        let mut table = engine.lock();
-        let mut tasks: [Option<Task>; GROUP] = [None; GROUP];
+        let mut tasks = [const { None }; GROUP];
         let mut count = 0;
-        for place in &mut tasks {
-            *place = table.next_direct();
-            count += u32::from(place.is_some());
-        }
-        if count == 0 {
-            return;
+        let mut table = engine.lock();
+        while let Some(place) = tasks.get_mut(count)
+            && let Some(task) = table.next_direct()
+        {
+            *place = Some(task);
+            count += 1;
         }
         // Without a reaper nobody would learn of the results.
         if !possible || table.reaper == ReaperState::Off {
             tasks.iter().flatten().for_each(|task| table.order.send_to_worker(task.id));
-            HandOuts::prepare(&mut table).send_but_direct(table, engine);
-            continue;
+        } else if count > 0 {
+            engine.post.add_to_kernel(u32::try_from(count).unwrap_or(0));
+            drop(table);
+            let taken = hand_over(engine, &tasks, count);
+            table = engine.lock();
+            tasks.iter().flatten().zip(taken).for_each(|(task, taken)| table.handed_over(task, taken));
         }
-        engine.post.add_to_kernel(count);
-        drop(table);
-        let taken = hand_over(engine, &tasks);
-        let mut table = engine.lock();
-        for (task, taken) in tasks.iter().flatten().zip(taken) {
-            table.handed_over(task, taken);
+        let others = HandOuts::prepare(&mut table);
+        let done = !table.order.has_direct_work();
+        others.send_but_direct(table, engine);
+        if done {
+            return;
         }
-        HandOuts::prepare(&mut table).send_but_direct(table, engine);
     }
 }
 
 /// Which of these the kernel has taken.
-fn hand_over(engine: &'static Engine, tasks: &[Option<Task>; GROUP]) -> [bool; GROUP] {
+fn hand_over(engine: &'static Engine, tasks: &[Option<Task>; GROUP], count: usize) -> [bool; GROUP] {
     let mut taken = [false; GROUP];
-    let mut iocbs: [Option<Iocb>; GROUP] = tasks.map(|task| task.as_ref().and_then(iocb));
+    let mut iocbs = [Iocb::NONE; GROUP];
+    let mut pointers = [std::ptr::null_mut(); GROUP];
+    for ((iocb, pointer), task) in iocbs.iter_mut().zip(&mut pointers).zip(tasks.iter().flatten()) {
+        *iocb = iocb_for(task);
+        *pointer = iocb;
+    }
     let mut next = 0;
-    while let Some((at, _)) = iocbs.iter().enumerate().skip(next).find(|(_, iocb)| iocb.is_some()) {
-        let mut pointers = [std::ptr::null_mut(); GROUP];
-        let run = iocbs.iter_mut().skip(at).map_while(Option::as_mut);
-        let count = pointers.iter_mut().zip(run).map(|(pointer, iocb)| *pointer = iocb).count();
-        let done = engine.kernel.submit(pointers.get(..count).unwrap_or(&[]));
-        taken.iter_mut().skip(at).take(done).for_each(|taken| *taken = true);
+    while next < count {
+        let done = engine.kernel.submit(pointers.get(next..count).unwrap_or(&[]));
+        taken.iter_mut().skip(next).take(done).for_each(|taken| *taken = true);
         // The one that it did not take is refused.
-        next = at + done + usize::from(done < count);
+        next += done + 1;
     }
     taken
 }
 
-fn iocb(task: &Task) -> Option<Iocb> {
-    let transfer = Transfer {
+fn iocb_for(task: &Task) -> Iocb {
+    Iocb::new(&Transfer {
         fd: task.fd,
         writes: task.kind != Kind::Read,
         buffer: task.buffer.0,
         count: task.count,
         offset: task.position,
         token: token(task.id, task.seq),
-    };
-    Iocb::new(&transfer).ok()
+    })
 }
 
 /// The slot, and what tells it from a later request in the same one.

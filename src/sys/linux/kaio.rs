@@ -1,7 +1,6 @@
 //! The kernel's own AIO (io_setup(2)): it takes what O_DIRECT transfers, and completes it without a thread.
 
 use std::ffi::c_void;
-use std::mem::MaybeUninit;
 use std::ptr;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
@@ -67,22 +66,33 @@ const RWF_NOWAIT: c_int = 8;
 const WAKEUP: u64 = u64::MAX;
 
 impl Iocb {
-    /// Errors: EINVAL, the offset is too large.
-    pub fn new(transfer: &Transfer) -> Result<Iocb> {
-        Ok(Iocb {
+    pub const NONE: Iocb = Iocb {
+        data: 0,
+        key: 0,
+        flags: 0,
+        opcode: 0,
+        priority: 0,
+        fd: -1,
+        buffer: 0,
+        count: 0,
+        offset: 0,
+        reserved: 0,
+        more_flags: 0,
+        event_fd: 0,
+    };
+
+    /// What does not fit is refused by the kernel.
+    pub fn new(transfer: &Transfer) -> Iocb {
+        Iocb {
             data: transfer.token,
-            key: 0,
             flags: RWF_NOWAIT,
             opcode: if transfer.writes { PWRITE } else { PREAD },
-            priority: 0,
             fd: transfer.fd,
-            buffer: u64::try_from(transfer.buffer.expose_provenance()).map_err(|_| Errno::INVAL)?,
-            count: u64::try_from(transfer.count).map_err(|_| Errno::INVAL)?,
-            offset: i64::try_from(transfer.offset).map_err(|_| Errno::INVAL)?,
-            reserved: 0,
-            more_flags: 0,
-            event_fd: 0,
-        })
+            buffer: u64::try_from(transfer.buffer.expose_provenance()).unwrap_or(0),
+            count: u64::try_from(transfer.count).unwrap_or(u64::MAX),
+            offset: i64::try_from(transfer.offset).unwrap_or(-1),
+            ..Iocb::NONE
+        }
     }
 }
 
@@ -228,9 +238,7 @@ impl Context {
     /// Ends the `reap` under way, or the next one. `ready` is a descriptor that can be written to at once. Error: it cannot.
     pub fn wake(&self, ready: c_int) -> Result<()> {
         let mask = u64::from(libc::POLLOUT.cast_unsigned());
-        // SAFETY: all zeroes is an iocb.
-        let zeroes: Iocb = unsafe { MaybeUninit::zeroed().assume_init() };
-        let mut iocb = Iocb { data: WAKEUP, opcode: POLL, fd: ready, buffer: mask, ..zeroes };
+        let mut iocb = Iocb { data: WAKEUP, opcode: POLL, fd: ready, buffer: mask, ..Iocb::NONE };
         if self.submit(&[&raw mut iocb]) == 1 { Ok(()) } else { Err(Errno::AGAIN) }
     }
 }
