@@ -34,6 +34,8 @@ const SUBMITTER: i32 = -1;
 pub enum ReaperState {
     /// The next free worker takes the role when there is something to wait for.
     Off,
+    /// It prepares itself, which may take the kernel some milliseconds: until then workers serve.
+    Starts,
     /// It waits for results.
     On,
     /// It leaves them to those who wait for them or ask, and looks now and then whether they do.
@@ -44,7 +46,6 @@ pub enum ReaperState {
 
 /// Hands all that is ready to the kernel. Signals are blocked.
 pub fn submit(engine: &'static Engine) {
-    let possible = engine.kernel.open();
     loop {
         let mut tasks = [const { None }; GROUP];
         let mut count = 0;
@@ -55,8 +56,8 @@ pub fn submit(engine: &'static Engine) {
             *place = Some(task);
             count += 1;
         }
-        // Without a reaper nobody would learn of the results.
-        if !possible || table.reaper == ReaperState::Off {
+        // The reaper makes the context; without one nobody would learn of the results.
+        if !engine.kernel.is_open() || matches!(table.reaper, ReaperState::Off | ReaperState::Starts) {
             tasks.iter().flatten().for_each(|task| table.order.send_to_worker(task.id));
         } else if count > 0 {
             engine.post.add_to_kernel(u32::try_from(count).unwrap_or(0));
@@ -152,7 +153,7 @@ impl Table {
     /// Whether the reaper has to stop leaving results to callers.
     pub fn calls_reaper(&self) -> bool {
         match self.reaper {
-            ReaperState::Off | ReaperState::On => false,
+            ReaperState::Off | ReaperState::Starts | ReaperState::On => false,
             ReaperState::Rests => self.needs_reaper(),
             ReaperState::Sleeps => self.reception.post.in_kernel() > 0,
         }
@@ -191,7 +192,10 @@ impl Table {
 /// Runs the role until nothing has been in the kernel for the idle time.
 pub fn run(engine: &'static Engine, seat: &'static Seat, thread: i32) {
     thread::set_name(c"aio_rs/reaper");
-    engine.kernel.open();
+    if !engine.kernel.open() {
+        engine.lock().reaper = ReaperState::Off;
+        return;
+    }
     // By trying: the kernel, or a sandbox, may know requests but not this one.
     let can_wake = engine.poller.open().is_ok() && engine.kernel.wake(engine.poller.always_ready()).is_ok();
     if can_wake {

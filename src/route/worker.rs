@@ -359,7 +359,7 @@ impl Table {
             return Some(Job::Poll);
         }
         if self.reaper == ReaperState::Off && self.order.has_direct_work() {
-            self.reaper = ReaperState::On;
+            self.reaper = ReaperState::Starts;
             return Some(Job::Reap);
         }
         if !self.notices.is_empty() && !self.notices.claimed {

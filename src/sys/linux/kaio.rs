@@ -147,21 +147,21 @@ impl Context {
         self.number.load(Ordering::Relaxed) != REFUSED && !self.given_up.load(Ordering::Relaxed)
     }
 
-    /// Makes sure that there is one. False: the kernel, its limit or a sandbox refuses.
+    /// Makes it, if it was not made or refused before; one thread at a time. (A second one, to be destroyed, would take the
+    /// kernel a tenth of a second.) False: the kernel, its limit or a sandbox refuses.
     pub fn open(&self) -> bool {
-        if self.number.load(Ordering::Relaxed) != NOT_YET {
-            return self.is_possible();
-        }
-        let mut made = 0u64;
-        // SAFETY: the kernel stores a context's number.
-        let done = check(unsafe { libc::syscall(libc::SYS_io_setup, ROOM, &raw mut made) });
-        let new = if done.is_ok() { made } else { REFUSED };
-        if self.number.compare_exchange(NOT_YET, new, Ordering::Relaxed, Ordering::Relaxed).is_err() && done.is_ok() {
-            // Another thread was first.
-            // SAFETY: nobody has used it.
-            unsafe { libc::syscall(libc::SYS_io_destroy, made) };
+        if self.number.load(Ordering::Relaxed) == NOT_YET {
+            let mut made = 0u64;
+            // SAFETY: the kernel stores a context's number.
+            let done = check(unsafe { libc::syscall(libc::SYS_io_setup, ROOM, &raw mut made) });
+            self.number.store(if done.is_ok() { made } else { REFUSED }, Ordering::Relaxed);
         }
         self.is_possible()
+    }
+
+    /// Whether it is there.
+    pub fn is_open(&self) -> bool {
+        self.number.load(Ordering::Relaxed) != NOT_YET && self.is_possible()
     }
 
     /// From now on requests go elsewhere.

@@ -51,6 +51,10 @@ impl Context {
         false
     }
 
+    pub fn is_open(&self) -> bool {
+        false
+    }
+
     pub fn give_up(&self) {}
 
     pub fn submit(&self, _requests: &[*mut Iocb]) -> usize {
