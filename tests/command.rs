@@ -113,6 +113,30 @@ fn the_tour_fails_when_the_library_does() {
 }
 
 #[test]
+fn the_benchmark_compares_all_engines_and_draws() {
+    let directory = support::fresh_dir("command-bench");
+    let (json, svg) = (directory.join("bench.json"), directory.join("bench.svg"));
+    let mut command = aio_rs();
+    command.args(["bench", "--quick", "--rounds", "1", "--dir"]).arg(&directory);
+    let ran = output(command.arg("--json").arg(&json).arg("--svg").arg(&svg));
+    assert!(ran.status.success(), "{}", stderr(&ran));
+    let table = stdout(&ran);
+    for part in ["cached read, depth 1", "aio_rs", "libc", "kernel AIO", "io_uring", "threads", "p99 us"] {
+        assert!(table.contains(part), "no {part} in\n{table}");
+    }
+    let json: serde_json::Value = serde_json::from_slice(&fs::read(json).expect("the figures")).expect("JSON");
+    let results = json["results"].as_array().expect("a list");
+    for engine in ["aio_rs", "libc", "threads"] {
+        let rate = |result: &serde_json::Value| result["rounds"][0]["requests_per_second"].as_f64();
+        let own = results.iter().filter(|result| result["engine"] == engine);
+        assert!(own.clone().count() >= 6 && own.clone().all(|result| rate(result) > Some(0.0)), "{engine}: {json}");
+    }
+    let picture = fs::read_to_string(svg).expect("the picture");
+    assert!(picture.starts_with("<svg") && picture.contains("aio_rs"), "{picture}");
+    assert_refused(&output(aio_rs().args(["bench", "--dir", "/nonexistent"])), 1, "/nonexistent");
+}
+
+#[test]
 fn the_probe_shows_which_way_requests_take() {
     let directory = support::fresh_dir("command-probe");
     let ran = output(aio_rs().arg("probe").arg(&directory));

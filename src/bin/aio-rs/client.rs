@@ -1,16 +1,18 @@
-//! The program that the tour runs on libc and on aio_rs: an ordinary user of POSIX AIO that knows neither.
+//! The program that the tour and the benchmark run on libc and on aio_rs: an ordinary user of POSIX AIO that knows neither.
 //!
 //! Its data file is its standard input, so the file needs no name. It prints one [`Line`] for each fact.
 
 use crate::aio::{self, Request};
-use crate::workload::{Access, BLOCK, FILE_SIZE, GROUP, WORKLOADS, Workload};
+use crate::engine::Kind;
+use crate::measure::{Figures, measure};
+use crate::workload::{self, BLOCK, Cache, WORKLOADS, Workload};
 use std::fmt;
 use std::fs::{File, OpenOptions};
 use std::io::{Error, Result, Write};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::OpenOptionsExt;
 use std::process::ExitCode;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// Opening this opens the data file once more.
 const DATA_FILE: &str = "/proc/self/fd/0";
@@ -28,6 +30,14 @@ pub struct Args {
     /// Milliseconds for each workload
     #[arg(long, default_value_t = 100)]
     millis: u64,
+    #[arg(long, value_enum, default_value_t = Kind::Posix)]
+    engine: Kind,
+    /// Only this workload
+    #[arg(long)]
+    only: Option<String>,
+    /// Another depth than the workload's
+    #[arg(long)]
+    depth: Option<usize>,
 }
 
 #[derive(Clone, Copy, clap::ValueEnum)]
@@ -50,9 +60,9 @@ pub enum Line {
         kept: usize,
         trials: usize,
     },
-    Rate {
+    Figures {
         workload: String,
-        per_second: f64,
+        figures: Figures,
     },
     Skipped {
         workload: String,
@@ -68,7 +78,7 @@ impl fmt::Display for Line {
             Line::Promise { name, kept, trials } => {
                 write!(out, "promise\t{name}\t{kept}\t{trials}")
             }
-            Line::Rate { workload, per_second } => write!(out, "rate\t{workload}\t{per_second}"),
+            Line::Figures { workload, figures } => write!(out, "figures\t{workload}\t{figures}"),
             Line::Skipped { workload, reason } => write!(out, "skipped\t{workload}\t{reason}"),
         }
     }
@@ -83,7 +93,9 @@ impl Line {
             ["promise", name, kept, trials] => {
                 Line::Promise { name: name.into(), kept: kept.parse().ok()?, trials: trials.parse().ok()? }
             }
-            ["rate", workload, rate] => Line::Rate { workload: workload.into(), per_second: rate.parse().ok()? },
+            ["figures", workload, figures] => {
+                Line::Figures { workload: workload.into(), figures: Figures::parse(figures)? }
+            }
             ["skipped", workload, reason] => Line::Skipped { workload: workload.into(), reason: reason.into() },
             _ => return None,
         })
@@ -95,7 +107,7 @@ pub fn main(args: &Args) -> ExitCode {
     unsafe { libc::alarm(MOST_SECONDS) };
     let done = match args.task {
         Task::Check => run_checks(),
-        Task::Bench => run_workloads(Duration::from_millis(args.millis)),
+        Task::Bench => run_workloads(args),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -260,97 +272,30 @@ fn trial(promise: &Promise, file: BorrowedFd, target: BorrowedFd) -> Result<Opti
     Ok((!early).then_some(good))
 }
 
-fn run_workloads(time: Duration) -> Result<()> {
-    for workload in &WORKLOADS {
-        let flags = if workload.direct { libc::O_DIRECT } else { 0 };
-        let line = match open(flags).and_then(|file| measure(workload, file.as_fd(), time)) {
-            Ok(per_second) => Line::Rate { workload: workload.name.into(), per_second },
-            Err(error) if workload.direct && error.raw_os_error() == Some(libc::EINVAL) => {
-                Line::Skipped { workload: workload.name.into(), reason: "no O_DIRECT here".into() }
-            }
-            Err(error) => return Err(Error::other(format!("{}: {error}", workload.name))),
-        };
-        say(&line)?;
+fn run_workloads(args: &Args) -> Result<()> {
+    let wanted = match &args.only {
+        None => WORKLOADS.to_vec(),
+        Some(name) => vec![workload::named(name).ok_or_else(|| Error::other(format!("no workload {name}")))?],
+    };
+    for workload in wanted {
+        let workload = Workload { depth: args.depth.unwrap_or(workload.depth), ..workload };
+        say(&run_workload(&workload, args)?)?;
     }
     Ok(())
 }
 
-fn measure(workload: &Workload, file: BorrowedFd, time: Duration) -> Result<f64> {
-    let mut requests: Vec<_> = (0..workload.depth).map(|_| Request::new(BLOCK)).collect();
-    let mut offsets = Offsets(0x2545_f491_4f6c_dd1d);
-    let start = Instant::now();
-    let count = match workload.access {
-        Access::Commit => commit_groups(&mut requests, file, &mut offsets, start + time)?,
-        access => keep_in_flight(access, &mut requests, file, &mut offsets, start + time)?,
-    };
-    Ok(count as f64 / start.elapsed().as_secs_f64())
-}
-
-fn keep_in_flight(
-    access: Access,
-    requests: &mut [Request],
-    file: BorrowedFd,
-    offsets: &mut Offsets,
-    end: Instant,
-) -> Result<usize> {
-    let submit = |request: &mut Request, offset| match access {
-        Access::Read => request.read(file, offset),
-        _ => request.write(file, offset, 0),
-    };
-    for request in requests.iter_mut() {
-        submit(request, offsets.next())?;
-    }
-    let handles: Vec<_> = requests.iter().map(Request::handle).collect();
-    let mut count = 0;
-    while Instant::now() < end {
-        aio::wait_any(&handles);
-        for request in requests.iter_mut().filter(|request| !request.pending()) {
-            full_block(request)?;
-            count += 1;
-            submit(request, offsets.next())?;
+fn run_workload(workload: &Workload, args: &Args) -> Result<Line> {
+    let flags = if workload.cache == Cache::Bypassed { libc::O_DIRECT } else { 0 };
+    let time = Duration::from_millis(args.millis);
+    let skipped = |reason: &str| Ok(Line::Skipped { workload: workload.name.into(), reason: reason.into() });
+    match open(flags).and_then(|file| measure(workload, args.engine, &file, time)) {
+        Ok(figures) => Ok(Line::Figures { workload: workload.name.into(), figures }),
+        Err(error) if workload.cache == Cache::Bypassed && error.raw_os_error() == Some(libc::EINVAL) => {
+            skipped("no O_DIRECT here")
         }
-    }
-    for request in requests.iter_mut() {
-        full_block(request)?;
-        count += 1;
-    }
-    Ok(count)
-}
-
-fn commit_groups(requests: &mut [Request], file: BorrowedFd, offsets: &mut Offsets, end: Instant) -> Result<usize> {
-    let mut sync = Request::new(0);
-    let mut count = 0;
-    while Instant::now() < end {
-        for request in requests.iter_mut() {
-            request.write(file, offsets.next(), 0)?;
-        }
-        sync.fsync(file)?;
-        sync.result()?;
-        for request in requests.iter_mut() {
-            full_block(request)?;
-        }
-        count += GROUP;
-    }
-    Ok(count)
-}
-
-fn full_block(request: &mut Request) -> Result<()> {
-    match request.result()? {
-        BLOCK => Ok(()),
-        count => Err(Error::other(format!("{count} bytes of {BLOCK}"))),
-    }
-}
-
-/// Scattered block offsets, the same ones in every run (xorshift).
-struct Offsets(u64);
-
-impl Offsets {
-    fn next(&mut self) -> usize {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        let block = self.0 % (FILE_SIZE / BLOCK) as u64;
-        block as usize * BLOCK
+        // What a machine may forbid.
+        Err(error) if matches!(args.engine, Kind::Kernel | Kind::Uring) => skipped(&error.to_string()),
+        Err(error) => Err(Error::other(format!("{}: {error}", workload.name))),
     }
 }
 
@@ -364,7 +309,10 @@ mod tests {
             Line::Library(String::new()),
             Line::Data { name: "buffered".into(), verdict: "ok".into() },
             Line::Promise { name: "a dup".into(), kept: 3, trials: 10 },
-            Line::Rate { workload: "read".into(), per_second: 1234.5 },
+            Line::Figures {
+                workload: "read".into(),
+                figures: Figures { rate: 1234.5, cpu: 2.0, p50: 10.0, p99: 20.0 },
+            },
             Line::Skipped { workload: "direct".into(), reason: "none".into() },
         ];
         for line in lines {

@@ -1,15 +1,20 @@
-//! The command `aio-rs`: a tour of the library, and a runner that puts any program on it.
+//! The command `aio-rs`: a tour of the library, a benchmark, and a runner that puts any program on it.
 //!
 //! It deliberately uses nothing of the crate `aio_rs`: linked in, the library's `aio_*` would answer instead of libc's.
 //! Child processes get the library with `LD_PRELOAD`, as any other program does.
 
 mod aio;
+mod bench;
 mod client;
 mod elf;
+mod engine;
 mod library;
+mod measure;
+mod picture;
 mod probe;
 mod report;
 mod run;
+mod stage;
 mod tour;
 mod workload;
 
@@ -21,6 +26,7 @@ Examples:
   aio-rs                                  the tour: checks and figures, aio_rs beside libc
   aio-rs --dir /mnt/data                  the same on another file system
   aio-rs run -- fio job.fio               run a program on aio_rs
+  aio-rs bench --dir /mnt/data            aio_rs beside libc, the kernel's AIO, io_uring and threads
   aio-rs probe /mnt/data                  which way requests would take there
   aio-rs run --stats -- ./server --port 80";
 
@@ -39,6 +45,7 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
+    Bench(bench::Args),
     Run(run::Args),
     Probe(probe::Args),
     #[command(hide = true)]
@@ -49,6 +56,7 @@ fn main() -> ExitCode {
     let cli = Cli::parse();
     match cli.command {
         None => tour::main(&cli.tour),
+        Some(Command::Bench(args)) => bench::main(&args),
         Some(Command::Run(args)) => run::main(&args),
         Some(Command::Probe(args)) => probe::main(&args),
         Some(Command::Client(args)) => client::main(&args),

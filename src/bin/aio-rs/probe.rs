@@ -3,7 +3,7 @@
 
 use crate::aio::{self, Request};
 use crate::library;
-use crate::tour::filesystem;
+use crate::stage::filesystem;
 use crate::workload::BLOCK;
 use std::env;
 use std::fs::{File, OpenOptions};

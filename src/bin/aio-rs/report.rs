@@ -1,8 +1,9 @@
 //! What the tour found out, and how it prints it. No I/O here.
 
 use crate::client::Line;
-use crate::tour::{SIDES, Side};
-use crate::workload::{BLOCK, FILE_SIZE, WORKLOADS};
+use crate::stage::{SIDES, Side};
+use crate::tour::FILE_SIZE;
+use crate::workload::WORKLOADS;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::Path;
@@ -103,8 +104,7 @@ impl Report {
         if rounds == 0 {
             return Ok(());
         }
-        let title = format!("\nThousand requests of {} KiB a second", BLOCK >> 10);
-        row(out, &title, ["aio_rs", "libc", "ratio"])?;
+        row(out, "\nThousand requests a second", ["aio_rs", "libc", "ratio"])?;
         for workload in &WORKLOADS {
             let [libc, ours] = SIDES.map(|side| self.side(side).median(workload.name));
             let name = format!("  {}", workload.name);
@@ -146,7 +146,7 @@ impl Facts {
             Line::Library(version) => self.version = Some(version),
             Line::Data { name, verdict } => self.data.push((name, verdict)),
             Line::Promise { name, kept, trials } => self.promises.push((name, kept, trials)),
-            Line::Rate { workload, per_second } => self.rates.entry(workload).or_default().push(per_second),
+            Line::Figures { workload, figures } => self.rates.entry(workload).or_default().push(figures.rate),
             Line::Skipped { workload, reason } => drop(self.skipped.insert(workload, reason)),
         }
     }
@@ -172,6 +172,7 @@ fn row(out: &mut fmt::Formatter, name: &str, cells: [&str; 3]) -> fmt::Result {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::measure::Figures;
 
     fn report(ours: Vec<Line>, libc: Vec<Line>) -> Report {
         let mut report = Report::new(Path::new("/lib/libaio_rs.so"), Path::new("/var/tmp"), "ext4");
@@ -213,7 +214,10 @@ mod tests {
 
     #[test]
     fn the_median_is_printed_with_its_ratio() {
-        let rate = |per_second| Line::Rate { workload: WORKLOADS[0].name.into(), per_second };
+        let rate = |rate| {
+            let figures = Figures { rate, cpu: 1.0, p50: 1.0, p99: 1.0 };
+            Line::Figures { workload: WORKLOADS[0].name.into(), figures }
+        };
         let ours = [10e3, 900e3, 20e3].map(rate).into();
         let text = report(ours, vec![rate(10e3)]).to_string();
         let line = text.lines().find(|line| line.contains(WORKLOADS[0].name)).unwrap();

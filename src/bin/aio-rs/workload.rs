@@ -1,7 +1,7 @@
-//! What the tour measures. The tour and its client read the same table.
+//! What the tour and the benchmark measure. They and their children read the same table.
 
+/// Bytes of a block where nothing else is said.
 pub const BLOCK: usize = 4096;
-pub const FILE_SIZE: usize = 64 << 20;
 /// Writes between two fsyncs.
 pub const GROUP: usize = 8;
 
@@ -9,29 +9,96 @@ pub const GROUP: usize = 8;
 pub enum Access {
     Read,
     Write,
-    /// Writes, and an `aio_fsync` behind every [`GROUP`] of them.
+    /// Seven reads to three writes.
+    Mix,
+    /// Writes, and an fsync behind every [`GROUP`] of them.
     Commit,
 }
 
+/// How the page cache takes part.
+#[derive(Clone, Copy, PartialEq)]
+pub enum Cache {
+    /// It holds the file.
+    Warm,
+    /// It is used, and does not hold the file.
+    Cold,
+    /// O_DIRECT.
+    Bypassed,
+}
+
+#[derive(Clone, Copy)]
 pub struct Workload {
     pub name: &'static str,
     pub access: Access,
-    pub direct: bool,
+    pub cache: Cache,
+    pub block: usize,
+    /// Requests in flight, of each thread.
     pub depth: usize,
+    pub threads: usize,
 }
 
-const fn workload(name: &'static str, access: Access, direct: bool, depth: usize) -> Workload {
-    Workload { name, access, direct, depth }
+const fn workload(name: &'static str, access: Access, cache: Cache, depth: usize) -> Workload {
+    Workload { name, access, cache, block: BLOCK, depth, threads: 1 }
 }
 
-pub const WORKLOADS: [Workload; 9] = [
-    workload("cached read, depth 1", Access::Read, false, 1),
-    workload("cached read, depth 32", Access::Read, false, 32),
-    workload("buffered write, depth 1", Access::Write, false, 1),
-    workload("buffered write, depth 32", Access::Write, false, 32),
-    workload("direct read, depth 1", Access::Read, true, 1),
-    workload("direct read, depth 32", Access::Read, true, 32),
-    workload("direct write, depth 1", Access::Write, true, 1),
-    workload("direct write, depth 32", Access::Write, true, 32),
-    workload("buffered write, fsync every 8", Access::Commit, false, GROUP),
+pub const WORKLOADS: [Workload; 12] = [
+    workload("cached read, depth 1", Access::Read, Cache::Warm, 1),
+    workload("cached read, depth 32", Access::Read, Cache::Warm, 32),
+    workload("uncached read, depth 32", Access::Read, Cache::Cold, 32),
+    workload("direct read, depth 1", Access::Read, Cache::Bypassed, 1),
+    workload("direct read, depth 32", Access::Read, Cache::Bypassed, 32),
+    Workload { threads: 2, ..workload("direct read, 2 threads of 16", Access::Read, Cache::Bypassed, 16) },
+    workload("direct write, depth 1", Access::Write, Cache::Bypassed, 1),
+    workload("direct write, depth 32", Access::Write, Cache::Bypassed, 32),
+    Workload { block: 2 * BLOCK, ..workload("direct 70/30 of 8 KiB, depth 16", Access::Mix, Cache::Bypassed, 16) },
+    workload("buffered write, depth 1", Access::Write, Cache::Warm, 1),
+    workload("buffered write, depth 32", Access::Write, Cache::Warm, 32),
+    workload("buffered write, fsync every 8", Access::Commit, Cache::Warm, GROUP),
 ];
+
+/// The one with this name.
+pub fn named(name: &str) -> Option<Workload> {
+    WORKLOADS.into_iter().find(|workload| workload.name == name)
+}
+
+/// Scattered offsets, the same ones in every run: each block once before one comes again.
+pub struct Offsets {
+    block: usize,
+    blocks: usize,
+    next: usize,
+    step: usize,
+}
+
+impl Offsets {
+    /// Of a file of so many bytes; `seed` says where they begin.
+    pub fn new(size: usize, block: usize, seed: usize) -> Offsets {
+        let blocks = size / block;
+        // A step that shares no factor with the number of blocks comes by all of them.
+        let step = (blocks * 5 / 8 + 1..).find(|step| gcd(*step, blocks) == 1).unwrap_or(1);
+        Offsets { block, blocks, next: seed * 977 % blocks, step }
+    }
+
+    pub fn next(&mut self) -> usize {
+        self.next = (self.next + self.step) % self.blocks;
+        self.next * self.block
+    }
+}
+
+fn gcd(a: usize, b: usize) -> usize {
+    if b == 0 { a } else { gcd(b, a % b) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn offsets_come_by_every_block() {
+        for blocks in [1, 2, 48, 64, 1000] {
+            let mut offsets = Offsets::new(blocks * BLOCK, BLOCK, 5);
+            let mut seen: Vec<_> = (0..blocks).map(|_| offsets.next() / BLOCK).collect();
+            seen.sort_unstable();
+            assert!(seen.into_iter().eq(0..blocks), "{blocks}");
+        }
+    }
+}
