@@ -143,6 +143,20 @@ fn keep(engine: &'static Engine, notice: Notice) {
     handed.send(engine);
 }
 
+/// Tries once to deliver what is owed, unless some thread has that role.
+pub fn try_owed(engine: &'static Engine) {
+    let left = engine.lock().notices.len();
+    for _ in 0..left {
+        let mut table = engine.lock();
+        let next = if table.notices.claimed { None } else { table.notices.pop() };
+        drop(table);
+        let Some(notice) = next else { return };
+        if deliver(engine, notice).is_err() {
+            engine.lock().notices.push(notice);
+        }
+    }
+}
+
 /// A worker's role: delivers all that is owed, however long it takes. What cannot be delivered holds up only what goes the
 /// same way.
 pub fn deliver_owed(engine: &'static Engine, thread: i32) {

@@ -15,7 +15,8 @@ use crate::notify::Callbacks;
 use crate::order::Policy;
 use crate::reception::Reception;
 use crate::route::attend::Post;
-use crate::route::{direct, worker};
+use crate::route::direct::{self, ReaperState};
+use crate::route::worker;
 use crate::stats::aio_rs_stats;
 use crate::sys::descriptor::Duplicates;
 use crate::sys::fork::Mark;
@@ -164,13 +165,15 @@ pub fn init(settings: &aioinit) -> Result<()> {
     let expected = usize::try_from(settings.aio_num).unwrap_or(0).min(MOST_EXPECTED);
     // A hint: without the memory each request asks for its own.
     let _ = table.order.prepare_for(expected);
-    let idle_ms = table.config.idle_ms;
+    let (idle_ms, reaps) = (table.config.idle_ms, table.reaper != ReaperState::Off);
     drop(table);
     engine.idle_ms.store(idle_ms, Ordering::Relaxed);
     engine.callbacks.set_patience(idle_ms);
     worker::rouse(&caller);
     engine.poller.wake();
-    direct::wake_reaper(engine);
+    if reaps {
+        direct::wake_reaper(engine);
+    }
     Ok(())
 }
 

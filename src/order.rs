@@ -239,6 +239,8 @@ pub struct Order<P> {
     ready: [List; PRIORITIES],
     /// Those, and those that stand in line.
     ready_count: usize,
+    /// Requests and barriers that wait for others.
+    blocked_count: usize,
     /// Requests for the poller.
     streams: List,
     /// Requests for the kernel's AIO.
@@ -259,6 +261,7 @@ impl<P: Copy> Order<P> {
             seq: 0,
             ready: [EMPTY; PRIORITIES],
             ready_count: 0,
+            blocked_count: 0,
             streams: EMPTY,
             direct: EMPTY,
         }
@@ -272,6 +275,11 @@ impl<P: Copy> Order<P> {
     /// Number of requests that wait for a worker, or stand in line for one.
     pub fn ready_count(&self) -> usize {
         self.ready_count
+    }
+
+    /// Number of requests and barriers that wait for others.
+    pub fn blocked_count(&self) -> usize {
+        self.blocked_count
     }
 
     /// What `next_ready` would start.
@@ -731,6 +739,7 @@ impl<P: Copy> Order<P> {
             let next = self.nodes[waiter].in_queue.next;
             self.nodes[waiter].in_queue = UNLINKED;
             self.nodes[waiter].blocker = NONE;
+            self.blocked_count -= 1;
             match self.oldest_conflict(waiter) {
                 Some(blocker) => self.wait_for(waiter, blocker),
                 None => self.make_ready(waiter),
@@ -920,6 +929,7 @@ impl<P: Copy> Order<P> {
     }
 
     fn push(&mut self, place: Place, id: Id) {
+        self.blocked_count += usize::from(place.is_for_blocked());
         let tail = self.list(place).tail;
         self.join(place, tail, id);
         self.join(place, id, NONE);
@@ -932,6 +942,7 @@ impl<P: Copy> Order<P> {
     }
 
     fn unlink(&mut self, place: Place, id: Id) {
+        self.blocked_count -= usize::from(place.is_for_blocked());
         let Links { prev, next } = std::mem::replace(self.links(place, id), UNLINKED);
         self.join(place, prev, next);
     }
@@ -1230,6 +1241,10 @@ enum Place {
 impl Place {
     fn is_for_workers(self) -> bool {
         !matches!(self, Place::Streams | Place::Direct)
+    }
+
+    fn is_for_blocked(self) -> bool {
+        matches!(self, Place::Waiters(_) | Place::Barriers(_, State::Waiting))
     }
 }
 

@@ -49,7 +49,8 @@ pub fn wait_for<'a>(
         if words.clone().any(ended) {
             return Ok(());
         }
-        let attended = if in_kernel() { attend::wait(deadline) } else { None };
+        let over = || words.clone().any(ended);
+        let attended = if in_kernel() { attend::wait(deadline, over) } else { None };
         let sleep = || wait::sleep(words.clone(), libc::EINPROGRESS, deadline, attend::rouse_reaper);
         let Err(error) = attended.unwrap_or_else(sleep) else { continue };
         // A request may have ended together with the time, or with the signal that announces it.

@@ -342,6 +342,7 @@ impl World {
         }
         assert_eq!(self.submitted, self.ended);
         assert_eq!((self.order.descs.len(), self.order.files.len()), (0, 0));
+        assert_eq!(self.order.blocked_count(), 0);
     }
 }
 

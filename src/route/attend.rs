@@ -12,6 +12,7 @@ use crate::engine::{Caller, Engine};
 use crate::errno::{Errno, Result, thread_identity};
 use crate::status::Status;
 use crate::sys::clock::{self, Nanos};
+use crate::sys::signals;
 
 /// The post of the one that takes results. Without the table's lock. All zeroes: nobody has it.
 pub struct Post {
@@ -113,6 +114,11 @@ impl Post {
         self.resting.store(reaper.map_or(ptr::null_mut(), |seat| ptr::from_ref(seat).cast_mut()), Ordering::SeqCst);
     }
 
+    /// Whether the reaper knows that it is needed: it will be called when the post is left.
+    pub fn is_wanted(&self) -> bool {
+        self.wanted.load(Ordering::SeqCst)
+    }
+
     /// Calls the reaper. False: it does not rest.
     pub fn call_reaper(&self) -> bool {
         // SAFETY: seats are never freed.
@@ -127,29 +133,35 @@ impl Post {
 pub fn rouse_reaper() {
     if let Some(engine) = Engine::current()
         && engine.post.in_kernel() > 0
+        && !engine.post.is_wanted()
     {
         engine.post.call_reaper();
     }
 }
 
-/// Waits in the kernel until it has results, and takes them. None: this is not for this caller, it has to sleep.
+/// Waits in the kernel until it has results, and takes them; not if `over` by then. None: this is not for this caller, it
+/// has to sleep.
 ///
 /// Errors: EINTR (a signal handler ran), ETIMEDOUT (the deadline has passed). A cancellation point.
-pub fn wait(deadline: Option<Nanos>) -> Option<Result<()>> {
+pub fn wait(deadline: Option<Nanos>, over: impl Fn() -> bool) -> Option<Result<()>> {
     let engine = Engine::current().filter(|engine| engine.kernel.can_be_watched() && engine.post.in_kernel() > 0)?;
     let ticket = engine.post.take_by_caller()?;
+    // Whoever had the post before may have ended it.
+    if over() {
+        engine.post.leave(ticket);
+        return Some(Ok(()));
+    }
     let now = clock::now();
     let patience = deadline.map_or(LEASE, |deadline| deadline.saturating_sub(now).min(LEASE));
     let argument = ptr::without_provenance_mut(usize::try_from(ticket.0).unwrap_or(0));
     let ready = engine.kernel.has_results();
     let waited = if ready { Ok(true) } else { engine.kernel.watch(patience, leave_when_cancelled, argument) };
     let outcome = match waited {
-        Ok(true) => {
-            take_results(engine);
-            Ok(())
-        }
+        Ok(true) => take_results(engine),
         Ok(false) if deadline.is_some_and(|deadline| clock::now() >= deadline) => Err(Errno(libc::ETIMEDOUT)),
         Ok(false) => Ok(()),
+        // As with a sleep on a futex, which begins again.
+        Err(Errno::INTR) if deadline.is_none() && signals::all_handlers_restart() => Ok(()),
         Err(error) => Err(error),
     };
     engine.post.leave(ticket);
@@ -161,9 +173,11 @@ pub fn wait(deadline: Option<Nanos>) -> Option<Result<()>> {
 }
 
 /// Whether all that is unfinished is in the kernel: then whoever waits waits for that.
-pub fn is_all_in_kernel(unfinished: usize) -> bool {
-    let in_kernel = Engine::current().map_or(0, |engine| engine.post.in_kernel());
-    in_kernel > 0 && usize::try_from(in_kernel) == Ok(unfinished)
+pub fn is_all_in_kernel(unfinished: impl Fn() -> usize) -> bool {
+    let in_kernel = || Engine::current().map_or(0, |engine| engine.post.in_kernel());
+    // It may change while the other is looked at.
+    let before = in_kernel();
+    before > 0 && usize::try_from(before) == Ok(unfinished()) && in_kernel() == before
 }
 
 /// For a caller that asks for the status of a request in the kernel: takes results if there are any.
@@ -174,16 +188,14 @@ pub fn poll(status: &Status) {
         return;
     }
     if let Some(ticket) = engine.post.take_by_caller() {
-        take_results(engine);
+        let _ = take_results(engine);
         engine.post.leave(ticket);
     }
 }
 
-fn take_results(engine: &'static Engine) {
+fn take_results(engine: &'static Engine) -> Result<()> {
     // In a child that a handler has forked nothing is in the kernel.
-    if let Some(caller) = Caller::enter(engine) {
-        direct::take_results(&caller);
-    }
+    Caller::enter(engine).map_or(Ok(()), |caller| direct::take_results(&caller))
 }
 
 extern "C" fn leave_when_cancelled(ticket: *mut c_void) {

@@ -60,7 +60,7 @@ pub fn submit(engine: &'static Engine) {
         if !engine.kernel.is_open() || matches!(table.reaper, ReaperState::Off | ReaperState::Starts) {
             tasks.iter().flatten().for_each(|task| table.order.send_to_worker(task.id));
         } else if count > 0 {
-            engine.post.add_to_kernel(u32::try_from(count).unwrap_or(0));
+            tasks.iter().flatten().for_each(|task| table.enters_kernel(task.id));
             drop(table);
             let taken = hand_over(engine, &tasks, count);
             table = engine.lock();
@@ -122,7 +122,6 @@ impl Table {
     fn next_direct(&mut self) -> Option<Task> {
         let run = self.order.next_direct()?;
         self.order.payload_mut(run.id).run_by(SUBMITTER);
-        self.announced_in_kernel += u32::from(self.is_announced(run.id));
         Some(self.task(run))
     }
 
@@ -130,6 +129,11 @@ impl Table {
         let request = self.order.payload(id);
         let of_list = || request.batch != NONE && !self.batches[request.batch].notify.is_none();
         !request.notify.is_none() || of_list()
+    }
+
+    fn enters_kernel(&mut self, id: Id) {
+        self.announced_in_kernel += u32::from(self.is_announced(id));
+        self.reception.post.add_to_kernel(1);
     }
 
     /// The kernel has it no more.
@@ -143,18 +147,18 @@ impl Table {
     fn needs_reaper(&self) -> bool {
         const CROWD: u32 = 256;
         let in_kernel = self.reception.post.in_kernel();
-        let others = || self.order.len() > usize::try_from(in_kernel).unwrap_or(0);
+        let blocked = self.order.blocked_count() > 0;
         in_kernel > 0
             // Somebody is handing it over, and asks then.
             && !self.order.has_direct_work()
-            && (self.announced_in_kernel > 0 || others() || in_kernel >= CROWD || wait::sleepers() > 0)
+            && (self.announced_in_kernel > 0 || blocked || in_kernel >= CROWD || wait::sleepers() > 0)
     }
 
     /// Whether the reaper has to stop leaving results to callers.
     pub fn calls_reaper(&self) -> bool {
         match self.reaper {
             ReaperState::Off | ReaperState::Starts | ReaperState::On => false,
-            ReaperState::Rests => self.needs_reaper(),
+            ReaperState::Rests => self.needs_reaper() && !self.reception.post.is_wanted(),
             ReaperState::Sleeps => self.reception.post.in_kernel() > 0,
         }
     }
@@ -215,6 +219,13 @@ pub fn run(engine: &'static Engine, seat: &'static Seat, thread: i32) {
                     return;
                 }
             }
+            Turn::Relieve(ticket) => {
+                let got = engine.kernel.reap(&mut events, 0).unwrap_or_else(|error| refused(engine, error));
+                complete_all(engine, &events, got, false);
+                engine.post.leave(ticket);
+                // If that caller comes only now, it finds no result, but this.
+                let _ = engine.kernel.wake(engine.poller.always_ready());
+            }
             Turn::Rest(patience, may_end) => {
                 let called = seat.rest(Duration::from_nanos(patience));
                 engine.post.rest(None);
@@ -230,6 +241,8 @@ pub fn run(engine: &'static Engine, seat: &'static Seat, thread: i32) {
 enum Turn {
     /// Wait for results, in the post or (where callers cannot wait in the kernel) without.
     Reap(Option<Ticket>, clock::Nanos),
+    /// Take what the caller in the post has left there.
+    Relieve(Ticket),
     /// Leave them to callers, for so long. The role may end if it was not called.
     Rest(clock::Nanos, bool),
 }
@@ -237,7 +250,9 @@ enum Turn {
 /// How the reaper sees whether callers take the results.
 #[derive(Default)]
 struct Oversight {
-    /// What there was in the ring the last time, if it was not empty.
+    /// When it was.
+    looked: clock::Nanos,
+    /// What there was in the ring then, if it was not empty.
     waiting: Option<u32>,
     /// The last request that was submitted by then.
     newest: u64,
@@ -254,8 +269,13 @@ impl Oversight {
     const NEGLECTED: u32 = 3;
     const EAGER: u32 = 1_000;
 
-    /// Whether results have been waiting since the last look.
+    /// Whether results have been waiting since the last look. (Not if that was just now: whoever was woken is on its way.)
     fn nobody_takes(&mut self, engine: &Engine) -> bool {
+        let now = clock::now();
+        if now < self.looked + LOOK / 2 {
+            return false;
+        }
+        self.looked = now;
         let waiting = engine.kernel.has_results().then(|| engine.kernel.taken());
         let stands_still = waiting.is_some() && waiting == self.waiting;
         self.waiting = waiting;
@@ -282,14 +302,20 @@ fn next_turn(engine: &'static Engine, seat: &'static Seat, oversight: &mut Overs
     if !engine.kernel.can_be_watched() {
         return Turn::Reap(None, if busy { idle.max(BUSY) } else { idle });
     }
-    if busy
+    let results = engine.kernel.has_results();
+    if (busy || results)
         && oversight.nobody_takes(engine)
         && let Some(ticket) = engine.post.relieve()
     {
-        return Turn::Reap(Some(ticket), 0);
+        // Or it is only what was to wake somebody.
+        return if busy { Turn::Relieve(ticket) } else { Turn::Reap(Some(ticket), 0) };
+    }
+    // Since the last time that it stood in for the workers.
+    if table.needs_stand_in() {
+        return Turn::Rest(if table.order.ready_count() > 0 { 0 } else { LOOK }, false);
     }
     let newest = table.order.newest_seq();
-    let active = busy || newest != oversight.newest;
+    let active = busy || results || newest != oversight.newest;
     oversight.newest = newest;
     // From here on it can be called, and what it is needed for either sees that or is seen.
     table.reaper = if active { ReaperState::Rests } else { ReaperState::Sleeps };
@@ -304,14 +330,14 @@ fn next_turn(engine: &'static Engine, seat: &'static Seat, oversight: &mut Overs
     if active { Turn::Rest(LOOK, false) } else { Turn::Rest(idle, true) }
 }
 
-/// For a caller in the post: takes what results there are.
-pub fn take_results(caller: &Caller) {
+/// For a caller in the post: takes what results there are. Error: a sandbox that came later.
+pub fn take_results(caller: &Caller) -> Result<()> {
     let mut events = [Event::NONE; RESULTS];
     loop {
-        let got = caller.engine.kernel.reap(&mut events, 0).unwrap_or(0);
+        let got = caller.engine.kernel.reap(&mut events, 0)?;
         complete_all(caller.engine, &events, got, true);
         if got < RESULTS {
-            return;
+            return Ok(());
         }
     }
 }
@@ -361,8 +387,11 @@ fn complete_all(engine: &'static Engine, events: &[Event; RESULTS], got: usize, 
             }
             table.leaves_kernel(id);
             if table.is_unfinished(id, result) {
+                let request = table.order.payload_mut(id);
+                // If its submitter still is at it, it sees that.
+                request.runner = 0;
                 // SAFETY: the request is unfinished.
-                unsafe { table.order.payload(id).handle.block() }.status.set_in_kernel(false);
+                unsafe { request.handle.block() }.status.set_in_kernel(false);
                 table.order.send_to_worker(id);
                 continue;
             }

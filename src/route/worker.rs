@@ -24,9 +24,9 @@ use crate::engine::{Caller, Engine, Locked};
 use crate::errno::{Errno, Result};
 use crate::files::{PollerState, Table};
 use crate::mailbox::{Mailbox, Woken};
-use crate::order::{Kind, Order, Run};
+use crate::order::{Kind, Run};
 use crate::reception::inbox::Attendant;
-use crate::request::{Buffer, Request};
+use crate::request::Buffer;
 use crate::slab::Id;
 use crate::submit;
 use crate::sys::descriptor::Nature;
@@ -198,7 +198,7 @@ impl HandOuts {
 
     /// Only what is not for workers.
     fn for_others(table: &Table) -> HandOuts {
-        let stand_in = table.workers.nobody_else(&table.order);
+        let stand_in = table.needs_stand_in();
         let polls = table.poller == PollerState::On;
         HandOuts {
             wake_poller: polls && (table.order.has_stream_work() || table.streams_moved || stand_in),
@@ -278,11 +278,6 @@ impl Workers {
         self.idle.remove(seat);
         seat.idle.store(false, Ordering::Relaxed);
         self.idle_count -= 1;
-    }
-
-    /// Work is ready, and every thread has a role: one of those has to help out (`stand_in`).
-    fn nobody_else(&self, order: &Order<Request>) -> bool {
-        self.idle_count == 0 && self.running == 0 && order.ready_count() > 0
     }
 }
 
@@ -413,6 +408,12 @@ impl Table {
             self.thread_starts();
         }
         Handed { job, start_spare, go_on: false }
+    }
+
+    /// Something is to be done, and every thread has a role: one of those has to help out (`stand_in`).
+    pub fn needs_stand_in(&self) -> bool {
+        let owed = !self.notices.is_empty() && !self.notices.claimed;
+        self.workers.idle_count == 0 && self.workers.running == 0 && (owed || self.order.ready_count() > 0)
     }
 
     /// Notes which thread runs a request, or all of a group.
@@ -608,12 +609,13 @@ fn work(engine: &'static Engine, seat: &'static Seat, handed: Handed) -> Option<
     }
 }
 
-/// For threads that have another role: when all have one and no more can be started, requests would wait for ever.
+/// For threads that have another role: when all have one and no more can be started, requests and notifications would wait
+/// for ever.
 pub fn stand_in(engine: &'static Engine, thread: i32) {
     loop {
         let mut table = engine.lock();
         table.take_in();
-        if !table.workers.nobody_else(&table.order) {
+        if !table.needs_stand_in() {
             return;
         }
         table.thread_starts();
@@ -621,6 +623,7 @@ pub fn stand_in(engine: &'static Engine, thread: i32) {
         if start(engine).is_ok() {
             return;
         }
+        complete::try_owed(engine);
         let mut table = engine.lock();
         let Some(Job::Request(task)) = table.next_request() else { return };
         table.runs(&task, thread);

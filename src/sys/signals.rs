@@ -51,6 +51,22 @@ fn change_mask(how: c_int, set: &sigset_t) -> sigset_t {
     }
 }
 
+/// Whether all handlers of the program have interrupted system calls go on (SA_RESTART).
+pub fn all_handlers_restart() -> bool {
+    (1..=max_signal()).all(|number| {
+        let mut action = MaybeUninit::<libc::sigaction>::zeroed();
+        // SAFETY: `action` has room for one, and all bits zero is one too. The C library keeps its own from us.
+        let action = unsafe {
+            if libc::sigaction(number, ptr::null(), action.as_mut_ptr()) != 0 {
+                return true;
+            }
+            action.assume_init()
+        };
+        let is_handler = action.sa_sigaction != libc::SIG_DFL && action.sa_sigaction != libc::SIG_IGN;
+        !is_handler || action.sa_flags & libc::SA_RESTART != 0
+    })
+}
+
 /// The highest signal number that sigqueue takes.
 pub fn max_signal() -> c_int {
     #[cfg(target_os = "nto")]

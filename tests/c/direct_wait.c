@@ -71,7 +71,7 @@ static long times_slept(pid_t thread) {
     return count;
 }
 
-static void waiter_alone_runs(void *buffer) {
+static void waiter_alone_runs(void *buffer, const char *when) {
     enum { ROUNDS = 2000 };
     WAIT_FOR(reaper() != 0);
     pid_t thread = reaper();
@@ -84,7 +84,7 @@ static void waiter_alone_runs(void *buffer) {
     long looks = (long)((now_s() - begin) * 1000 / 2);
     slept = times_slept(thread) - slept;
     unsigned long served = counts().route_direct - before.route_direct;
-    CHECK(slept < looks + (long)served / 4, "%ld times, %ld looks, %lu reads", slept, looks, served);
+    CHECK(slept < looks + (long)served / 4, "%s: %ld times, %ld looks, %lu reads", when, slept, looks, served);
 }
 
 // ---- ways to look ----
@@ -248,12 +248,27 @@ int main(void) {
         fill(buffer, BLOCK, i + 1);
         CHECK_EQ(pwrite(fd, buffer, BLOCK, (off_t)i * BLOCK), BLOCK);
     }
+    // With the library's first one.
+    block_signal(SIGUSR2);
+    struct aiocb first = read_of(buffer, 0);
+    notify_by_signal(&first, SIGUSR2, 1);
+    CHECK_EQ(aio_read(&first), 0);
+    take_signal(SIGUSR2);
     for (unsigned i = 0; i < 300; i++) read_and_suspend(buffer, i);
     bool used = counts().route_direct > 0;
-    if (used) waiter_alone_runs(buffer);
+    if (used) waiter_alone_runs(buffer, "alone");
+    int idle[2];
+    char byte;
+    CHECK_EQ(pipe(idle), 0);
+    struct aiocb waiting = request(idle[0], &byte, 1, 0);
+    CHECK_EQ(aio_read(&waiting), 0);
+    if (used) waiter_alone_runs(buffer, "beside a read of a pipe");
+    CHECK_EQ(write(idle[1], "x", 1), 1);
+    CHECK_DONE(&waiting, 0, 1);
     whoever_looks(buffer);
     many_threads();
     signals_come(buffer);
+    if (used) waiter_alone_runs(buffer, "after notifications");
     waits_inside_waits(buffer);
     jumps_out_of_waits(buffer);
     cancelled_threads(buffer);

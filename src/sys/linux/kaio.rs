@@ -62,6 +62,14 @@ const PWRITE: u16 = 1;
 const POLL: u16 = 5;
 /// Do not wait in io_submit.
 const RWF_NOWAIT: c_int = 8;
+/// io_pgetevents(2), which the crate libc does not know. Elsewhere a number that no system call has: callers sleep there.
+const IO_PGETEVENTS: c_long = if cfg!(target_arch = "x86_64") {
+    333
+} else if cfg!(any(target_arch = "aarch64", target_arch = "riscv64", target_arch = "loongarch64")) {
+    292
+} else {
+    -1
+};
 /// No request has it.
 const WAKEUP: u64 = u64::MAX;
 
@@ -180,23 +188,29 @@ impl Context {
     /// Waits for results. Returns how many; 0: the time is up. Errors: EINTR, and what a sandbox that
     /// came later says.
     pub fn reap(&self, events: &mut [Event], patience: Nanos) -> Result<usize> {
-        let got = self.get_events(events.as_mut_ptr(), events.len(), patience);
-        check(got).map(|got| usize::try_from(got).unwrap_or(0))
-    }
-
-    fn get_events(&self, events: *mut Event, room: usize, patience: Nanos) -> c_long {
         let context = self.number.load(Ordering::Relaxed);
         let timeout: timespec = clock::to_timespec(patience);
         let at_least: c_long = 1;
-        // SAFETY: the kernel checks the address; there is room for so many events.
-        unsafe { libc::syscall(libc::SYS_io_getevents, context, at_least, room, events, &raw const timeout) }
+        // SAFETY: there is room for so many events.
+        let got = unsafe {
+            let room = events.len();
+            libc::syscall(libc::SYS_io_getevents, context, at_least, room, events.as_mut_ptr(), &raw const timeout)
+        };
+        check(got).map(|got| usize::try_from(got).unwrap_or(0))
     }
 
     /// Waits until there are results, and leaves them where they are: the kernel takes none out of the ring that it cannot
-    /// store (EFAULT). False: the time is up. A cancellation point. Errors: as `reap`.
+    /// store (EFAULT). False: the time is up. A cancellation point. Errors: EINTR, a signal handler ran; and as `reap`.
     pub fn watch(&self, patience: Nanos, cleanup: extern "C" fn(*mut c_void), argument: *mut c_void) -> Result<bool> {
         const NOWHERE: *mut Event = ptr::without_provenance_mut(usize::MAX - 4095);
-        match check(syscalls::cancellable(cleanup, argument, || self.get_events(NOWHERE, 1, patience))) {
+        let context = self.number.load(Ordering::Relaxed);
+        let timeout: timespec = clock::to_timespec(patience);
+        let one: c_long = 1;
+        // Not io_getevents: that ends with EINTR when the process was only stopped, too.
+        let mask = ptr::null::<c_void>();
+        // SAFETY: the kernel checks the address.
+        let wait = || unsafe { libc::syscall(IO_PGETEVENTS, context, one, one, NOWHERE, &raw const timeout, mask) };
+        match check(syscalls::cancellable(cleanup, argument, wait)) {
             Err(Errno(libc::EFAULT)) => Ok(true),
             got => got.map(|_| false),
         }
@@ -206,7 +220,8 @@ impl Context {
     pub fn try_watching(&self) {
         extern "C" fn nothing(_: *mut c_void) {}
         let works = self.has_results() && self.watch(0, nothing, ptr::null_mut()) == Ok(true) && self.has_results();
-        self.watchable.store(works, Ordering::Relaxed);
+        // Where it has worked once, a caller may have taken the result that was to be seen.
+        self.watchable.fetch_or(works, Ordering::Relaxed);
     }
 
     /// Whether `watch` works here.
