@@ -1,6 +1,7 @@
 // When the only thread that the library can have sees to O_DIRECT transfers, notifications come, although another thread takes
 // all results, and requests for workers run.
 // glibc: skip: it has a thread for each descriptor
+// env: AIO_RS=idle=60s
 // root
 // may-skip: the file system of the temporary directory decides
 #include "check.h"
