@@ -99,13 +99,13 @@ impl Post {
     }
 
     /// Under the table's lock.
-    pub fn add_to_kernel(&self, count: u32) {
+    pub fn enters_kernel(&self) {
         // SeqCst: pairs with the load in `rouse_reaper`, see there.
-        self.in_kernel.fetch_add(count, Ordering::SeqCst);
+        self.in_kernel.fetch_add(1, Ordering::SeqCst);
     }
 
     /// Under the table's lock.
-    pub fn left_kernel(&self) {
+    pub fn leaves_kernel(&self) {
         self.in_kernel.fetch_sub(1, Ordering::SeqCst);
     }
 
@@ -127,7 +127,8 @@ impl Post {
     }
 }
 
-/// To be called by a thread that is counted among the sleepers (`sys::wait::sleepers`): it may wait for something that the kernel has.
+/// To be called by a thread that is counted among the sleepers (`sys::wait::sleepers`): it may wait for something that the
+/// kernel has.
 ///
 /// SeqCst on both sides: either this thread sees what was handed to the kernel, or whoever hands it over sees the sleeper.
 pub fn rouse_reaper() {

@@ -133,13 +133,13 @@ impl Table {
 
     fn enters_kernel(&mut self, id: Id) {
         self.announced_in_kernel += u32::from(self.is_announced(id));
-        self.reception.post.add_to_kernel(1);
+        self.reception.post.enters_kernel();
     }
 
     /// The kernel has it no more.
     fn leaves_kernel(&mut self, id: Id) {
         self.announced_in_kernel -= u32::from(self.is_announced(id));
-        self.reception.post.left_kernel();
+        self.reception.post.leaves_kernel();
     }
 
     /// Whether somebody depends on what is in the kernel who does not wait there: for a notification, a successor, a barrier,
@@ -250,11 +250,11 @@ enum Turn {
 /// How the reaper sees whether callers take the results.
 #[derive(Default)]
 struct Oversight {
-    /// When it was.
+    /// The time of the last look.
     looked: clock::Nanos,
     /// What there was in the ring then, if it was not empty.
     waiting: Option<u32>,
-    /// The last request that was submitted by then.
+    /// The last request that was submitted when the reaper decided last.
     newest: u64,
     /// How often callers had come for results by then.
     attended: u32,

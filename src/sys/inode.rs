@@ -16,7 +16,7 @@ pub struct Inode {
     pub size: i64,
 }
 
-/// What is wanted to know. The size may have to be fetched from a server.
+/// What is wanted to know.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Wanted {
     Identity,
@@ -30,11 +30,12 @@ pub fn inode(fd: c_int, wanted: Wanted) -> Result<Inode> {
 
     // Not fstat: since Linux 6.13 a write behind one gives the file a time stamp of its own, which the next fsync has to
     // write out (inode_set_ctime_current, STATX_CTIME).
-    let (mask, flags) = match wanted {
-        Wanted::Identity => (libc::STATX_TYPE | libc::STATX_INO, libc::AT_STATX_DONT_SYNC),
-        Wanted::Size => (libc::STATX_TYPE | libc::STATX_INO | libc::STATX_SIZE, libc::AT_STATX_SYNC_AS_STAT),
-    };
-    let flags = flags | libc::AT_EMPTY_PATH;
+    let mut mask = libc::STATX_TYPE | libc::STATX_INO;
+    if wanted == Wanted::Size {
+        mask |= libc::STATX_SIZE;
+    }
+    // A number that the kernel has kept from a lookup would do for most file systems, but not for all (FUSE).
+    let flags = libc::AT_STATX_SYNC_AS_STAT | libc::AT_EMPTY_PATH;
     let mut found = MaybeUninit::<libc::statx>::zeroed();
     // SAFETY: the path is a C string, `found` has room for one statx, and all bits zero is one too.
     let found = unsafe {

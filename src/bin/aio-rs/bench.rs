@@ -242,7 +242,14 @@ fn to_json(heading: &str, results: &Results) -> Value {
             "rounds": rounds.iter().map(round).collect::<Vec<_>>(),
         })
     };
-    let left_out = |((task, index), reason): (&(Task, usize), &String)| json!({ "workload": task.workload, "depth": task.depth, "engine": CONTESTANTS[*index].name, "reason": reason });
+    let left_out = |((task, index), reason): (&(Task, usize), &String)| {
+        json!({
+            "workload": task.workload,
+            "depth": task.depth,
+            "engine": CONTESTANTS[*index].name,
+            "reason": reason,
+        })
+    };
     json!({
         "what": heading,
         "results": results.figures.iter().map(entry).collect::<Vec<_>>(),

@@ -1,4 +1,5 @@
-//! The program that the tour and the benchmark run on libc and on aio_rs: an ordinary user of POSIX AIO that knows neither.
+//! The program that the tour and the benchmark run on libc and on aio_rs: an ordinary user of POSIX AIO that knows neither of
+//! them; and the benchmark's other engines.
 //!
 //! Its data file is its standard input, so the file needs no name. It prints one [`Line`] for each fact.
 
