@@ -28,6 +28,7 @@ static int check_masks(pid_t mine, pid_t not) {
         close(fd);
         if (got <= 0) continue;
         text[got] = 0;
+        if (strstr(text, "\nThreads:\t0\n")) continue; // it ends just now, and has no mask any more
         char *field = strstr(text, "\nSigBlk:\t");
         CHECK(field != NULL);
         unsigned long long blocked = strtoull(field + strlen("\nSigBlk:\t"), NULL, 16);
