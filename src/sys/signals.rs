@@ -52,6 +52,7 @@ fn change_mask(how: c_int, set: &sigset_t) -> sigset_t {
 }
 
 /// Whether all handlers of the program have interrupted system calls go on (SA_RESTART).
+#[cfg(target_os = "linux")]
 pub fn all_handlers_restart() -> bool {
     (1..=max_signal()).all(|number| {
         let mut action = MaybeUninit::<libc::sigaction>::zeroed();
@@ -65,6 +66,12 @@ pub fn all_handlers_restart() -> bool {
         let is_handler = action.sa_sigaction != libc::SIG_DFL && action.sa_sigaction != libc::SIG_IGN;
         !is_handler || action.sa_flags & libc::SA_RESTART != 0
     })
+}
+
+/// There is nothing there that has to know.
+#[cfg(not(target_os = "linux"))]
+pub fn all_handlers_restart() -> bool {
+    false
 }
 
 /// The highest signal number that sigqueue takes.
