@@ -44,11 +44,11 @@ pub unsafe extern "C" fn aio_error(block: *const aiocb) -> c_int {
     // SAFETY: the caller's promise.
     match unsafe { block.as_ref() } {
         Some(block) => match block.status.error() {
-            libc::EINPROGRESS => {
-                attend::poll(&block.status);
+            libc::EINPROGRESS if block.status.is_in_kernel() => {
+                attend::poll();
                 block.status.error()
             }
-            ended => ended,
+            error => error,
         },
         None => {
             Errno::INVAL.set();

@@ -197,8 +197,8 @@ fn wait_for_batch(engine: &'static Engine, batch: Id) -> Result<bool> {
     let argument = ptr::without_provenance_mut(usize::try_from(batch).unwrap_or(0));
     let in_kernel = || attend::is_all_in_kernel(files::unfinished);
     // SAFETY: the record stays while `awaited` is set, and its memory is never unmapped.
-    let words = || [unsafe { &*word }].into_iter();
-    let waited = with_cleanup(abandon_batch, argument, || wait::wait_for(words(), None, in_kernel));
+    let word = unsafe { &*word };
+    let waited = with_cleanup(abandon_batch, argument, || wait::wait_for([word].into_iter(), None, in_kernel));
     let failed = leave(engine, batch);
     waited.map(|()| failed)
 }

@@ -168,6 +168,8 @@ impl World {
             assert_eq!(*self.order.payload(known.id), known.seq);
         }
         assert_eq!(self.order.len(), self.known.len());
+        let waiting = |known: &&Known| self.order.state(known.id) == State::Waiting;
+        assert_eq!(self.order.blocked_count(), self.known.iter().filter(waiting).count());
         let for_workers = |known: &&Known| known.target != Target::Stream && !known.direct;
         let ready = self.known.iter().filter(for_workers).filter(|known| self.can_start(known)).count();
         assert_eq!(self.order.first_ready().is_some(), ready > 0, "{ready} requests could start: {:#?}", self.known);

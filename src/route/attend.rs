@@ -10,7 +10,6 @@ use super::direct;
 use super::worker::Seat;
 use crate::engine::{Caller, Engine};
 use crate::errno::{Errno, Result, thread_identity};
-use crate::status::Status;
 use crate::sys::clock::{self, Nanos};
 use crate::sys::signals;
 
@@ -182,12 +181,8 @@ pub fn is_all_in_kernel(unfinished: impl Fn() -> usize) -> bool {
 }
 
 /// For a caller that asks for the status of a request in the kernel: takes results if there are any.
-#[cold]
-pub fn poll(status: &Status) {
-    let Some(engine) = Engine::current() else { return };
-    if !status.is_in_kernel() || !engine.kernel.has_results() {
-        return;
-    }
+pub fn poll() {
+    let Some(engine) = Engine::current().filter(|engine| engine.kernel.has_results()) else { return };
     if let Some(ticket) = engine.post.take_by_caller() {
         let _ = take_results(engine);
         engine.post.leave(ticket);

@@ -308,6 +308,7 @@ mod tests {
         pace.ended(Kind::Read, false, OTHER, QUICK);
         assert!(wants_worker(&mut pace));
     }
+
     #[test]
     fn readers_that_stand_still_are_found_beside_writers_that_do() {
         let mut pace = quick();
