@@ -1,5 +1,5 @@
 // The thread that sees to O_DIRECT transfers ends when there are none, and comes back; whatever is called meanwhile, the kernel's
-// AIO takes them then.
+// AIO takes them then, and notifications come.
 // env: AIO_RS=idle=10ms
 // may-skip: the file system of the temporary directory decides
 #include "check.h"
@@ -13,12 +13,14 @@ int main(void) {
     CHECK(buffer != NULL);
     memset(buffer, 1, BLOCK);
     CHECK_EQ(pwrite(fd, buffer, BLOCK, 0), BLOCK);
+    block_signal(SIGUSR1);
     bool used = false;
     for (int round = 0; round < 12; round++) {
         WAIT_FOR(!is_library() || thread_count() == 1);
         struct aioinit settings = {.aio_threads = 8, .aio_num = 8, .aio_idle_time = 0};
         if (round % 3 == 2 && is_library()) {
-            for (int i = 0; i < 600; i++) aio_init(&settings);
+            // More than the kernel has room for results.
+            for (int i = 0; i < 3000; i++) aio_init(&settings);
         }
         unsigned long before = is_library() ? counts().route_direct : 0;
         for (int i = 0; i < 500; i++) {
@@ -28,6 +30,11 @@ int main(void) {
             // Its thread starts with the first of them.
             if (is_library() && counts().route_direct > before + 20) break;
         }
+        struct aiocb notified = request(fd, buffer, BLOCK, 0);
+        notify_by_signal(&notified, SIGUSR1, round);
+        CHECK_EQ(aio_read(&notified), 0);
+        CHECK_EQ(take_signal(SIGUSR1).si_value.sival_int, round);
+        CHECK_DONE(&notified, 0, BLOCK);
         unsigned long served = is_library() ? counts().route_direct - before : 0;
         used |= served > 0;
         if (used) CHECK(served > 0, "round %d: none of 500", round);
