@@ -176,7 +176,7 @@ fn move_away(engine: &'static Engine, fd: c_int) {
     // Each look blocks the signals anew: a handler may run in between.
     while let Some(user) = user_of_number(engine, duplicate.unwrap_or(fd), duplicate.is_some()) {
         match user {
-            User::Running { id, seq, thread } if io::sleeps_in_transfer(thread, fd) == Some(true) => {
+            User::Running { id, seq, thread } if io::sleeps_in_transfer(thread, Some(fd)) == Some(true) => {
                 let Some(caller) = Caller::enter(engine) else { return };
                 let mut table = caller.lock();
                 if table.order.is_current(id, seq) {

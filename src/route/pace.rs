@@ -144,11 +144,15 @@ impl Pace {
 
     /// Somebody has to keep watch. False: somebody does.
     pub fn start_watch(&mut self) -> bool {
+        self.quiet = 0;
+        if self.watched {
+            return false;
+        }
         for class in [&mut self.reads, &mut self.writes] {
             class.seen = class.ended;
         }
-        self.quiet = 0;
-        !std::mem::replace(&mut self.watched, true)
+        self.watched = true;
+        true
     }
 
     /// Whether a worker runs something that will be over in a moment, and somebody notices if it is not.
@@ -307,6 +311,19 @@ mod tests {
         assert!(!wants_worker(&mut pace));
         pace.ended(Kind::Read, false, OTHER, QUICK);
         assert!(wants_worker(&mut pace));
+    }
+
+    #[test]
+    fn nobody_is_suspected_who_gets_on_however_much_there_is_to_do() {
+        let mut pace = quick();
+        assert!(pace.start_watch());
+        for _ in 0..3 {
+            pace.ended(Kind::Read, false, ONE, QUICK);
+            pace.started(Kind::Read, false);
+            assert!(!pace.start_watch());
+            assert!(matches!(pace.tick(true), Tick::GoOn));
+        }
+        assert!(matches!(pace.tick(true), Tick::Suspect(ONE)));
     }
 
     #[test]

@@ -670,7 +670,8 @@ fn watch(engine: &'static Engine) {
                 tick_time = Pace::longer(tick_time);
             }
             Tick::Suspect(thread) => {
-                let is_awake = io::sleeps(thread) == Some(false);
+                // One that waits for a processor, or for the lock, is not blocked.
+                let is_awake = io::sleeps_in_transfer(thread, None) == Some(false);
                 awake += 1;
                 tick_time = Pace::TICK;
                 if is_awake && awake <= Pace::AWAKE {

@@ -97,9 +97,9 @@ pub fn pending_write_error(fd: c_int) -> Result<()> {
     check(unsafe { libc::sync_file_range(fd, 0, first_page_only, libc::SYNC_FILE_RANGE_WAIT_BEFORE) }).map(|_| ())
 }
 
-/// Whether a thread has certainly got hold of its file: it sleeps inside the system call that transfers on `fd`. None: the
-/// kernel does not say.
-pub fn sleeps_in_transfer(thread: c_int, fd: c_int) -> Option<bool> {
+/// Whether a thread sleeps inside a system call that transfers, on `fd` if that is given: it has certainly got hold of its
+/// file. None: the kernel does not say.
+pub fn sleeps_in_transfer(thread: c_int, fd: Option<c_int>) -> Option<bool> {
     let mut text = [0u8; 256];
     let text = read_proc(thread, &mut text)?;
     use libc::{
@@ -114,13 +114,7 @@ pub fn sleeps_in_transfer(thread: c_int, fd: c_int) -> Option<bool> {
     let files = [SYS_pread64, SYS_pwrite64, SYS_fsync, SYS_fdatasync, SYS_read, SYS_write];
     let streams = [SYS_preadv2, SYS_pwritev2, SYS_recvfrom, SYS_sendto];
     let transferring = number.is_some_and(|number| files.contains(&number) || streams.contains(&number));
-    Some(transferring && first == Some(u64::from(fd.cast_unsigned())))
-}
-
-/// Whether a thread sleeps inside a system call; one that only waits for a processor does not. None: the kernel does not say.
-pub fn sleeps(thread: c_int) -> Option<bool> {
-    let mut text = [0u8; 256];
-    Some(!read_proc(thread, &mut text)?.starts_with(b"running"))
+    Some(transferring && fd.is_none_or(|fd| first == Some(u64::from(fd.cast_unsigned()))))
 }
 
 fn read_proc(thread: c_int, text: &mut [u8]) -> Option<&[u8]> {

@@ -39,11 +39,6 @@ pub fn pending_write_error(fd: c_int) -> Result<()> {
 }
 
 /// POSIX has no way to look into another thread.
-pub fn sleeps_in_transfer(_thread: c_int, _fd: c_int) -> Option<bool> {
-    None
-}
-
-/// Nor this.
-pub fn sleeps(_thread: c_int) -> Option<bool> {
+pub fn sleeps_in_transfer(_thread: c_int, _fd: Option<c_int>) -> Option<bool> {
     None
 }
