@@ -19,12 +19,7 @@ pub fn finish_task(
     if task.kind.is_barrier() {
         return finish_group(engine, task, result, next);
     }
-    let mut table = engine.lock();
-    let ended = table.end(task.id, result);
-    let (found, others) = next(&mut table);
-    drop(table);
-    settle(engine, &ended, others);
-    found
+    finish_several(engine, false, |table| [Some(table.end(task.id, result))], next)
 }
 
 /// Ends all barriers that one fsync has served, each with its own error.
@@ -74,12 +69,13 @@ pub fn finish_stream(engine: &'static Engine, task: &Task, result: Result<isize>
     settle(engine, &ended, others);
 }
 
-/// Ends what the kernel has completed. A caller that finds it leaves the notifications to library threads.
+/// Ends several, or none. A caller leaves the notifications to library threads.
 pub fn finish_several<const N: usize>(
     engine: &'static Engine,
     by_caller: bool,
     end: impl FnOnce(&mut Table) -> [Option<Ended>; N],
-) {
+    next: impl FnOnce(&mut Table) -> Next,
+) -> Option<Handed> {
     let mut table = engine.lock();
     let mut ended = end(&mut table);
     if by_caller {
@@ -88,11 +84,12 @@ pub fn finish_several<const N: usize>(
             ended.notice = Notice::NONE;
         }
     }
-    let others = HandOuts::prepare(&mut table);
+    let (found, others) = next(&mut table);
     drop(table);
     ended.iter().flatten().for_each(wake);
     others.send(engine);
     ended.iter().flatten().for_each(|ended| conclude(engine, ended));
+    found
 }
 
 /// What is left to do for an ended request without the lock.

@@ -670,6 +670,11 @@ impl<P: Copy> Order<P> {
         self.make_ready(id);
     }
 
+    /// A request that was taken, but not started. Not for barriers, nor for what takes turns.
+    pub fn put_back(&mut self, id: Id) {
+        self.make_ready(id);
+    }
+
     // ---- the end of a request ----
 
     /// Takes a request out, with its error if it failed, and makes its successors ready.

@@ -33,6 +33,10 @@ enum Action {
     StartStream,
     /// The kernel takes, or refuses, its next request.
     StartDirect,
+    /// The n-th running read of a file was not started after all.
+    PutBack {
+        which: usize,
+    },
     /// The n-th running request ends, well or not.
     Finish {
         which: usize,
@@ -90,6 +94,7 @@ impl World {
             Action::Start => self.start(),
             Action::StartStream => self.start_stream(),
             Action::StartDirect => self.start_direct(),
+            Action::PutBack { which } => self.put_back(which),
             Action::Finish { which, fails } => self.finish(which, fails),
             Action::Cancel { which } => self.cancel(which),
             Action::Detach { fd } => self.detach(fd),
@@ -242,6 +247,15 @@ impl World {
         self.mark_running(run.id);
     }
 
+    fn put_back(&mut self, which: usize) {
+        let of_worker = |known: &Known| known.target != Target::Stream && !known.direct && !known.takes_turns;
+        let suits = |known: &Known| known.running && known.kind == Kind::Read && of_worker(known);
+        let suiting: Vec<usize> = (0..self.known.len()).filter(|at| suits(&self.known[*at])).collect();
+        let Some(at) = suiting.get(which % suiting.len().max(1)) else { return };
+        self.known[*at].running = false;
+        self.order.put_back(self.known[*at].id);
+    }
+
     fn mark_running(&mut self, id: Id) {
         let known = self.known.iter_mut().find(|known| known.id == id).unwrap();
         assert!(!known.running, "run twice");
@@ -370,6 +384,7 @@ fn actions() -> impl Strategy<Value = Vec<Action>> {
         4 => Just(Action::Start),
         2 => Just(Action::StartStream),
         2 => Just(Action::StartDirect),
+        1 => (0..8usize).prop_map(|which| Action::PutBack { which }),
         5 => (0..8usize, any::<bool>()).prop_map(|(which, fails)| Action::Finish { which, fails }),
         2 => (0..16usize).prop_map(|which| Action::Cancel { which }),
         1 => (3..=STREAM).prop_map(|fd| Action::Detach { fd }),

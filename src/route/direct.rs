@@ -377,7 +377,7 @@ fn complete_all(engine: &'static Engine, events: &[Event; RESULTS], got: usize, 
     if got == 0 {
         return;
     }
-    complete::finish_several(engine, by_caller, |table| {
+    let end = |table: &mut Table| {
         let mut ended = [const { None }; RESULTS];
         for (place, event) in ended.iter_mut().zip(events.iter().take(got)) {
             let Some(result) = event.result() else { continue };
@@ -399,5 +399,6 @@ fn complete_all(engine: &'static Engine, events: &[Event; RESULTS], got: usize, 
             *place = Some(table.end(id, result));
         }
         ended
-    });
+    };
+    complete::finish_several(engine, by_caller, end, |table| (None, HandOuts::prepare(table)));
 }

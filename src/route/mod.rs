@@ -3,9 +3,10 @@
 //! * [`inline`] — a buffered read that is in the page cache, served inside the call.
 //! * [`direct`] — O_DIRECT, submitted by the caller to the kernel's own AIO; [`attend`] — who takes the results.
 //! * [`stream`] — a descriptor that can block for ever waits in one poller, never in a worker.
-//! * [`worker`] — everything else; `pace` says how many at a time.
+//! * [`worker`] — everything else; `pace` says how many at a time, `burst` what one takes at once.
 
 pub mod attend;
+mod burst;
 pub mod direct;
 pub mod inline;
 mod pace;

@@ -131,11 +131,24 @@ impl Pace {
         time >= SLOW
     }
 
-    /// A thread has ended a request. `alone`: how long it took, if no other of its class ran.
-    pub fn ended(&mut self, kind: Kind, unbuffered: bool, thread: i32, alone: Option<Nanos>) {
+    /// A request has ended. `alone`: how long it took, if no other of its class ran and that says something.
+    pub fn one_ended(&mut self, kind: Kind, unbuffered: bool, alone: Option<Nanos>) {
         if let Some(class) = self.class(kind, unbuffered) {
-            class.ended(thread, alone);
+            class.one_ended(alone);
         }
+    }
+
+    /// A thread has no request any more.
+    pub fn left(&mut self, kind: Kind, unbuffered: bool, thread: i32) {
+        if let Some(class) = self.class(kind, unbuffered) {
+            class.left(thread);
+        }
+    }
+
+    /// Both.
+    pub fn ended(&mut self, kind: Kind, unbuffered: bool, thread: i32, alone: Option<Nanos>) {
+        self.left(kind, unbuffered, thread);
+        self.one_ended(kind, unbuffered, alone);
     }
 
     pub fn watched(&self) -> bool {
@@ -158,6 +171,11 @@ impl Pace {
     /// Whether a worker runs something that will be over in a moment, and somebody notices if it is not.
     pub fn is_quick(&self) -> bool {
         self.watched && [&self.reads, &self.writes].into_iter().any(|class| class.getting_on() > 0 && !class.is_slow())
+    }
+
+    /// Whether reads are over in a moment, and somebody notices if one is not.
+    pub fn reads_are_quick(&self) -> bool {
+        self.watched && !self.reads.is_slow()
     }
 
     /// Whether a worker writes something that will be over in a moment.
@@ -188,14 +206,17 @@ impl Pace {
         Tick::Over
     }
 
-    /// A thread is blocked: what waits for it goes to others, and the watch is over.
-    pub fn stands_still(&mut self, thread: i32) {
+    /// A thread is blocked, if it still has not ended anything since the last tick: what waits for it goes to others, and the
+    /// watch is over. False: it was not blocked, but had nothing to do.
+    pub fn stands_still(&mut self, thread: i32) -> bool {
+        let mut some = false;
         for class in [&mut self.reads, &mut self.writes] {
-            if class.running > 0 && class.thread == thread {
-                class.slowness = MOST;
+            if class.running > 0 && class.thread == thread && class.seen == class.ended {
+                (class.slowness, some) = (MOST, true);
             }
         }
-        self.watched = false;
+        self.watched &= !some;
+        some
     }
 
     /// A thread has not got on for long although it is awake: another one joins in. False: one has done so before.
@@ -225,11 +246,14 @@ impl Class {
         self.running.saturating_sub(u32::from(self.stuck != 0))
     }
 
-    fn ended(&mut self, thread: i32, alone: Option<Nanos>) {
+    fn left(&mut self, thread: i32) {
         self.running -= 1;
         if thread == self.stuck || self.running == 0 {
             self.stuck = 0;
         }
+    }
+
+    fn one_ended(&mut self, alone: Option<Nanos>) {
         self.ended += 1;
         match alone {
             Some(time) if Pace::is_long(time) => self.slowness = (self.slowness + WEIGHT).min(MOST),
@@ -339,7 +363,7 @@ mod tests {
         for _ in 0..2 {
             assert!(pace.start_watch());
             let Tick::Suspect(thread) = pace.tick(true) else { panic!("nobody is suspected") };
-            pace.stands_still(thread);
+            assert!(pace.stands_still(thread));
         }
         assert!(wants_worker(&mut pace) && pace.wants_worker(Kind::Write, false, 1));
     }

@@ -16,6 +16,7 @@ use std::time::Duration;
 
 use libc::off_t;
 
+use super::burst::{self, Burst};
 use super::direct::{self, ReaperState};
 use super::pace::{Pace, Tick};
 use super::stream;
@@ -29,13 +30,16 @@ use crate::reception::inbox::Attendant;
 use crate::request::Buffer;
 use crate::slab::Id;
 use crate::submit;
+use crate::sys::clock::{self, Nanos};
 use crate::sys::descriptor::Nature;
-use crate::sys::{clock, io, memory, thread};
+use crate::sys::{io, memory, thread};
 
 /// What a worker can be given to do.
 #[derive(Clone, Copy)]
 enum Job {
     Request(Task),
+    /// The reads that lie in the worker's seat (`burst`).
+    Burst,
     /// Wait for streams (`stream`).
     Poll,
     /// Wait for what the kernel's AIO has (`direct`).
@@ -59,9 +63,9 @@ pub struct Task {
     /// Stream writes: bytes already out.
     pub progress: usize,
     pub nonblocking: bool,
-    unbuffered: bool,
+    pub unbuffered: bool,
     /// No other of its class runs (`pace`).
-    alone: bool,
+    pub alone: bool,
     pub position: u64,
     preset: i32,
 }
@@ -87,6 +91,7 @@ pub struct Seat {
     /// The worker's thread. Under the table's lock.
     thread: AtomicI32,
     sleeps: Sleeps,
+    pub burst: Burst,
 }
 
 /// How often a worker's thread had slept when it was last looked at. Only the worker's own.
@@ -119,6 +124,8 @@ pub struct Workers {
     idle_count: u32,
     free: Seats,
     pace: Pace,
+    /// The worker that has several reads.
+    pub burst: Option<&'static Seat>,
 }
 
 /// A stack of seats.
@@ -245,7 +252,7 @@ impl HandOuts {
 impl Workers {
     pub fn new() -> Workers {
         let (idle, free) = (Seats(ptr::null()), Seats(ptr::null()));
-        Workers { total: 0, unconfirmed: 0, running: 0, idle, idle_count: 0, free, pace: Pace::new() }
+        Workers { total: 0, unconfirmed: 0, running: 0, idle, idle_count: 0, free, pace: Pace::new(), burst: None }
     }
 
     pub fn is_empty(&self) -> bool {
@@ -259,6 +266,22 @@ impl Workers {
         }
         // SAFETY: seats are never freed.
         unsafe { self.idle.0.as_ref() }.map_or(Attendant::Nobody, Attendant::Idle)
+    }
+
+    /// Whether the only worker that reads from the page cache finds all there, and is watched.
+    pub fn reads_are_quick(&self) -> bool {
+        self.pace.reads_are_quick()
+    }
+
+    /// A read of a burst has ended.
+    pub fn read_ended(&mut self, time: Option<Nanos>) {
+        self.pace.one_ended(Kind::Read, false, time);
+    }
+
+    /// The worker is through with its burst.
+    pub fn reads_left(&mut self, thread: i32) {
+        self.running -= 1;
+        self.pace.left(Kind::Read, false, thread);
     }
 
     fn push_idle(&mut self, seat: &'static Seat) {
@@ -294,12 +317,18 @@ impl Seat {
             idle,
             thread: AtomicI32::new(0),
             sleeps: Sleeps(AtomicU64::new(Sleeps::UNKNOWN)),
+            burst: Burst::new(),
         };
         // SAFETY: the mapping is large enough, begins at a page and is never unmapped.
         unsafe {
             place.write(seat);
             Ok(place.as_ref())
         }
+    }
+
+    /// Its worker's thread.
+    pub fn thread(&self) -> i32 {
+        self.thread.load(Ordering::Relaxed)
     }
 
     /// Has the worker look into the inbox, or end its rest.
@@ -398,7 +427,7 @@ impl Table {
     /// Decides on the spare.
     fn handed(&mut self, job: Job, seat: &Seat) -> Handed {
         if let Job::Request(task) = &job {
-            self.runs(task, seat.thread.load(Ordering::Relaxed));
+            self.runs(task, seat.thread());
         }
         let (polls, reaps) = (self.poller == PollerState::On, self.reaper != ReaperState::Off);
         let roles = [polls, reaps, self.notices.claimed, self.workers.pace.watched()];
@@ -408,6 +437,14 @@ impl Table {
             self.thread_starts();
         }
         Handed { job, start_spare, go_on: false }
+    }
+
+    /// The same, with further reads if that is worth while.
+    fn with_burst(&mut self, handed: Handed, seat: &'static Seat) -> Handed {
+        match &handed.job {
+            Job::Request(task) if self.take_along(task, seat) => Handed { job: Job::Burst, ..handed },
+            _ => handed,
+        }
     }
 
     /// Something is to be done, and every thread has a role: one of those has to help out (`stand_in`).
@@ -513,6 +550,7 @@ fn next_or(table: &mut Table, seat: &'static Seat, otherwise: Otherwise) -> Next
         table.take_in();
         if let Some(job) = table.next_job() {
             let handed = table.handed(job, seat);
+            let handed = table.with_burst(handed, seat);
             return (Some(handed), HandOuts::prepare(table));
         }
         let workers = &mut table.workers;
@@ -585,16 +623,17 @@ fn work(engine: &'static Engine, seat: &'static Seat, handed: Handed) -> Option<
     }
     match handed.job {
         Job::Request(task) => {
-            let thread = seat.thread.load(Ordering::Relaxed);
+            let thread = seat.thread();
             run_request(engine, &task, thread, Some(&seat.sleeps), |table| next_or_idle(table, seat))
         }
+        Job::Burst => run_burst(engine, seat),
         Job::Poll => {
-            stream::run(engine, seat.thread.load(Ordering::Relaxed));
+            stream::run(engine, seat.thread());
             thread::set_name(NAME);
             next_job_of(engine, seat)
         }
         Job::Reap => {
-            direct::run(engine, seat, seat.thread.load(Ordering::Relaxed));
+            direct::run(engine, seat, seat.thread());
             thread::set_name(NAME);
             next_job_of(engine, seat)
         }
@@ -603,7 +642,7 @@ fn work(engine: &'static Engine, seat: &'static Seat, handed: Handed) -> Option<
             next_job_of(engine, seat)
         }
         Job::Deliver => {
-            complete::deliver_owed(engine, seat.thread.load(Ordering::Relaxed));
+            complete::deliver_owed(engine, seat.thread());
             next_job_of(engine, seat)
         }
     }
@@ -653,16 +692,37 @@ fn run_request(
     })
 }
 
+/// Runs the reads of a burst, ends them, and finds what comes next.
+fn run_burst(engine: &'static Engine, seat: &'static Seat) -> Option<Handed> {
+    let (mut begin, mut run) = (clock::now(), 0);
+    while let Some(read) = seat.burst.start(run) {
+        run += 1;
+        let result = perform(engine, &read.task(), seat.thread());
+        let now = clock::now();
+        let time = now.saturating_sub(begin);
+        begin = now;
+        let lost_processor = Pace::is_long(time) && seat.sleeps.none_since();
+        read.done(result, (!lost_processor).then_some(time));
+        if Pace::is_long(time) {
+            // The next one may be as slow: what is done need not wait for it.
+            break;
+        }
+    }
+    complete::finish_several(engine, false, |table| table.end_burst(seat, run), |table| next_or_idle(table, seat))
+}
+
 /// Runs the watch until there has been nothing to watch for a while, or the running workers stand still.
 fn watch(engine: &'static Engine) {
     let (mut awake, mut tick_time) = (0, Pace::TICK);
     loop {
         thread::sleep_for(tick_time);
-        let mut table = engine.lock();
-        table.take_in();
-        let backlog = table.workers.running > 0 && table.order.ready_count() > 0;
-        let tick = table.workers.pace.tick(backlog);
-        HandOuts::prepare(&mut table).send_after(table, engine);
+        let mut tick = Tick::GoOn;
+        look_after(engine, |table| {
+            table.take_in();
+            let backlog = table.workers.running > 0 && (table.order.ready_count() > 0 || table.has_burst());
+            tick = table.workers.pace.tick(backlog);
+            !matches!(tick, Tick::GoOn)
+        });
         match tick {
             Tick::Over => return,
             Tick::GoOn => {
@@ -677,13 +737,13 @@ fn watch(engine: &'static Engine) {
                 if is_awake && awake <= Pace::AWAKE {
                     continue;
                 }
-                let mut table = engine.lock();
-                // It may only be waiting for a processor; but it may also have very much to copy.
-                let goes_on = is_awake && table.workers.pace.is_stuck(thread);
-                if !goes_on {
-                    table.workers.pace.stands_still(thread);
-                }
-                HandOuts::prepare(&mut table).send_after(table, engine);
+                let mut goes_on = true;
+                look_after(engine, |table| {
+                    let pace = &mut table.workers.pace;
+                    // It may only be waiting for a processor; but it may also have very much to copy.
+                    goes_on = is_awake && pace.is_stuck(thread) || !pace.stands_still(thread);
+                    !goes_on
+                });
                 if !goes_on {
                     return;
                 }
@@ -691,6 +751,13 @@ fn watch(engine: &'static Engine) {
             }
         }
     }
+}
+
+/// A lock section of the watch. If `look` says so, because nobody gets on or nobody will watch any more, it breaks up what a
+/// worker has taken.
+fn look_after(engine: &'static Engine, look: impl FnOnce(&mut Table) -> bool) {
+    let end = |table: &mut Table| if look(table) { table.break_burst() } else { burst::NONE };
+    complete::finish_several(engine, false, end, |table| (None, HandOuts::prepare(table)));
 }
 
 /// A read from where the page cache had no more of it.
