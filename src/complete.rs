@@ -19,7 +19,7 @@ pub fn finish_task(
     if task.kind.is_barrier() {
         return finish_group(engine, task, result, next);
     }
-    finish_several(engine, false, |table| [Some(table.end(task.id, result))], next)
+    finish_several(engine, Rest::Mine, |table| [Some(table.end(task.id, result))], next)
 }
 
 /// Ends all barriers that one fsync has served, each with its own error.
@@ -69,17 +69,26 @@ pub fn finish_stream(engine: &'static Engine, task: &Task, result: Result<isize>
     settle(engine, &ended, others);
 }
 
-/// Ends several, or none. A caller leaves the notifications to library threads.
+/// Who does what is left to do for a request that has ended, and may take a while.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Rest {
+    Mine,
+    /// A library thread's that has nothing else to do.
+    Others,
+}
+
+/// Ends several, or none.
 pub fn finish_several<const N: usize>(
     engine: &'static Engine,
-    by_caller: bool,
+    rest: Rest,
     end: impl FnOnce(&mut Table) -> [Option<Ended>; N],
     next: impl FnOnce(&mut Table) -> Next,
 ) -> Option<Handed> {
     let mut table = engine.lock();
     let mut ended = end(&mut table);
-    if by_caller {
+    if rest == Rest::Others {
         for ended in ended.iter_mut().flatten() {
+            ended.notice.retired = ended.retired.take();
             owe(&mut table, ended);
             ended.notice = Notice::NONE;
         }
@@ -117,12 +126,20 @@ pub fn wake(ended: &Ended) {
     }
 }
 
+/// Sees to the descriptor, once, before the delivery, which may have to be tried again.
+fn without_retired(engine: &'static Engine, notice: Notice) -> Notice {
+    if let Some(fd) = notice.retired {
+        engine.duplicates.close(fd);
+    }
+    Notice { retired: None, ..notice }
+}
+
 /// Delivers a notification, and the list's if it was the last one of it. Error: EAGAIN, nothing was delivered.
 fn deliver(engine: &'static Engine, notice: Notice) -> Result<()> {
     notify::deliver(&notice.notify, &engine.callbacks)?;
     let of_list = if notice.batch == NONE { None } else { engine.lock().member_delivered(notice.batch) };
     if let Some(of_list) = of_list {
-        let notice = Notice { notify: of_list, batch: NONE };
+        let notice = Notice { notify: of_list, ..Notice::NONE };
         if deliver(engine, notice).is_err() {
             keep(engine, notice);
         }
@@ -147,7 +164,7 @@ pub fn try_owed(engine: &'static Engine) {
         let mut table = engine.lock();
         let next = if table.notices.claimed { None } else { table.notices.pop() };
         drop(table);
-        let Some(notice) = next else { return };
+        let Some(notice) = next.map(|notice| without_retired(engine, notice)) else { return };
         if deliver(engine, notice).is_err() {
             engine.lock().notices.push(notice);
         }
@@ -162,7 +179,7 @@ pub fn deliver_owed(engine: &'static Engine, thread: i32) {
         let left = engine.lock().notices.len();
         for _ in 0..left {
             let next = engine.lock().notices.pop();
-            let Some(notice) = next else { break };
+            let Some(notice) = next.map(|notice| without_retired(engine, notice)) else { break };
             let way = notice.notify.way();
             if stuck.has(way) || deliver(engine, notice).is_err() {
                 stuck.add(way);

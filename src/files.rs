@@ -91,13 +91,15 @@ pub struct Ended {
 pub struct Notice {
     pub notify: Notify,
     pub batch: Id,
+    /// What else is left to do: `Ended::retired`.
+    pub retired: Option<i32>,
 }
 
 impl Notice {
-    pub const NONE: Notice = Notice { notify: Notify::None, batch: NONE };
+    pub const NONE: Notice = Notice { notify: Notify::None, batch: NONE, retired: None };
 
     pub fn is_none(&self) -> bool {
-        self.notify.is_none() && self.batch == NONE
+        self.notify.is_none() && self.batch == NONE && self.retired.is_none()
     }
 }
 
@@ -308,7 +310,7 @@ impl Table {
         // Not before: until then it may not be handed in again.
         self.reception.claims.end(handle.key());
         let list_is_owed = batch != NONE && self.batches[batch].undelivered > 0;
-        let notice = Notice { notify, batch: if list_is_owed { batch } else { NONE } };
+        let notice = Notice { notify, batch: if list_is_owed { batch } else { NONE }, retired: None };
         let list_word = self.leave_batch(batch, result.is_err());
         Ended { word, list_word: list_word.unwrap_or(ptr::null()), notice, retired: finished.retired }
     }

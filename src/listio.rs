@@ -100,7 +100,7 @@ fn close_batch(engine: &'static Engine, batch: Id) {
     }
     table.leave_batch(batch, false);
     if owes && let Some(notify) = table.member_delivered(batch) {
-        table.notices.push(Notice { notify, batch: NONE });
+        table.notices.push(Notice { notify, ..Notice::NONE });
     }
     submit::hand_over(&caller, table);
 }

@@ -1,6 +1,6 @@
 //! Several quick reads that a worker takes in one lock section, runs one after another, and ends in one.
 //!
-//! That must hold up nobody. A worker that meets a slow read starts no further one of the burst; and the watch breaks up the
+//! That must hold up nobody for long. A worker that meets a slow read starts no further one of the burst; and the watch breaks up the
 //! burst of a worker that does not get on: what is done ends, and what has not been started goes to others. `next` says who
 //! has a read: the worker starts one by a compare-and-swap, the watch takes away the rest by a swap.
 
@@ -46,6 +46,7 @@ pub struct Read {
 unsafe impl Sync for Burst {}
 
 const TAKEN_AWAY: usize = usize::MAX;
+const UNSEEN: usize = usize::MAX - 1;
 const SAYS_NOTHING: Nanos = Nanos::MAX;
 
 pub const NONE: [Option<Ended>; MOST] = [const { None }; MOST];
@@ -144,7 +145,7 @@ impl Table {
         seat.burst.ended.store(0, Ordering::Relaxed);
         // Release: pairs with `start` and `take_away`.
         seat.burst.next.store(0, Ordering::Release);
-        self.workers.burst = Some(seat);
+        (self.workers.burst, self.workers.burst_seen) = (Some(seat), UNSEEN);
         true
     }
 
@@ -152,6 +153,13 @@ impl Table {
         let id = self.order.first_ready()?;
         let quick = is_quick_kind(self.order.kind(id), self.order.payload(id).unbuffered);
         if quick { self.order.next_ready() } else { None }
+    }
+
+    /// For the watch, at each tick: whether a burst is just where it was at the last one. (Other workers may get on.)
+    pub fn burst_stands_still(&mut self) -> bool {
+        let Some(seat) = self.workers.burst else { return false };
+        let next = seat.burst.next.load(Ordering::Relaxed);
+        std::mem::replace(&mut self.workers.burst_seen, next) == next
     }
 
     /// For the watch: the worker does not get on. What it has done ends, and what it has not started is ready again.

@@ -8,7 +8,7 @@
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use crate::complete;
+use crate::complete::{self, Rest};
 use crate::engine::{Caller, Engine};
 use crate::errno::{Errno, Result};
 use crate::files::Table;
@@ -213,7 +213,7 @@ pub fn run(engine: &'static Engine, seat: &'static Seat, thread: i32) {
             Turn::Reap(ticket, patience) => {
                 let patience = if can_wake { patience } else { UNWAKEABLE };
                 let got = engine.kernel.reap(&mut events, patience).unwrap_or_else(|error| refused(engine, error));
-                complete_all(engine, &events, got, false);
+                complete_all(engine, &events, got, Rest::Mine);
                 ticket.inspect(|ticket| engine.post.leave(*ticket));
                 if got == 0 && ticket.is_none() && end_role(engine) {
                     return;
@@ -221,7 +221,7 @@ pub fn run(engine: &'static Engine, seat: &'static Seat, thread: i32) {
             }
             Turn::Relieve(ticket) => {
                 let got = engine.kernel.reap(&mut events, 0).unwrap_or_else(|error| refused(engine, error));
-                complete_all(engine, &events, got, false);
+                complete_all(engine, &events, got, Rest::Mine);
                 engine.post.leave(ticket);
                 // If that caller comes only now, it finds no result, but this.
                 let _ = engine.kernel.wake(engine.poller.always_ready());
@@ -335,7 +335,7 @@ pub fn take_results(caller: &Caller) -> Result<()> {
     let mut events = [Event::NONE; RESULTS];
     loop {
         let got = caller.engine.kernel.reap(&mut events, 0)?;
-        complete_all(caller.engine, &events, got, true);
+        complete_all(caller.engine, &events, got, Rest::Others);
         if got < RESULTS {
             return Ok(());
         }
@@ -373,7 +373,7 @@ fn end_role(engine: &'static Engine) -> bool {
     done
 }
 
-fn complete_all(engine: &'static Engine, events: &[Event; RESULTS], got: usize, by_caller: bool) {
+fn complete_all(engine: &'static Engine, events: &[Event; RESULTS], got: usize, rest: Rest) {
     if got == 0 {
         return;
     }
@@ -400,5 +400,5 @@ fn complete_all(engine: &'static Engine, events: &[Event; RESULTS], got: usize, 
         }
         ended
     };
-    complete::finish_several(engine, by_caller, end, |table| (None, HandOuts::prepare(table)));
+    complete::finish_several(engine, rest, end, |table| (None, HandOuts::prepare(table)));
 }

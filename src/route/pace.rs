@@ -28,7 +28,7 @@ pub enum Tick {
     /// Nothing to watch for a while.
     Over,
     GoOn,
-    /// This thread has ended nothing since the last tick.
+    /// This thread has ended nothing since the last tick; 0: one of which only that is known.
     Suspect(i32),
 }
 
@@ -42,9 +42,9 @@ struct Class {
     /// Requests that have ended; what it was at the last tick.
     ended: u64,
     seen: u64,
-    /// The thread that was the last to start one.
+    /// The thread that was the last to start one, if it has not left: if so, and others run, those do not get on.
     thread: i32,
-    /// One that runs a request but does not get on with it, for want of a processor; or 0.
+    /// One that runs a request but does not get on with it, for want of a processor; or `NOBODY`.
     stuck: i32,
     /// The slowness goes down once in so many that did not run alone, so that one is tried alone again.
     forgets: u32,
@@ -53,6 +53,9 @@ struct Class {
 
 /// Shorter than a wait for any device, longer than a copy of a few pages.
 const SLOW: Nanos = 10_000;
+
+/// Instead of a thread.
+const NOBODY: i32 = 0;
 
 /// What one slow request adds to the slowness; a quick one takes off 1. So one in five decides.
 const WEIGHT: u32 = 4;
@@ -223,7 +226,7 @@ impl Pace {
     pub fn is_stuck(&mut self, thread: i32) -> bool {
         let mut first = false;
         for class in [&mut self.reads, &mut self.writes] {
-            if class.running > 0 && class.thread == thread && class.stuck == 0 {
+            if class.running > 0 && class.thread == thread && class.stuck == NOBODY {
                 (class.stuck, first) = (thread, true);
             }
         }
@@ -234,7 +237,7 @@ impl Pace {
 impl Class {
     /// Until something is known, requests count as slow.
     fn new(forgets: u32) -> Class {
-        Class { slowness: MOST, running: 0, ended: 0, seen: 0, thread: 0, stuck: 0, forgets, not_alone: 0 }
+        Class { slowness: MOST, running: 0, ended: 0, seen: 0, thread: NOBODY, stuck: NOBODY, forgets, not_alone: 0 }
     }
 
     fn is_slow(&self) -> bool {
@@ -243,13 +246,16 @@ impl Class {
 
     /// Of those that run, all but a stuck one.
     fn getting_on(&self) -> u32 {
-        self.running.saturating_sub(u32::from(self.stuck != 0))
+        self.running.saturating_sub(u32::from(self.stuck != NOBODY))
     }
 
     fn left(&mut self, thread: i32) {
         self.running -= 1;
+        if thread == self.thread {
+            self.thread = NOBODY;
+        }
         if thread == self.stuck || self.running == 0 {
-            self.stuck = 0;
+            self.stuck = NOBODY;
         }
     }
 
@@ -293,6 +299,13 @@ mod tests {
         pace.started(Kind::Read, false);
         pace.runs_in(Kind::Read, false, ONE);
         pace
+    }
+
+    /// The worker ends its read and takes another one.
+    fn run_next(pace: &mut Pace) {
+        pace.ended(Kind::Read, false, ONE, QUICK);
+        pace.started(Kind::Read, false);
+        pace.runs_in(Kind::Read, false, ONE);
     }
 
     fn wants_worker(pace: &mut Pace) -> bool {
@@ -342,12 +355,23 @@ mod tests {
         let mut pace = quick();
         assert!(pace.start_watch());
         for _ in 0..3 {
-            pace.ended(Kind::Read, false, ONE, QUICK);
-            pace.started(Kind::Read, false);
+            run_next(&mut pace);
             assert!(!pace.start_watch());
             assert!(matches!(pace.tick(true), Tick::GoOn));
         }
         assert!(matches!(pace.tick(true), Tick::Suspect(ONE)));
+    }
+
+    #[test]
+    fn one_that_stands_still_is_found_when_another_one_that_began_later_has_left() {
+        let mut pace = quick();
+        pace.started(Kind::Read, false);
+        pace.runs_in(Kind::Read, false, OTHER);
+        assert!(pace.start_watch());
+        pace.ended(Kind::Read, false, OTHER, None);
+        assert!(matches!(pace.tick(true), Tick::GoOn));
+        let Tick::Suspect(thread) = pace.tick(true) else { panic!("nobody is suspected") };
+        assert!(thread != OTHER && pace.stands_still(thread) && wants_worker(&mut pace));
     }
 
     #[test]

@@ -20,7 +20,7 @@ use super::burst::{self, Burst};
 use super::direct::{self, ReaperState};
 use super::pace::{Pace, Tick};
 use super::stream;
-use crate::complete;
+use crate::complete::{self, Rest};
 use crate::engine::{Caller, Engine, Locked};
 use crate::errno::{Errno, Result};
 use crate::files::{PollerState, Table};
@@ -126,6 +126,8 @@ pub struct Workers {
     pace: Pace,
     /// The worker that has several reads.
     pub burst: Option<&'static Seat>,
+    /// How far it was at the watch's last tick.
+    pub burst_seen: usize,
 }
 
 /// A stack of seats.
@@ -252,7 +254,17 @@ impl HandOuts {
 impl Workers {
     pub fn new() -> Workers {
         let (idle, free) = (Seats(ptr::null()), Seats(ptr::null()));
-        Workers { total: 0, unconfirmed: 0, running: 0, idle, idle_count: 0, free, pace: Pace::new(), burst: None }
+        Workers {
+            total: 0,
+            unconfirmed: 0,
+            running: 0,
+            idle,
+            idle_count: 0,
+            free,
+            pace: Pace::new(),
+            burst: None,
+            burst_seen: 0,
+        }
     }
 
     pub fn is_empty(&self) -> bool {
@@ -708,7 +720,7 @@ fn run_burst(engine: &'static Engine, seat: &'static Seat) -> Option<Handed> {
             break;
         }
     }
-    complete::finish_several(engine, false, |table| table.end_burst(seat, run), |table| next_or_idle(table, seat))
+    complete::finish_several(engine, Rest::Mine, |table| table.end_burst(seat, run), |table| next_or_idle(table, seat))
 }
 
 /// Runs the watch until there has been nothing to watch for a while, or the running workers stand still.
@@ -721,7 +733,7 @@ fn watch(engine: &'static Engine) {
             table.take_in();
             let backlog = table.workers.running > 0 && (table.order.ready_count() > 0 || table.has_burst());
             tick = table.workers.pace.tick(backlog);
-            !matches!(tick, Tick::GoOn)
+            table.burst_stands_still() || !matches!(tick, Tick::GoOn)
         });
         match tick {
             Tick::Over => return,
@@ -753,11 +765,11 @@ fn watch(engine: &'static Engine) {
     }
 }
 
-/// A lock section of the watch. If `look` says so, because nobody gets on or nobody will watch any more, it breaks up what a
-/// worker has taken.
+/// A lock section of the watch. If `look` says so, because its worker does not get on or nobody will watch any more, it breaks
+/// up a burst; what may take long then is for others.
 fn look_after(engine: &'static Engine, look: impl FnOnce(&mut Table) -> bool) {
     let end = |table: &mut Table| if look(table) { table.break_burst() } else { burst::NONE };
-    complete::finish_several(engine, false, end, |table| (None, HandOuts::prepare(table)));
+    complete::finish_several(engine, Rest::Others, end, |table| (None, HandOuts::prepare(table)));
 }
 
 /// A read from where the page cache had no more of it.
