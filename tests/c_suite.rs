@@ -7,6 +7,7 @@
 //! AIO_RS_CC=COMMAND              another compiler          AIO_RS_PORTABLE_LIB_DIR=DIR   a built portable one
 //! AIO_RS_RUNNER=COMMAND          run programs behind it    AIO_RS_JOBS=N                 programs at once
 //! AIO_RS_ROUTES=stream           with these routes only (programs that name some keep theirs)
+//! AIO_RS_TEST_DIR=DIR            another place for the programs' files: another file system, say
 //! AIO_RS_REQUIRE_ALL=1           a skip is a failure, unless the program declares `may-skip`
 
 mod support;

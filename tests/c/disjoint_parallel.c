@@ -3,6 +3,7 @@
 #include "check.h"
 
 int main(void) {
+    need_writes_beside_reads();
     int fd = temp_file();
     put_pattern(fd, 0, 65536, 1);
     struct held h[3];

@@ -3,6 +3,7 @@
 #include "check.h"
 
 int main(void) {
+    need_writes_beside_reads();
     int fd = temp_file();
     put_pattern(fd, 0, 16384, 1);
     // A read, because the kernel lets a held write stop other writes of the file.

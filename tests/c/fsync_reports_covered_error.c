@@ -57,6 +57,7 @@ static void check_not_covered(void) {
 }
 
 int main(void) {
+    need_writes_beside_reads();
     nowhere = mmap(NULL, 4096, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     check_covered(aio_write, 0);
     check_covered(aio_write, 1);

@@ -212,9 +212,12 @@ fn tail(mut file: File) -> std::io::Result<String> {
     Ok(String::from_utf8_lossy(&text).into_owned())
 }
 
-/// A fresh directory below the target directory.
+/// A fresh directory in `AIO_RS_TEST_DIR`, or below the target directory.
 pub fn fresh_dir(name: &str) -> PathBuf {
-    let dir = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{name}-{}", std::process::id()));
+    let named = std::env::var_os("AIO_RS_TEST_DIR").filter(|value| !value.is_empty()).map(PathBuf::from);
+    let dir = named
+        .unwrap_or_else(|| PathBuf::from(env!("CARGO_TARGET_TMPDIR")))
+        .join(format!("{name}-{}", std::process::id()));
     // What is in the way is a left-over of an earlier process of this number.
     let _ = fs::remove_dir_all(&dir);
     fs::create_dir_all(&dir).unwrap_or_else(|error| panic!("{}: {error}", dir.display()));
