@@ -3,7 +3,8 @@
 //! * [`inline`] — a buffered read that is in the page cache, served inside the call.
 //! * [`direct`] — O_DIRECT, submitted by the caller to the kernel's own AIO; [`attend`] — who takes the results.
 //! * [`stream`] — a descriptor that can block for ever waits in one poller, never in a worker.
-//! * [`worker`] — everything else; `pace` says how many at a time, `burst` what one takes at once.
+//! * [`worker`] — everything else; `pace` says how many at a time, `burst` what one takes at once, and `watch` looks
+//!   after them.
 
 pub mod attend;
 mod burst;
@@ -11,4 +12,5 @@ pub mod direct;
 pub mod inline;
 mod pace;
 pub mod stream;
+mod watch;
 pub mod worker;

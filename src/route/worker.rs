@@ -16,10 +16,10 @@ use std::time::Duration;
 
 use libc::off_t;
 
-use super::burst::{self, Burst};
+use super::burst::Burst;
 use super::direct::{self, ReaperState};
-use super::pace::{Pace, Tick};
-use super::stream;
+use super::pace::Pace;
+use super::{stream, watch};
 use crate::complete::{self, Rest};
 use crate::engine::{Caller, Engine, Locked};
 use crate::errno::{Errno, Result};
@@ -46,7 +46,7 @@ enum Job {
     Reap,
     /// Deliver notifications (`complete`).
     Deliver,
-    /// See to it that work left to the running workers does not wait for one that is blocked (`pace`).
+    /// See to it that work left to the running workers does not wait for one that is blocked (`watch`).
     Watch,
 }
 
@@ -119,11 +119,11 @@ pub struct Workers {
     /// Those of them of which a caller does not know yet whether they can be had.
     unconfirmed: u32,
     /// Those that run a request.
-    running: u32,
+    pub running: u32,
     idle: Seats,
     idle_count: u32,
     free: Seats,
-    pace: Pace,
+    pub pace: Pace,
     /// The worker that has several reads.
     pub burst: Option<&'static Seat>,
     /// How far it was at the watch's last tick.
@@ -650,7 +650,7 @@ fn work(engine: &'static Engine, seat: &'static Seat, handed: Handed) -> Option<
             next_job_of(engine, seat)
         }
         Job::Watch => {
-            watch(engine);
+            watch::run(engine);
             next_job_of(engine, seat)
         }
         Job::Deliver => {
@@ -721,55 +721,6 @@ fn run_burst(engine: &'static Engine, seat: &'static Seat) -> Option<Handed> {
         }
     }
     complete::finish_several(engine, Rest::Mine, |table| table.end_burst(seat, run), |table| next_or_idle(table, seat))
-}
-
-/// Runs the watch until there has been nothing to watch for a while, or the running workers stand still.
-fn watch(engine: &'static Engine) {
-    let (mut awake, mut tick_time) = (0, Pace::TICK);
-    loop {
-        thread::sleep_for(tick_time);
-        let mut tick = Tick::GoOn;
-        look_after(engine, |table| {
-            table.take_in();
-            let backlog = table.workers.running > 0 && (table.order.ready_count() > 0 || table.has_burst());
-            tick = table.workers.pace.tick(backlog);
-            table.burst_stands_still() || !matches!(tick, Tick::GoOn)
-        });
-        match tick {
-            Tick::Over => return,
-            Tick::GoOn => {
-                awake = 0;
-                tick_time = Pace::longer(tick_time);
-            }
-            Tick::Suspect(thread) => {
-                // One that waits for a processor, or for the lock, is not blocked.
-                let is_awake = io::sleeps_in_transfer(thread, None) == Some(false);
-                awake += 1;
-                tick_time = Pace::TICK;
-                if is_awake && awake <= Pace::AWAKE {
-                    continue;
-                }
-                let mut goes_on = true;
-                look_after(engine, |table| {
-                    let pace = &mut table.workers.pace;
-                    // It may only be waiting for a processor; but it may also have very much to copy.
-                    goes_on = is_awake && pace.is_stuck(thread) || !pace.stands_still(thread);
-                    !goes_on
-                });
-                if !goes_on {
-                    return;
-                }
-                awake = 0;
-            }
-        }
-    }
-}
-
-/// A lock section of the watch. If `look` says so, because its worker does not get on or nobody will watch any more, it breaks
-/// up a burst; what may take long then is for others.
-fn look_after(engine: &'static Engine, look: impl FnOnce(&mut Table) -> bool) {
-    let end = |table: &mut Table| if look(table) { table.break_burst() } else { burst::NONE };
-    complete::finish_several(engine, Rest::Others, end, |table| (None, HandOuts::prepare(table)));
 }
 
 /// A read from where the page cache had no more of it.
