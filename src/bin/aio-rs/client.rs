@@ -5,7 +5,7 @@
 
 use crate::aio::{self, Request};
 use crate::engine::Kind;
-use crate::measure::{Figures, measure};
+use crate::measure::{Extent, Figures, measure};
 use crate::workload::{self, BLOCK, Cache, WORKLOADS, Workload};
 use std::fmt;
 use std::fs::{File, OpenOptions};
@@ -287,7 +287,7 @@ fn run_workloads(args: &Args) -> Result<()> {
 
 fn run_workload(workload: &Workload, args: &Args) -> Result<Line> {
     let flags = if workload.cache == Cache::Bypassed { libc::O_DIRECT } else { 0 };
-    let time = Duration::from_millis(args.millis);
+    let time = Extent::Time(Duration::from_millis(args.millis));
     let skipped = |reason: &str| Ok(Line::Skipped { workload: workload.name.into(), reason: reason.into() });
     match open(flags).and_then(|file| measure(workload, args.engine, &file, time)) {
         Ok(figures) => Ok(Line::Figures { workload: workload.name.into(), figures }),

@@ -37,8 +37,17 @@ impl Figures {
     }
 }
 
+/// When a run has measured enough.
+#[derive(Clone, Copy)]
+pub enum Extent {
+    Time(Duration),
+    /// So many requests by each thread, and those then in flight.
+    #[allow(dead_code)] // for benches/engines.rs
+    Requests(u64),
+}
+
 /// Runs it for that long, on a file that is open as the workload wants it.
-pub fn measure(workload: &Workload, kind: Kind, file: &File, time: Duration) -> Result<Figures> {
+pub fn measure(workload: &Workload, kind: Kind, file: &File, extent: Extent) -> Result<Figures> {
     let size = usize::try_from(file.metadata()?.len()).map_err(Error::other)?;
     settle_cache(workload.cache, file, size)?;
     let ready = Barrier::new(workload.threads);
@@ -46,7 +55,7 @@ pub fn measure(workload: &Workload, kind: Kind, file: &File, time: Duration) -> 
         let engine = engine::open(kind, file.as_fd(), workload.depth, workload.block);
         // Whatever happened: the others wait there.
         ready.wait();
-        Run::new(workload, engine?, Offsets::new(size, workload.block, number), time).all()
+        Run::new(workload, engine?, Offsets::new(size, workload.block, number), extent).all()
     };
     let before = processor_time();
     let parts: Result<Vec<(Tally, Duration)>> = thread::scope(|scope| {
@@ -148,17 +157,25 @@ struct Run<'a> {
     workload: &'a Workload,
     engine: Box<dyn Engine + 'a>,
     offsets: Offsets,
-    end: Instant,
+    extent: Extent,
+    start: Instant,
     begun: Vec<Instant>,
     number: u64,
     tally: Tally,
 }
 
 impl<'a> Run<'a> {
-    fn new(workload: &'a Workload, engine: Box<dyn Engine + 'a>, offsets: Offsets, time: Duration) -> Run<'a> {
-        let now = Instant::now();
-        let begun = vec![now; workload.depth];
-        Run { workload, engine, offsets, end: now + time, begun, number: 0, tally: Tally::default() }
+    fn new(workload: &'a Workload, engine: Box<dyn Engine + 'a>, offsets: Offsets, extent: Extent) -> Run<'a> {
+        let start = Instant::now();
+        let begun = vec![start; workload.depth];
+        Run { workload, engine, offsets, extent, start, begun, number: 0, tally: Tally::default() }
+    }
+
+    fn wants_more(&self) -> bool {
+        match self.extent {
+            Extent::Time(time) => self.start.elapsed() < time,
+            Extent::Requests(count) => self.number < count,
+        }
     }
 
     /// What has ended, and in which time: without that of making the engine and of taking it apart.
@@ -176,7 +193,7 @@ impl<'a> Run<'a> {
         let (mut in_flight, mut done) = (self.workload.depth, Vec::new());
         while in_flight > 0 {
             self.wait(&mut done)?;
-            let more = Instant::now() < self.end;
+            let more = self.wants_more();
             for slot in done.drain(..) {
                 if more {
                     self.submit(slot)?;
@@ -191,7 +208,7 @@ impl<'a> Run<'a> {
     /// An fsync behind each group of writes.
     fn commit_groups(&mut self) -> Result<()> {
         let mut done = Vec::new();
-        while Instant::now() < self.end {
+        while self.wants_more() {
             (0..GROUP).try_for_each(|slot| self.submit(slot))?;
             if self.engine.sync_is_barrier() {
                 self.engine.sync()?;
@@ -249,7 +266,7 @@ mod tests {
         file.set_len(1 << 20).unwrap();
         for workload in crate::workload::WORKLOADS.iter().filter(|workload| workload.cache != Cache::Bypassed) {
             for kind in [Kind::Posix, Kind::Kernel, Kind::Uring, Kind::Threads] {
-                match measure(workload, kind, &file, Duration::from_millis(5)) {
+                match measure(workload, kind, &file, Extent::Time(Duration::from_millis(5))) {
                     Ok(figures) => assert!(figures.rate > 0.0 && figures.p50 <= figures.p99, "{}", workload.name),
                     // A sandbox.
                     Err(error) => assert!(matches!(kind, Kind::Kernel | Kind::Uring), "{}: {error}", workload.name),
