@@ -15,7 +15,7 @@ use crate::notify::Callbacks;
 use crate::order::Policy;
 use crate::reception::Reception;
 use crate::route::attend::Post;
-use crate::route::direct::{self, ReaperState};
+use crate::route::reaper::{self, ReaperState};
 use crate::route::worker;
 use crate::stats::aio_rs_stats;
 use crate::sys::descriptor::Duplicates;
@@ -172,7 +172,7 @@ pub fn init(settings: &aioinit) -> Result<()> {
     worker::rouse(&caller);
     engine.poller.wake();
     if reaps {
-        direct::wake_reaper(engine);
+        reaper::wake(engine);
     }
     Ok(())
 }

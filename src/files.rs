@@ -15,7 +15,7 @@ use crate::order::{Admission, Finished, Kind, Order, State, Target};
 use crate::reception::Reception;
 use crate::reception::inbox::{self, Attendant, Emptied};
 use crate::request::{self, Request};
-use crate::route::direct::ReaperState;
+use crate::route::reaper::ReaperState;
 use crate::route::worker::Workers;
 use crate::slab::{Id, Index, NONE, Slab};
 use crate::stats::Stats;

@@ -1,12 +1,12 @@
 //! Who takes the results of the kernel's AIO. A caller that waits for nothing else waits in the kernel and takes them itself:
-//! no other thread has to run for it. The reaper's thread (`direct`) sees to all that nobody waits for, and looks now and then
+//! no other thread has to run for it. The reaper's thread (`reaper`) sees to all that nobody waits for, and looks now and then
 //! whether those who wait do their part: they may be in a signal handler, or have left by one.
 
 use std::ffi::c_void;
 use std::ptr;
 use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
-use super::direct;
+use super::reaper;
 use super::worker::Seat;
 use crate::engine::{Caller, Engine};
 use crate::errno::{Errno, Result, thread_identity};
@@ -191,7 +191,7 @@ pub fn poll() {
 
 fn take_results(engine: &'static Engine) -> Result<()> {
     // In a child that a handler has forked nothing is in the kernel.
-    Caller::enter(engine).map_or(Ok(()), |caller| direct::take_results(&caller))
+    Caller::enter(engine).map_or(Ok(()), |caller| reaper::take_results(&caller))
 }
 
 extern "C" fn leave_when_cancelled(ticket: *mut c_void) {

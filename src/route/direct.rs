@@ -1,48 +1,24 @@
 //! O_DIRECT transfers: whoever finds them ready hands them to the kernel's own AIO, which does not wait for the device
-//! (RWF_NOWAIT; but for a buffer that is not in memory, or a frozen file system), and one worker takes the role of the reaper,
-//! which sees to it that somebody takes the results: a caller that waits for them (`attend`), or the reaper itself.
+//! (RWF_NOWAIT; but for a buffer that is not in memory, or a frozen file system). `attend` and `reaper`: who takes the results.
 //!
 //! What the kernel refuses goes to a worker, which finds out what pread or pwrite say: allocation and holes (EAGAIN), file
 //! systems that cannot (EOPNOTSUPP), bad alignment (EINVAL), too many in flight.
 
-use std::sync::atomic::Ordering;
-use std::time::Duration;
-
-use crate::complete::{self, Rest};
-use crate::engine::{Caller, Engine};
+use crate::engine::Engine;
 use crate::errno::{Errno, Result};
-use crate::files::Table;
+use crate::files::{Ended, Table};
 use crate::order::Kind;
-use crate::route::attend::Ticket;
-use crate::route::worker::{self, HandOuts, Seat, Task};
+use crate::route::reaper::ReaperState;
+use crate::route::worker::{HandOuts, Task};
 use crate::slab::{Id, NONE};
 use crate::sys::kaio::{Event, Iocb};
 use crate::sys::transfer::Transfer;
-use crate::sys::{clock, thread, wait};
 
 /// Requests per system call. They stand on the caller's stack, which may be a signal's small one.
 const GROUP: usize = 8;
 
-/// Results that are taken at a time.
-const RESULTS: usize = 16;
-
 /// Instead of a thread: a caller is handing it to the kernel.
 const SUBMITTER: i32 = -1;
-
-/// What the reaper does.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub enum ReaperState {
-    /// The next free worker takes the role when there is something to wait for.
-    Off,
-    /// It prepares itself, which may take the kernel some milliseconds: until then workers serve.
-    Starts,
-    /// It waits for results.
-    On,
-    /// It leaves them to those who wait for them or ask, and looks now and then whether they do.
-    Rests,
-    /// Nothing has been in the kernel for a while.
-    Sleeps,
-}
 
 /// Hands all that is ready to the kernel. Signals are blocked.
 pub fn submit(engine: &'static Engine) {
@@ -142,25 +118,25 @@ impl Table {
         self.reception.post.leaves_kernel();
     }
 
-    /// Whether somebody depends on what is in the kernel who does not wait there: for a notification, a successor, a barrier,
-    /// a request of another thread; or the ring is getting full.
-    fn needs_reaper(&self) -> bool {
-        const CROWD: u32 = 256;
-        let in_kernel = self.reception.post.in_kernel();
-        let blocked = self.order.blocked_count() > 0;
-        in_kernel > 0
-            // Somebody is handing it over, and asks then.
-            && !self.order.has_direct_work()
-            && (self.announced_in_kernel > 0 || blocked || in_kernel >= CROWD || wait::sleepers() > 0)
-    }
-
-    /// Whether the reaper has to stop leaving results to callers.
-    pub fn calls_reaper(&self) -> bool {
-        match self.reaper {
-            ReaperState::Off | ReaperState::Starts | ReaperState::On => false,
-            ReaperState::Rests => self.needs_reaper() && !self.reception.post.is_wanted(),
-            ReaperState::Sleeps => self.reception.post.in_kernel() > 0,
+    /// What came of a request, if it has ended: a worker may have to go on with it.
+    pub fn kernel_is_through(&mut self, event: &Event) -> Option<Ended> {
+        let result = event.result()?;
+        let id = slot(event.token);
+        if !self.order.is_current_by_half(id, half_of_seq(event.token)) {
+            return None;
         }
+        self.leaves_kernel(id);
+        if self.is_unfinished(id, result) {
+            let request = self.order.payload_mut(id);
+            // If its submitter still is at it, it sees that.
+            request.runner = 0;
+            // SAFETY: the request is unfinished.
+            unsafe { request.handle.block() }.status.set_in_kernel(false);
+            self.order.send_to_worker(id);
+            return None;
+        }
+        self.stats.counts.route_direct += 1;
+        Some(self.end(id, result))
     }
 
     /// Whether a worker has to go on with what the kernel has done: it would have had to wait. What it has read stays.
@@ -191,214 +167,4 @@ impl Table {
             }
         }
     }
-}
-
-/// Runs the role until nothing has been in the kernel for the idle time.
-pub fn run(engine: &'static Engine, seat: &'static Seat, thread: i32) {
-    thread::set_name(c"aio_rs/reaper");
-    if !engine.kernel.open() {
-        engine.lock().reaper = ReaperState::Off;
-        return;
-    }
-    // By trying: the kernel, or a sandbox, may know requests but not this one.
-    let can_wake = engine.poller.open().is_ok() && engine.kernel.wake(engine.poller.always_ready()).is_ok();
-    if can_wake {
-        engine.kernel.try_watching();
-    }
-    let mut events = [Event::NONE; RESULTS];
-    let mut oversight = Oversight::default();
-    loop {
-        worker::stand_in(engine, thread);
-        match next_turn(engine, seat, &mut oversight) {
-            Turn::Reap(ticket, patience) => {
-                let patience = if can_wake { patience } else { UNWAKEABLE };
-                let got = engine.kernel.reap(&mut events, patience).unwrap_or_else(|error| refused(engine, error));
-                complete_all(engine, &events, got, Rest::Mine);
-                ticket.inspect(|ticket| engine.post.leave(*ticket));
-                if got == 0 && ticket.is_none() && end_role(engine) {
-                    return;
-                }
-            }
-            Turn::Relieve(ticket) => {
-                let got = engine.kernel.reap(&mut events, 0).unwrap_or_else(|error| refused(engine, error));
-                complete_all(engine, &events, got, Rest::Mine);
-                engine.post.leave(ticket);
-                // If that caller comes only now, it finds no result, but this.
-                let _ = engine.kernel.wake(engine.poller.always_ready());
-            }
-            Turn::Rest(patience, may_end) => {
-                let called = seat.rest(Duration::from_nanos(patience));
-                engine.post.rest(None);
-                if !called && may_end && end_role(engine) {
-                    return;
-                }
-            }
-        }
-    }
-}
-
-/// What the reaper does next.
-enum Turn {
-    /// Wait for results, in the post or (where callers cannot wait in the kernel) without.
-    Reap(Option<Ticket>, clock::Nanos),
-    /// Take what the caller in the post has left there.
-    Relieve(Ticket),
-    /// Leave them to callers, for so long. The role may end if it was not called.
-    Rest(clock::Nanos, bool),
-}
-
-/// How the reaper sees whether callers take the results.
-#[derive(Default)]
-struct Oversight {
-    /// The time of the last look.
-    looked: clock::Nanos,
-    /// What there was in the ring then, if it was not empty.
-    waiting: Option<u32>,
-    /// The last request that was submitted when the reaper decided last.
-    newest: u64,
-    /// How often callers had come for results by then.
-    attended: u32,
-    /// How often results stood there for too long, and no caller has come since.
-    neglected: u32,
-    /// Nobody comes: so often it takes them without being asked.
-    eager: u32,
-}
-
-impl Oversight {
-    /// A caller that lost its processor may come late.
-    const NEGLECTED: u32 = 3;
-    const EAGER: u32 = 1_000;
-
-    /// Whether results have been waiting since the last look. (Not if that was just now: whoever was woken is on its way.)
-    fn nobody_takes(&mut self, engine: &Engine) -> bool {
-        let now = clock::now();
-        if now < self.looked + LOOK / 2 {
-            return false;
-        }
-        self.looked = now;
-        let waiting = engine.kernel.has_results().then(|| engine.kernel.taken());
-        let stands_still = waiting.is_some() && waiting == self.waiting;
-        self.waiting = waiting;
-        let attended = engine.post.times_attended();
-        if attended != self.attended {
-            (self.attended, self.neglected) = (attended, 0);
-        }
-        if stands_still {
-            self.neglected += 1;
-            self.eager = if self.neglected >= Self::NEGLECTED { Self::EAGER } else { 0 };
-        }
-        stands_still
-    }
-}
-
-/// How often the reaper looks whether callers take the results.
-const LOOK: clock::Nanos = 2 * clock::MILLISECOND;
-
-fn next_turn(engine: &'static Engine, seat: &'static Seat, oversight: &mut Oversight) -> Turn {
-    let idle = clock::MILLISECOND.saturating_mul(engine.idle_ms.load(Ordering::Relaxed));
-    let mut table = engine.lock();
-    table.reaper = ReaperState::On;
-    let busy = engine.post.in_kernel() > 0;
-    if !engine.kernel.can_be_watched() {
-        return Turn::Reap(None, if busy { idle.max(BUSY) } else { idle });
-    }
-    let results = engine.kernel.has_results();
-    if (busy || results)
-        && oversight.nobody_takes(engine)
-        && let Some(ticket) = engine.post.relieve()
-    {
-        // Or it is only what was to wake somebody.
-        return if busy { Turn::Relieve(ticket) } else { Turn::Reap(Some(ticket), 0) };
-    }
-    // Since the last time that it stood in for the workers.
-    if table.needs_stand_in() {
-        return Turn::Rest(if table.order.ready_count() > 0 { 0 } else { LOOK }, false);
-    }
-    let newest = table.order.newest_seq();
-    let active = busy || results || newest != oversight.newest;
-    oversight.newest = newest;
-    // From here on it can be called, and what it is needed for either sees that or is seen.
-    table.reaper = if active { ReaperState::Rests } else { ReaperState::Sleeps };
-    engine.post.rest(Some(seat));
-    let wants = busy && (oversight.eager > 0 || table.needs_reaper());
-    if wants && let Some(ticket) = engine.post.take_by_reaper() {
-        engine.post.rest(None);
-        table.reaper = ReaperState::On;
-        oversight.eager = oversight.eager.saturating_sub(1);
-        return Turn::Reap(Some(ticket), idle.max(BUSY));
-    }
-    if active { Turn::Rest(LOOK, false) } else { Turn::Rest(idle, true) }
-}
-
-/// For a caller in the post: takes what results there are. Error: a sandbox that came later.
-pub fn take_results(caller: &Caller) -> Result<()> {
-    let mut events = [Event::NONE; RESULTS];
-    loop {
-        let got = caller.engine.kernel.reap(&mut events, 0)?;
-        complete_all(caller.engine, &events, got, Rest::Others);
-        if got < RESULTS {
-            return Ok(());
-        }
-    }
-}
-
-/// Has the reaper look at the table. If it waits for results and has no descriptor for that, it looks by itself.
-pub fn wake_reaper(engine: &'static Engine) {
-    if !engine.post.call_reaper() {
-        let _ = engine.kernel.wake(engine.poller.always_ready());
-    }
-}
-
-/// Not for ever: what seemed to be in the kernel may have been refused by it just then.
-const BUSY: clock::Nanos = 1_000 * clock::MILLISECOND;
-
-/// A sandbox that came later: what the kernel has cannot be had any more; at least it gets nothing else.
-fn refused(engine: &'static Engine, error: Errno) -> usize {
-    if error != Errno::INTR {
-        engine.kernel.give_up();
-        thread::sleep_a_millisecond();
-    }
-    0
-}
-
-/// How often it has to look whether other work needs it, where it cannot be woken.
-const UNWAKEABLE: clock::Nanos = 10 * clock::MILLISECOND;
-
-fn end_role(engine: &'static Engine) -> bool {
-    let mut table = engine.lock();
-    let done = engine.post.in_kernel() == 0 && !table.order.has_direct_work();
-    if done {
-        table.reaper = ReaperState::Off;
-    }
-    done
-}
-
-fn complete_all(engine: &'static Engine, events: &[Event; RESULTS], got: usize, rest: Rest) {
-    if got == 0 {
-        return;
-    }
-    let end = |table: &mut Table| {
-        let mut ended = [const { None }; RESULTS];
-        for (place, event) in ended.iter_mut().zip(events.iter().take(got)) {
-            let Some(result) = event.result() else { continue };
-            let id = slot(event.token);
-            if !table.order.is_current_by_half(id, half_of_seq(event.token)) {
-                continue;
-            }
-            table.leaves_kernel(id);
-            if table.is_unfinished(id, result) {
-                let request = table.order.payload_mut(id);
-                // If its submitter still is at it, it sees that.
-                request.runner = 0;
-                // SAFETY: the request is unfinished.
-                unsafe { request.handle.block() }.status.set_in_kernel(false);
-                table.order.send_to_worker(id);
-                continue;
-            }
-            table.stats.counts.route_direct += 1;
-            *place = Some(table.end(id, result));
-        }
-        ended
-    };
-    complete::finish_several(engine, rest, end, |table| (None, HandOuts::prepare(table)));
 }

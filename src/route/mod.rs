@@ -1,7 +1,7 @@
 //! Where a request that may run goes.
 //!
 //! * [`inline`] — a buffered read that is in the page cache, served inside the call.
-//! * [`direct`] — O_DIRECT, submitted by the caller to the kernel's own AIO; [`attend`] — who takes the results.
+//! * [`direct`] — O_DIRECT, submitted by the caller to the kernel's own AIO; [`attend`], [`reaper`] — who takes the results.
 //! * [`stream`] — a descriptor that can block for ever waits in one poller, never in a worker.
 //! * [`worker`] — everything else; `pace` says how many at a time, `burst` what one takes at once, and `watch` looks
 //!   after them.
@@ -11,6 +11,7 @@ mod burst;
 pub mod direct;
 pub mod inline;
 mod pace;
+pub mod reaper;
 pub mod stream;
 mod watch;
 pub mod worker;

@@ -17,8 +17,9 @@ use std::time::Duration;
 use libc::off_t;
 
 use super::burst::Burst;
-use super::direct::{self, ReaperState};
+use super::direct;
 use super::pace::Pace;
+use super::reaper::{self, ReaperState};
 use super::{stream, watch};
 use crate::complete::{self, Rest};
 use crate::engine::{Caller, Engine, Locked};
@@ -243,7 +244,7 @@ impl HandOuts {
             engine.poller.wake();
         }
         if self.wake_reaper {
-            direct::wake_reaper(engine);
+            reaper::wake(engine);
         } else if self.call_reaper {
             engine.post.call_reaper();
         }
@@ -645,7 +646,7 @@ fn work(engine: &'static Engine, seat: &'static Seat, handed: Handed) -> Option<
             next_job_of(engine, seat)
         }
         Job::Reap => {
-            direct::run(engine, seat, seat.thread());
+            reaper::run(engine, seat, seat.thread());
             thread::set_name(NAME);
             next_job_of(engine, seat)
         }
