@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, AtomicUsize
 
 use super::reaper;
 use super::worker::Seat;
+use crate::complete::Rest;
 use crate::engine::{Caller, Engine};
 use crate::errno::{Errno, Result, thread_identity};
 use crate::sys::clock::{self, Nanos};
@@ -157,7 +158,10 @@ pub fn wait(deadline: Option<Nanos>, over: impl Fn() -> bool) -> Option<Result<(
     let ready = engine.kernel.has_results();
     let waited = if ready { Ok(true) } else { engine.kernel.watch(patience, leave_when_cancelled, argument) };
     let outcome = match waited {
-        Ok(true) => take_results(engine),
+        Ok(true) => {
+            take_results(engine);
+            Ok(())
+        }
         Ok(false) if deadline.is_some_and(|deadline| clock::now() >= deadline) => Err(Errno(libc::ETIMEDOUT)),
         Ok(false) => Ok(()),
         // As with a sleep on a futex, which begins again.
@@ -182,16 +186,19 @@ pub fn is_all_in_kernel(unfinished: impl Fn() -> usize) -> bool {
 
 /// For a caller that asks for the status of a request in the kernel: takes results if there are any.
 pub fn poll() {
-    let Some(engine) = Engine::current().filter(|engine| engine.kernel.has_results()) else { return };
+    let is_ours = |engine: &&Engine| engine.kernel.has_results() && engine.kernel.is_ring_ours();
+    let Some(engine) = Engine::current().filter(is_ours) else { return };
     if let Some(ticket) = engine.post.take_by_caller() {
-        let _ = take_results(engine);
+        take_results(engine);
         engine.post.leave(ticket);
     }
 }
 
-fn take_results(engine: &'static Engine) -> Result<()> {
+fn take_results(engine: &'static Engine) {
     // In a child that a handler has forked nothing is in the kernel.
-    Caller::enter(engine).map_or(Ok(()), |caller| reaper::take_results(&caller))
+    if let Some(caller) = Caller::enter(engine) {
+        reaper::take_results(caller.engine, Rest::Others);
+    }
 }
 
 extern "C" fn leave_when_cancelled(ticket: *mut c_void) {

@@ -2,12 +2,14 @@
 //! itself. It is a role: a worker takes it when something is to be handed to the kernel, and gives it back when nothing has
 //! been there for the idle time.
 
+use std::ffi::c_void;
+use std::ptr;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use crate::complete::{self, Rest};
-use crate::engine::{Caller, Engine};
-use crate::errno::{Errno, Result};
+use crate::engine::Engine;
+use crate::errno::Errno;
 use crate::files::Table;
 use crate::route::attend::Ticket;
 use crate::route::worker::{self, HandOuts, Seat};
@@ -44,23 +46,27 @@ pub fn run(engine: &'static Engine, seat: &'static Seat, thread: i32) {
     if can_wake {
         engine.kernel.try_watching();
     }
-    let mut events = [Event::NONE; RESULTS];
     let mut oversight = Oversight::default();
     loop {
         worker::stand_in(engine, thread);
         match next_turn(engine, seat, &mut oversight) {
-            Turn::Reap(ticket, patience) => {
+            Turn::Reap(patience) => {
                 let patience = if can_wake { patience } else { UNWAKEABLE };
-                let got = engine.kernel.reap(&mut events, patience).unwrap_or_else(|error| refused(engine, error));
-                complete_all(engine, &events, got, Rest::Mine);
-                ticket.inspect(|ticket| engine.post.leave(*ticket));
-                if got == 0 && ticket.is_none() && end_role(engine) {
+                if !reap(engine, patience) && end_role(engine) {
                     return;
                 }
             }
+            Turn::Attend(ticket, patience) => {
+                extern "C" fn nothing(_: *mut c_void) {}
+                match engine.kernel.watch(patience, nothing, ptr::null_mut()) {
+                    Ok(_) | Err(Errno::INTR) => {}
+                    Err(_) => engine.kernel.give_up(),
+                }
+                take_results(engine, Rest::Mine);
+                engine.post.leave(ticket);
+            }
             Turn::Relieve(ticket) => {
-                let got = engine.kernel.reap(&mut events, 0).unwrap_or_else(|error| refused(engine, error));
-                complete_all(engine, &events, got, Rest::Mine);
+                take_results(engine, Rest::Mine);
                 engine.post.leave(ticket);
                 // If that caller comes only now, it finds no result, but this.
                 let _ = engine.kernel.wake(engine.poller.always_ready());
@@ -78,8 +84,10 @@ pub fn run(engine: &'static Engine, seat: &'static Seat, thread: i32) {
 
 /// What the reaper does next.
 enum Turn {
-    /// Wait for results, in the post or (where callers cannot wait in the kernel) without.
-    Reap(Option<Ticket>, clock::Nanos),
+    /// Wait for results, so long, where callers cannot.
+    Reap(clock::Nanos),
+    /// Wait for them in the post.
+    Attend(Ticket, clock::Nanos),
     /// Take what the caller in the post has left there.
     Relieve(Ticket),
     /// Leave them to callers, for so long. The role may end if it was not called.
@@ -139,7 +147,7 @@ fn next_turn(engine: &'static Engine, seat: &'static Seat, oversight: &mut Overs
     table.reaper = ReaperState::On;
     let busy = engine.post.in_kernel() > 0;
     if !engine.kernel.can_be_watched() {
-        return Turn::Reap(None, if busy { idle.max(BUSY) } else { idle });
+        return Turn::Reap(if busy { idle.max(BUSY) } else { idle });
     }
     let results = engine.kernel.has_results();
     if (busy || results)
@@ -147,7 +155,7 @@ fn next_turn(engine: &'static Engine, seat: &'static Seat, oversight: &mut Overs
         && let Some(ticket) = engine.post.relieve()
     {
         // Or it is only what was to wake somebody.
-        return if busy { Turn::Relieve(ticket) } else { Turn::Reap(Some(ticket), 0) };
+        return if busy { Turn::Relieve(ticket) } else { Turn::Attend(ticket, 0) };
     }
     // Since the last time that it stood in for the workers.
     if table.needs_stand_in() {
@@ -164,7 +172,7 @@ fn next_turn(engine: &'static Engine, seat: &'static Seat, oversight: &mut Overs
         engine.post.rest(None);
         table.reaper = ReaperState::On;
         oversight.eager = oversight.eager.saturating_sub(1);
-        return Turn::Reap(Some(ticket), idle.max(BUSY));
+        return Turn::Attend(ticket, idle.max(BUSY));
     }
     if active { Turn::Rest(LOOK, false) } else { Turn::Rest(idle, true) }
 }
@@ -205,13 +213,29 @@ const BUSY: clock::Nanos = 1_000 * clock::MILLISECOND;
 /// How often it has to look whether other work needs it, where it cannot be woken.
 const UNWAKEABLE: clock::Nanos = 10 * clock::MILLISECOND;
 
-/// A sandbox that came later: what the kernel has cannot be had any more; at least it gets nothing else.
-fn refused(engine: &'static Engine, error: Errno) -> usize {
-    if error != Errno::INTR {
-        engine.kernel.give_up();
+/// Waits for results and takes them. False: there was none.
+fn reap(engine: &'static Engine, patience: clock::Nanos) -> bool {
+    if engine.kernel.is_ring_ours() {
+        // A sandbox that came later forbids to wait for them.
         thread::sleep_a_millisecond();
+        return take_results(engine, Rest::Mine);
     }
-    0
+    let mut events = [Event::NONE; RESULTS];
+    let got = match engine.kernel.reap(&mut events, patience) {
+        Ok(got) => got,
+        Err(Errno::INTR) => 0,
+        // The same. What the kernel has cannot be had any more; at least it gets nothing else.
+        Err(_) => {
+            engine.kernel.give_up();
+            thread::sleep_a_millisecond();
+            0
+        }
+    };
+    got > 0
+        && complete_all(engine, Rest::Mine, |taken| {
+            *taken = events;
+            got
+        }) > 0
 }
 
 fn end_role(engine: &'static Engine) -> bool {
@@ -223,28 +247,27 @@ fn end_role(engine: &'static Engine) -> bool {
     done
 }
 
-/// For a caller in the post: takes what results there are. Error: a sandbox that came later.
-pub fn take_results(caller: &Caller) -> Result<()> {
-    let mut events = [Event::NONE; RESULTS];
-    loop {
-        let got = caller.engine.kernel.reap(&mut events, 0)?;
-        complete_all(caller.engine, &events, got, Rest::Others);
-        if got < RESULTS {
-            return Ok(());
-        }
+/// Takes what results there are in a ring that is ours. False: none.
+pub fn take_results(engine: &'static Engine, rest: Rest) -> bool {
+    if !engine.kernel.has_results() {
+        return false;
     }
+    // Under the table's lock. Not until there are none: what ends here may call the reaper by putting one in.
+    while complete_all(engine, rest, |events| engine.kernel.take(events)) == RESULTS {}
+    true
 }
 
-fn complete_all(engine: &'static Engine, events: &[Event; RESULTS], got: usize, rest: Rest) {
-    if got == 0 {
-        return;
-    }
+fn complete_all(engine: &'static Engine, rest: Rest, results: impl FnOnce(&mut [Event; RESULTS]) -> usize) -> usize {
+    let mut got = 0;
     let end = |table: &mut Table| {
+        let mut events = [Event::NONE; RESULTS];
         let mut ended = [const { None }; RESULTS];
+        got = results(&mut events);
         for (place, event) in ended.iter_mut().zip(events.iter().take(got)) {
             *place = table.kernel_is_through(event);
         }
         ended
     };
     complete::finish_several(engine, rest, end, |table| (None, HandOuts::prepare(table)));
+    got
 }
