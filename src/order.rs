@@ -670,9 +670,32 @@ impl<P: Copy> Order<P> {
         self.make_ready(id);
     }
 
-    /// A request that was taken, but not started. Not for barriers, nor for what takes turns.
-    pub fn put_back(&mut self, id: Id) {
-        self.make_ready(id);
+    /// The next in line behind a request that has the turn and runs; it takes over the turn. For one who runs them one after
+    /// the other.
+    pub fn next_in_line(&mut self, holder: Id) -> Option<Run> {
+        let file = self.file_of(holder);
+        if self.files[file].turn != holder {
+            return None;
+        }
+        let next = self.head_of_line(file)?;
+        self.unqueue_ready(next);
+        self.files[file].turn = next;
+        Some(self.start(next))
+    }
+
+    /// A request that was taken, but not started. `before`: the one that it took the turn from. Not for barriers. Of several
+    /// the last one first.
+    pub fn put_back(&mut self, id: Id, before: Option<Id>) {
+        let file = self.file_of(id);
+        if self.files[file].turn != id || self.files[file].line == NONE {
+            return self.make_ready(id);
+        }
+        self.nodes[id].state = State::Ready;
+        self.files[file].turn = before.unwrap_or(NONE);
+        self.back_to_line(id);
+        if before.is_none() {
+            self.pass_turn(file);
+        }
     }
 
     // ---- the end of a request ----
@@ -993,18 +1016,26 @@ impl<P: Copy> Order<P> {
         if self.nodes[holder].state == State::Ready && self.nodes[id].priority < self.nodes[holder].priority {
             self.unqueue_ready(holder);
             self.files[file].turn = id;
-            // To the head of its line: those behind it must not overtake it.
-            let place = self.ready_place(holder);
-            self.push_front(place, holder);
-            self.ready_count += 1;
+            self.back_to_line(holder);
         }
+    }
+
+    /// To the head of its line: those behind it must not overtake it.
+    fn back_to_line(&mut self, id: Id) {
+        let place = self.ready_place(id);
+        self.push_front(place, id);
+        self.ready_count += 1;
+    }
+
+    fn head_of_line(&self, file: Id) -> Option<Id> {
+        let line = self.lines.get(self.files[file].line);
+        line.and_then(|line| line.iter().find_map(|list| some(list.head)))
     }
 
     /// The one that had the turn has ended: the next in line gets it.
     fn pass_turn(&mut self, file: Id) {
         self.files[file].turn = NONE;
-        let line = self.lines.get(self.files[file].line);
-        if let Some(next) = line.and_then(|line| line.iter().find_map(|list| some(list.head))) {
+        if let Some(next) = self.head_of_line(file) {
             self.unqueue_ready(next);
             self.make_ready(next);
         }

@@ -33,7 +33,11 @@ enum Action {
     StartStream,
     /// The kernel takes, or refuses, its next request.
     StartDirect,
-    /// The n-th running read of a file was not started after all.
+    /// A worker takes the write that stands in line behind the n-th running one.
+    TakeInLine {
+        which: usize,
+    },
+    /// The n-th running read or write of a file was not started after all.
     PutBack {
         which: usize,
     },
@@ -65,6 +69,8 @@ struct Known {
     takes_turns: bool,
     direct: bool,
     running: bool,
+    /// It was taken in line behind this one, and runs when that has ended.
+    behind: Option<u64>,
     error: i32,
 }
 
@@ -94,6 +100,7 @@ impl World {
             Action::Start => self.start(),
             Action::StartStream => self.start_stream(),
             Action::StartDirect => self.start_direct(),
+            Action::TakeInLine { which } => self.take_in_line(which),
             Action::PutBack { which } => self.put_back(which),
             Action::Finish { which, fails } => self.finish(which, fails),
             Action::Cancel { which } => self.cancel(which),
@@ -126,7 +133,8 @@ impl World {
         let range = (position, position.saturating_add(length));
         let priority = if kind.is_barrier() { 0 } else { priority };
         let seq = payload;
-        let known = Known { id, seq, fd, target, kind, range, priority, takes_turns, direct, running: false, error: 0 };
+        let (running, behind, error) = (false, None, 0);
+        let known = Known { id, seq, fd, target, kind, range, priority, takes_turns, direct, running, behind, error };
         self.known.push(known);
     }
 
@@ -157,6 +165,7 @@ impl World {
             false => older.clone().any(|other| self.conflict(other, of)),
         };
         match (of.running, waits) {
+            (true, _) if self.is_behind(of) => State::Running,
             (true, false) => State::Running,
             (true, true) => panic!("{of:?} runs although something older holds it"),
             (false, true) => State::Waiting,
@@ -247,13 +256,47 @@ impl World {
         self.mark_running(run.id);
     }
 
+    fn is_behind(&self, known: &Known) -> bool {
+        known.behind.is_some_and(|seq| self.known.iter().any(|other| other.seq == seq))
+    }
+
+    fn has_followers(&self, known: &Known) -> bool {
+        self.known.iter().any(|other| other.behind == Some(known.seq))
+    }
+
+    fn take_in_line(&mut self, which: usize) {
+        let suits = |known: &&Known| known.running && known.takes_turns && !self.has_followers(known);
+        let holders: Vec<_> = self.known.iter().filter(suits).cloned().collect();
+        let Some(holder) = holders.get(which % holders.len().max(1)) else { return };
+        let stands = |known: &&Known| {
+            let ready = self.order.state(known.id) == State::Ready;
+            known.takes_turns && known.target == holder.target && ready
+        };
+        let best = self.known.iter().filter(stands).map(|known| known.priority).min();
+        let Some(run) = self.order.next_in_line(holder.id) else {
+            assert_eq!(best, None, "somebody stands in line");
+            return;
+        };
+        let next = self.known.iter().find(|known| known.id == run.id).unwrap().clone();
+        assert!(next.takes_turns && next.target == holder.target && !next.running);
+        assert_eq!(Some(next.priority), best, "a higher priority waits");
+        let overtaken = |other: &&Known| other.seq < next.seq && !other.running && self.conflict(other, &next);
+        assert_eq!(self.known.iter().find(overtaken).map(|other| other.seq), None, "{next:?} overtakes");
+        self.mark_running(run.id);
+        self.known.iter_mut().find(|known| known.id == run.id).unwrap().behind = Some(holder.seq);
+    }
+
     fn put_back(&mut self, which: usize) {
-        let of_worker = |known: &Known| known.target != Target::Stream && !known.direct && !known.takes_turns;
-        let suits = |known: &Known| known.running && known.kind == Kind::Read && of_worker(known);
+        let of_worker = |known: &Known| known.target != Target::Stream && !known.direct && !known.kind.is_barrier();
+        let put_back = |known: &Known| !known.takes_turns || !self.has_followers(known);
+        let in_turn = |known: &Known| known.kind == Kind::Read || known.takes_turns;
+        let suits = |known: &Known| known.running && in_turn(known) && of_worker(known) && put_back(known);
         let suiting: Vec<usize> = (0..self.known.len()).filter(|at| suits(&self.known[*at])).collect();
         let Some(at) = suiting.get(which % suiting.len().max(1)) else { return };
-        self.known[*at].running = false;
-        self.order.put_back(self.known[*at].id);
+        let known = self.known[*at].clone();
+        let before = self.known.iter().find(|other| Some(other.seq) == known.behind).map(|other| other.id);
+        (self.known[*at].running, self.known[*at].behind) = (false, None);
+        self.order.put_back(known.id, before);
     }
 
     fn mark_running(&mut self, id: Id) {
@@ -263,7 +306,8 @@ impl World {
     }
 
     fn finish(&mut self, which: usize, fails: bool) {
-        let running: Vec<usize> = (0..self.known.len()).filter(|at| self.known[*at].running).collect();
+        let runs = |known: &Known| known.running && !self.is_behind(known);
+        let running: Vec<usize> = (0..self.known.len()).filter(|at| runs(&self.known[*at])).collect();
         let Some(at) = running.get(which % running.len().max(1)) else { return };
         // A group ends as a whole.
         let known = self.known[*at].clone();
@@ -384,6 +428,7 @@ fn actions() -> impl Strategy<Value = Vec<Action>> {
         4 => Just(Action::Start),
         2 => Just(Action::StartStream),
         2 => Just(Action::StartDirect),
+        2 => (0..8usize).prop_map(|which| Action::TakeInLine { which }),
         1 => (0..8usize).prop_map(|which| Action::PutBack { which }),
         5 => (0..8usize, any::<bool>()).prop_map(|(which, fails)| Action::Finish { which, fails }),
         2 => (0..16usize).prop_map(|which| Action::Cancel { which }),
@@ -421,6 +466,8 @@ fn all_short_sequences_follow_the_model() {
         submit(3, Kind::DataSync, 0),
         submit(4, Kind::Sync, 0),
         Action::Start,
+        Action::TakeInLine { which: 0 },
+        Action::PutBack { which: 0 },
         Action::Finish { which: 0, fails: true },
         Action::Cancel { which: 0 },
     ];

@@ -176,9 +176,14 @@ impl Pace {
         self.watched && [&self.reads, &self.writes].into_iter().any(|class| class.getting_on() > 0 && !class.is_slow())
     }
 
-    /// Whether reads are over in a moment, and somebody notices if one is not.
-    pub fn reads_are_quick(&self) -> bool {
-        self.watched && !self.reads.is_slow()
+    /// Whether requests like this one are over in a moment, and somebody notices if one is not.
+    pub fn is_quick_class(&mut self, kind: Kind, unbuffered: bool) -> bool {
+        self.watched && self.class(kind, unbuffered).is_some_and(|class| !class.is_slow())
+    }
+
+    /// Whether buffered transfers of these kinds are of one class.
+    pub fn are_alike(one: Kind, other: Kind) -> bool {
+        !one.is_barrier() && !other.is_barrier() && (one == Kind::Read) == (other == Kind::Read)
     }
 
     /// Whether a worker writes something that will be over in a moment.

@@ -31,7 +31,7 @@ use crate::reception::inbox::Attendant;
 use crate::request::Buffer;
 use crate::slab::Id;
 use crate::submit;
-use crate::sys::clock::{self, Nanos};
+use crate::sys::clock;
 use crate::sys::descriptor::Nature;
 use crate::sys::{io, memory, thread};
 
@@ -39,7 +39,7 @@ use crate::sys::{io, memory, thread};
 #[derive(Clone, Copy)]
 enum Job {
     Request(Task),
-    /// The reads that lie in the worker's seat (`burst`).
+    /// The transfers that lie in the worker's seat (`burst`).
     Burst,
     /// Wait for streams (`stream`).
     Poll,
@@ -281,20 +281,10 @@ impl Workers {
         unsafe { self.idle.0.as_ref() }.map_or(Attendant::Nobody, Attendant::Idle)
     }
 
-    /// Whether the only worker that reads from the page cache finds all there, and is watched.
-    pub fn reads_are_quick(&self) -> bool {
-        self.pace.reads_are_quick()
-    }
-
-    /// A read of a burst has ended.
-    pub fn read_ended(&mut self, time: Option<Nanos>) {
-        self.pace.one_ended(Kind::Read, false, time);
-    }
-
     /// The worker is through with its burst.
-    pub fn reads_left(&mut self, thread: i32) {
+    pub fn burst_left(&mut self, kind: Kind, thread: i32) {
         self.running -= 1;
-        self.pace.left(Kind::Read, false, thread);
+        self.pace.left(kind, false, thread);
     }
 
     fn push_idle(&mut self, seat: &'static Seat) {
@@ -452,7 +442,7 @@ impl Table {
         Handed { job, start_spare, go_on: false }
     }
 
-    /// The same, with further reads if that is worth while.
+    /// The same, with further transfers if that is worth while.
     fn with_burst(&mut self, handed: Handed, seat: &'static Seat) -> Handed {
         match &handed.job {
             Job::Request(task) if self.take_along(task, seat) => Handed { job: Job::Burst, ..handed },
@@ -705,17 +695,17 @@ fn run_request(
     })
 }
 
-/// Runs the reads of a burst, ends them, and finds what comes next.
+/// Runs the transfers of a burst, ends them, and finds what comes next.
 fn run_burst(engine: &'static Engine, seat: &'static Seat) -> Option<Handed> {
     let (mut begin, mut run) = (clock::now(), 0);
-    while let Some(read) = seat.burst.start(run) {
+    while let Some(transfer) = seat.burst.start(run) {
         run += 1;
-        let result = perform(engine, &read.task(), seat.thread());
+        let result = perform(engine, &transfer.task(), seat.thread());
         let now = clock::now();
         let time = now.saturating_sub(begin);
         begin = now;
         let lost_processor = Pace::is_long(time) && seat.sleeps.none_since();
-        read.done(result, (!lost_processor).then_some(time));
+        transfer.done(result, (!lost_processor).then_some(time));
         if Pace::is_long(time) {
             // The next one may be as slow: what is done need not wait for it.
             break;
