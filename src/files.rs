@@ -138,7 +138,7 @@ impl Table {
         let admitted = if too_late { Err(Errno::INVAL) } else { self.admit_claimed(new, batch) };
         admitted.inspect_err(|_| claims.end(key))?;
         // SAFETY: the caller has just handed the aiocb in.
-        unsafe { new.payload.handle.block() }.status.begin();
+        unsafe { new.payload.handle.block() }.status.begin(request::waits_for_device(new));
         Ok(())
     }
 

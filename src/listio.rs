@@ -198,7 +198,7 @@ fn wait_for_batch(engine: &'static Engine, batch: Id) -> Result<bool> {
     let in_kernel = || attend::is_all_in_kernel(files::unfinished);
     // SAFETY: the record stays while `awaited` is set, and its memory is never unmapped.
     let word = unsafe { &*word };
-    let waited = with_cleanup(abandon_batch, argument, || wait::wait_for([word].into_iter(), None, in_kernel));
+    let waited = with_cleanup(abandon_batch, argument, || wait::wait_for([word].into_iter(), None, in_kernel, || true));
     let failed = leave(engine, batch);
     waited.map(|()| failed)
 }

@@ -52,9 +52,9 @@ impl<T> Mailbox<T> {
         self.parker.call();
     }
 
-    /// To be called by the owner only.
-    pub fn wait(&self, patience: Duration) -> Woken<T> {
-        let called = self.parker.wait(patience);
+    /// To be called by the owner only. `looks`: it may well be called in a moment.
+    pub fn wait(&self, patience: Duration, looks: bool) -> Woken<T> {
+        let called = self.parker.wait(patience, looks);
         match self.take() {
             Some(job) => Woken::Given(job),
             None if called => Woken::Called,

@@ -207,7 +207,7 @@ impl Callbacks {
     fn wait(&self, place: Place) -> Waited {
         loop {
             let patience = Duration::from_millis(self.patience.load(Ordering::Relaxed));
-            match place.wait(patience) {
+            match place.wait(patience, true) {
                 Woken::Given(message) => return message.map_or(Waited::Roused, Waited::Call),
                 Woken::Called => continue,
                 Woken::TimeUp => {}

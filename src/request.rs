@@ -241,6 +241,11 @@ fn target(found: &Description) -> Target {
     }
 }
 
+/// Whether it is to reach the device, or to come from there, so that it will not be over in a moment.
+pub fn waits_for_device(new: &Admission<Request>) -> bool {
+    new.kind.is_barrier() || new.payload.unbuffered && new.payload.nature == Nature::File
+}
+
 /// How long a barrier has been in the library, in nanoseconds.
 pub fn waited(request: &Request) -> Nanos {
     clock::now().saturating_sub(request.progress)

@@ -4,6 +4,7 @@
 //! | --- | --- | --- |
 //! | EINPROGRESS | anything | runs, or waits |
 //! | EINPROGRESS | `IN_KERNEL` | the kernel's AIO has it |
+//! | EINPROGRESS | `FOR_DEVICE` | it waits for the device, as fsync does |
 //! | 0 | bytes | has succeeded |
 //! | an error number | -1 | has failed, or was cancelled |
 
@@ -33,14 +34,18 @@ pub struct Status {
     error: AtomicI32,
 }
 
-/// No request returns that.
+/// No request returns these.
 const IN_KERNEL: isize = isize::MIN;
+const FOR_DEVICE: isize = isize::MIN + 1;
 
 impl Status {
-    /// Opens a request: from here until `publish` aio_error answers EINPROGRESS.
+    /// Opens a request: from here until `publish` aio_error answers EINPROGRESS. `for_device`: it will not be over in a moment.
     /// Returns what it said before.
-    pub fn begin(&self) -> c_int {
-        self.set_in_kernel(false);
+    pub fn begin(&self, for_device: bool) -> c_int {
+        let returned = self.returned.load(Ordering::Relaxed);
+        if for_device || returned == IN_KERNEL || returned == FOR_DEVICE {
+            self.returned.store(if for_device { FOR_DEVICE } else { 0 }, Ordering::Relaxed);
+        }
         let before = self.error.load(Ordering::Relaxed);
         self.error.store(libc::EINPROGRESS, Ordering::Relaxed);
         before
@@ -61,13 +66,18 @@ impl Status {
     /// Notes that the kernel's AIO has the request, or has not.
     pub fn set_in_kernel(&self, has: bool) {
         if has || self.is_in_kernel() {
-            self.returned.store(if has { IN_KERNEL } else { 0 }, Ordering::Relaxed);
+            self.returned.store(if has { IN_KERNEL } else { FOR_DEVICE }, Ordering::Relaxed);
         }
     }
 
     /// Meaningful while the request runs: a hint, as the caller's program could write there.
     pub fn is_in_kernel(&self) -> bool {
         self.returned.load(Ordering::Relaxed) == IN_KERNEL
+    }
+
+    /// Whether it waits for the device, whoever runs it. A hint, too.
+    pub fn is_for_device(&self) -> bool {
+        matches!(self.returned.load(Ordering::Relaxed), IN_KERNEL | FOR_DEVICE)
     }
 
     /// The error status: EINPROGRESS, 0 or an error number.

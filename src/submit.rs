@@ -79,7 +79,7 @@ fn post(engine: &'static Engine, new: &Admission<Request>) -> bool {
     let key = handle.key();
     // What its status was before.
     // SAFETY: the caller is handing the aiocb in, and no request in flight has it.
-    let claim = || claims.claim(key).then(|| unsafe { handle.block() }.status.begin());
+    let claim = || claims.claim(key).then(|| unsafe { handle.block() }.status.begin(request::waits_for_device(new)));
     let unclaim = |before| {
         // SAFETY: as above.
         unsafe { handle.block() }.status.take_back(before);

@@ -33,15 +33,17 @@ pub unsafe fn suspend(list: *const *const aiocb, n: c_int, timeout: *const times
         return Ok(());
     }
     let in_kernel = || statuses.clone().all(Status::is_in_kernel);
-    wait_for(statuses.clone().map(Status::error_word), deadline, in_kernel)
+    let over_soon = || !statuses.clone().all(Status::is_for_device);
+    wait_for(statuses.clone().map(Status::error_word), deadline, in_kernel, over_soon)
 }
 
 /// Waits until one of the words is no longer EINPROGRESS. `in_kernel` says whether they all stand for requests that the
-/// kernel's AIO has. Errors: EAGAIN (time-out), EINTR.
+/// kernel's AIO has; `over_soon`, whether it may be worth while to look a moment longer before sleeping. Errors: EAGAIN (time-out), EINTR.
 pub fn wait_for<'a>(
     words: impl Iterator<Item = &'a AtomicI32> + Clone,
     deadline: Option<Nanos>,
     in_kernel: impl Fn() -> bool,
+    over_soon: impl Fn() -> bool,
 ) -> Result<()> {
     // Acquire: pairs with the Release that ends a request.
     let ended = |word: &AtomicI32| word.load(Ordering::Acquire) != libc::EINPROGRESS;
@@ -51,7 +53,7 @@ pub fn wait_for<'a>(
         }
         let over = || words.clone().any(ended);
         let attended = if in_kernel() { attend::wait(deadline, over) } else { None };
-        let sleep = || wait::sleep(words.clone(), libc::EINPROGRESS, deadline, attend::rouse_reaper);
+        let sleep = || wait::sleep(words.clone(), libc::EINPROGRESS, deadline, over_soon(), attend::rouse_reaper);
         let Err(error) = attended.unwrap_or_else(sleep) else { continue };
         // A request may have ended together with the time, or with the signal that announces it.
         if words.clone().any(ended) {

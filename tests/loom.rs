@@ -107,7 +107,7 @@ fn who_sleeps_in_a_place_is_woken() {
             let statuses: Arc<[status::Status; 2]> = Arc::new(Default::default());
             let masks = Arc::new([places::Mask::new(), places::Mask::new()]);
             let place = Arc::new(places::Place::new());
-            statuses.iter().for_each(|status| _ = status.begin());
+            statuses.iter().for_each(|status| _ = status.begin(false));
             if left_over {
                 masks.iter().for_each(|mask| mask.register(PLACE));
             }
@@ -148,7 +148,7 @@ fn a_waiter_sees_the_data_and_no_wakeup_is_lost() {
         let status = Arc::new(status::Status::default());
         let waiters = Arc::new(waiters::Waiters::new());
         let data = Arc::new(Shared(UnsafeCell::new(0)));
-        status.begin();
+        status.begin(false);
         let worker = {
             let (status, waiters, data) = (status.clone(), waiters.clone(), data.clone());
             thread::spawn(move || {

@@ -92,6 +92,8 @@ pub struct Seat {
     /// The worker's thread. Under the table's lock.
     thread: AtomicI32,
     sleeps: Sleeps,
+    /// It need not be awake when the next request comes. Only the worker's own.
+    may_sleep: AtomicBool,
     pub burst: Burst,
 }
 
@@ -320,6 +322,7 @@ impl Seat {
             idle,
             thread: AtomicI32::new(0),
             sleeps: Sleeps(AtomicU64::new(Sleeps::UNKNOWN)),
+            may_sleep: AtomicBool::new(false),
             burst: Burst::new(),
         };
         // SAFETY: the mapping is large enough, begins at a page and is never unmapped.
@@ -341,7 +344,7 @@ impl Seat {
 
     /// For a worker with a role: waits until it is called. False: the time is up.
     pub fn rest(&self, patience: Duration) -> bool {
-        matches!(self.mailbox.wait(patience), Woken::Called)
+        matches!(self.mailbox.wait(patience, true), Woken::Called)
     }
 }
 
@@ -589,7 +592,7 @@ fn wait_for_job(engine: &'static Engine, seat: &'static Seat) -> Option<Handed> 
     let mut at_least = Duration::ZERO;
     loop {
         let patience = Duration::from_millis(engine.idle_ms.load(Ordering::Relaxed)).max(at_least);
-        let woken = seat.mailbox.wait(patience);
+        let woken = seat.mailbox.wait(patience, !seat.may_sleep.load(Ordering::Relaxed));
         seat.sleeps.forget();
         if let Woken::Given(handed) = woken {
             return Some(handed);
@@ -627,7 +630,7 @@ fn work(engine: &'static Engine, seat: &'static Seat, handed: Handed) -> Option<
     match handed.job {
         Job::Request(task) => {
             let thread = seat.thread();
-            run_request(engine, &task, thread, Some(&seat.sleeps), |table| next_or_idle(table, seat))
+            run_request(engine, &task, thread, Some(seat), |table| next_or_idle(table, seat))
         }
         Job::Burst => run_burst(engine, seat),
         Job::Poll => {
@@ -679,14 +682,20 @@ fn run_request(
     engine: &'static Engine,
     task: &Task,
     thread: i32,
-    sleeps: Option<&Sleeps>,
+    seat: Option<&Seat>,
     next: impl FnOnce(&mut Table) -> Next,
 ) -> Option<Handed> {
     let begin = clock::now();
     let result = perform(engine, task, thread);
     let time = clock::now().saturating_sub(begin);
     // How long it took says nothing if the thread only lost its processor meanwhile.
-    let telling = task.alone && !(Pace::is_long(time) && sleeps.is_some_and(Sleeps::none_since));
+    let telling = task.alone && !(Pace::is_long(time) && seat.is_some_and(|seat| seat.sleeps.none_since()));
+    if let Some(seat) = seat {
+        // The caller has set the device to work on it (`inline`): there is time to wake up. Measured for uncached reads at
+        // depth 1: 37 µs of processor time instead of 44, at 0.97 of the rate.
+        let ahead = engine.inline && task.kind == Kind::Read && !task.unbuffered && Pace::is_long(time);
+        seat.may_sleep.store(ahead, Ordering::Relaxed);
+    }
     complete::finish_task(engine, task, result, |table| {
         table.workers.running -= 1;
         table.workers.pace.ended(task.kind, task.unbuffered, thread, telling.then_some(time));

@@ -44,9 +44,11 @@ impl Parker {
         }
     }
 
-    /// Waits for a `call`. False: the time was up.
-    pub fn wait(&self, patience: Duration) -> bool {
-        self.look.until(|| self.word.load(Ordering::Relaxed) == CALLED);
+    /// Waits for a `call`. False: the time was up. `looks`: not asleep, for the first moment.
+    pub fn wait(&self, patience: Duration, looks: bool) -> bool {
+        if looks {
+            self.look.until(|| self.word.load(Ordering::Relaxed) == CALLED);
+        }
         if self.word.compare_exchange(AWAKE, ASLEEP, Ordering::AcqRel, Ordering::Acquire).is_ok() {
             self.sleep(patience);
         }

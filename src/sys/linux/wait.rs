@@ -45,18 +45,25 @@ pub fn sleepers() -> u32 {
     ASLEEP.load(Ordering::SeqCst)
 }
 
-/// Sleeps until one of the words is no longer `unchanged`; may return early. `before` is called when the thread is counted
+/// Sleeps until one of the words is no longer `unchanged`; may return early. `over_soon`: perhaps one will be in a moment, see
+/// `look`. `before` is called when the thread is counted
 /// among the sleepers, before it looks at the words once more. A cancellation point.
 ///
 /// Errors: EINTR (a signal handler ran), ETIMEDOUT (the deadline has passed).
-pub fn sleep<'a, Words>(words: Words, unchanged: i32, deadline: Option<Nanos>, before: impl FnOnce()) -> Result<()>
+pub fn sleep<'a, Words>(
+    words: Words,
+    unchanged: i32,
+    deadline: Option<Nanos>,
+    over_soon: bool,
+    before: impl FnOnce(),
+) -> Result<()>
 where
     Words: Iterator<Item = &'a AtomicI32> + Clone,
 {
     let timeout = deadline.map(clock::to_timespec);
     let mut several = words.clone();
     match (several.next(), several.next()) {
-        (Some(word), None) if look(word, unchanged) => Ok(()),
+        (Some(word), None) if over_soon && look(word, unchanged) => Ok(()),
         (Some(word), None) => sleep_on(word, unchanged, timeout, before),
         _ => match take_place() {
             Some(place) => sleep_in(place, words, unchanged, timeout, before),

@@ -26,7 +26,7 @@ impl Parker {
     }
 
     /// Waits for a `call`. False: the time was up.
-    pub fn wait(&self, patience: Duration) -> bool {
+    pub fn wait(&self, patience: Duration, _looks: bool) -> bool {
         self.ends().1.recv_timeout(patience).is_ok()
     }
 }

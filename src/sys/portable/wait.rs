@@ -35,10 +35,16 @@ pub fn sleepers() -> u32 {
     WAITING.load(Ordering::SeqCst)
 }
 
-/// Sleeps until one of the words is no longer `unchanged`; may return early. `before` is for Linux. A cancellation point.
+/// Sleeps until one of the words is no longer `unchanged`; may return early. `over_soon` and `before` are for Linux. A cancellation point.
 ///
 /// Errors: EINTR (a signal handler ran), ETIMEDOUT (the deadline has passed).
-pub fn sleep<'a, Words>(mut words: Words, unchanged: i32, deadline: Option<Nanos>, _before: impl FnOnce()) -> Result<()>
+pub fn sleep<'a, Words>(
+    mut words: Words,
+    unchanged: i32,
+    deadline: Option<Nanos>,
+    _over_soon: bool,
+    _before: impl FnOnce(),
+) -> Result<()>
 where
     Words: Iterator<Item = &'a AtomicI32> + Clone,
 {
