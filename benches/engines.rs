@@ -23,7 +23,7 @@ use measure::{Extent, measure};
 use side_by_side::{aio_rs_path, group};
 use std::fs::{File, OpenOptions};
 use std::io::{Result, Write};
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::fs::OpenOptionsExt;
 use std::process::Command;
 use std::time::Duration;
@@ -37,6 +37,7 @@ fn data_file() -> Result<File> {
     let mut file = tempfile::tempfile_in(std::env::var_os("TMPDIR").map_or_else(usual, Into::into))?;
     file.write_all(&vec![b'.'; FILE_SIZE])?;
     file.sync_all()?;
+    measure::advise(file.as_fd(), libc::POSIX_FADV_DONTNEED)?;
     Ok(file)
 }
 

@@ -1,11 +1,12 @@
 //! What the tour and the benchmark run on: a data file, and clients of it on either library.
 
 use crate::client::Line;
+use crate::measure::advise;
 use crate::{elf, library};
 use std::env;
 use std::fs::File;
 use std::io::{BufRead, BufReader, Write};
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsFd, AsRawFd};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -79,6 +80,8 @@ fn data_file(directory: &Path, size: usize) -> std::io::Result<File> {
         file.write_all(&piece)?;
     }
     file.sync_all()?;
+    // In what pieces it comes back is for who measures to say.
+    advise(file.as_fd(), libc::POSIX_FADV_DONTNEED)?;
     Ok(file)
 }
 
