@@ -683,14 +683,15 @@ impl<P: Copy> Order<P> {
         Some(self.start(next))
     }
 
-    /// A request that was taken, but not started. `before`: the one that it took the turn from. Not for barriers. Of several
-    /// the last one first.
+    /// A request that was taken, but not started. `before`: the one that was taken before it; if it took the turn from that, it
+    /// gives it back. Not for barriers. Of several the last one first.
     pub fn put_back(&mut self, id: Id, before: Option<Id>) {
         let file = self.file_of(id);
         if self.files[file].turn != id || self.files[file].line == NONE {
             return self.make_ready(id);
         }
         self.nodes[id].state = State::Ready;
+        let before = before.filter(|before| self.file_of(*before) == file);
         self.files[file].turn = before.unwrap_or(NONE);
         self.back_to_line(id);
         if before.is_none() {

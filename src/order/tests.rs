@@ -294,7 +294,12 @@ impl World {
         let suiting: Vec<usize> = (0..self.known.len()).filter(|at| suits(&self.known[*at])).collect();
         let Some(at) = suiting.get(which % suiting.len().max(1)) else { return };
         let known = self.known[*at].clone();
-        let before = self.known.iter().find(|other| Some(other.seq) == known.behind).map(|other| other.id);
+        // What a worker has taken before may as well be of another file.
+        let taken_before = |other: &&Known| match self.is_behind(&known) {
+            true => Some(other.seq) == known.behind,
+            false => other.running && other.target != known.target,
+        };
+        let before = self.known.iter().find(taken_before).map(|other| other.id);
         (self.known[*at].running, self.known[*at].behind) = (false, None);
         self.order.put_back(known.id, before);
     }
