@@ -1,13 +1,12 @@
 //! The end of a request: its status, its successors, its waiters, its notification; in this order.
 
-use crate::engine::{Caller, Engine};
+use crate::engine::Engine;
 use crate::errno::Result;
 use crate::files::{Ended, Notice, Table};
-use crate::notify::{self, Notify, Ways};
+use crate::notify::{self, Ways};
 use crate::order::NO_NUMBER;
 use crate::route::worker::{self, HandOuts, Handed, Next, Task};
 use crate::slab::{Id, NONE};
-use crate::submit;
 use crate::sys::{io, thread, wait};
 
 /// Ends what a worker has run. `next` finds the worker's next job in the lock section that stores the last status.
@@ -156,30 +155,6 @@ fn keep(engine: &'static Engine, notice: Notice) {
     let handed = HandOuts::prepare(&mut table);
     drop(table);
     handed.send(engine);
-}
-
-/// Functions wait, and no thread can be had for them: a library thread will try again.
-pub fn keep_trying_for_functions() {
-    if let Some(engine) = Engine::current() {
-        keep(engine, Notice { notify: Notify::Functions, ..Notice::NONE });
-    }
-}
-
-/// For a caller whose read was served inside the call.
-pub fn tell(engine: &'static Engine, notify: Notify) {
-    let notice = Notice { notify, ..Notice::NONE };
-    while deliver(engine, notice).is_err() {
-        let Some(caller) = Caller::enter(engine) else { return };
-        if let Ok(mut table) = worker::ensure(&caller)
-            && table.reserve_notice().is_ok()
-        {
-            table.stats.counts.notifications_delayed += 1;
-            table.notices.push(notice);
-            return submit::hand_over(&caller, table);
-        }
-        drop(caller);
-        thread::sleep_a_millisecond();
-    }
 }
 
 /// Tries once to deliver what is owed, unless some thread has that role.

@@ -185,11 +185,6 @@ impl Table {
         self.reserve_notices(inbox::ROOM + 1)
     }
 
-    /// Room for a notification of what was never among the requests.
-    pub fn reserve_notice(&mut self) -> Result<()> {
-        self.reserve_notices(inbox::ROOM + 1)
-    }
-
     // ---- the inbox ----
 
     /// Takes in what callers have put into the inbox. True: something was there.

@@ -1,22 +1,19 @@
 //! Telling the program that a request or a list has ended: a signal, or a thread that runs a function.
 //!
-//! Library threads deliver, after the status is stored and outside the table's lock; a caller sends nothing but signals
-//! (`inline`). What cannot be delivered now (a full signal queue, no more threads) is kept and tried again (see
-//! `files::Notices`); it is never dropped.
+//! Only library threads deliver, after the status is stored and outside the table's lock. What cannot be delivered now (a
+//! full signal queue, no more threads) is kept and tried again (see `files::Notices`); it is never dropped.
 //!
 //! Threads for SIGEV_THREAD are kept for a while and used again. The lock here is only taken by library threads.
 
-use std::collections::VecDeque;
 use std::ffi::c_void;
 use std::ptr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use libc::{c_int, pthread_attr_t};
-use lock_api::{Mutex, MutexGuard};
+use lock_api::Mutex;
 
 use crate::abi::{NotifyFunction, sigevent};
-use crate::complete;
 use crate::errno::{Errno, Result};
 use crate::mailbox::{Mailbox, Woken};
 use crate::sys::lock::RawLock;
@@ -40,8 +37,6 @@ pub enum Notify {
         call: Call,
         attributes: Attributes,
     },
-    /// Functions wait, and no thread could be had for them.
-    Functions,
 }
 
 /// A function of the program and its argument.
@@ -94,7 +89,7 @@ impl Notify {
             Notify::Signal { signo, .. } => signo,
             #[cfg(target_os = "linux")]
             Notify::ThreadSignal { signo, .. } => signo,
-            Notify::Function { .. } | Notify::Functions => Ways::FUNCTION,
+            Notify::Function { .. } => Ways::FUNCTION,
         }
     }
 }
@@ -132,7 +127,6 @@ pub fn deliver(notify: &Notify, callbacks: &'static Callbacks) -> Result<()> {
         #[cfg(target_os = "linux")]
         Notify::ThreadSignal { signo, thread, value } => signals::queue_to_thread(thread, c_int::from(signo), value),
         Notify::Function { call, attributes } => callbacks.run(call, attributes),
-        Notify::Functions => callbacks.try_again(),
     };
     match done {
         Err(Errno::AGAIN) => Err(Errno::AGAIN),
@@ -141,33 +135,17 @@ pub fn deliver(notify: &Notify, callbacks: &'static Callbacks) -> Result<()> {
     }
 }
 
-/// Threads that run functions of the program, and the functions that wait for one.
-///
-/// A function may block for ever, so none waits behind one that runs. As long as one waits, a thread is on its way to it
-/// (`coming`), or owed; it sends for the next before it runs what it has found. So several that are over soon share a thread.
+/// Threads that run functions of the program.
 pub struct Callbacks {
     threads: Mutex<RawLock, Threads>,
     /// How long a thread waits for another function, in milliseconds.
     patience: AtomicU64,
 }
 
-/// A thread without work waits here; its message says why it was woken.
-type Place = &'static Mailbox<Why>;
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Why {
-    /// A function waits. The thread is counted in `coming`.
-    Work,
-    /// The patience has changed.
-    Patience,
-}
+/// A thread without work waits here; an empty message has it look at its patience again.
+type Place = &'static Mailbox<Option<Call>>;
 
 struct Threads {
-    waiting: VecDeque<Call>,
-    /// Threads that were woken or started for what waits, and have not looked yet.
-    coming: u32,
-    /// `Notify::Functions` is owed.
-    owed: bool,
     idle: Vec<Place>,
     /// Places that nobody uses. They are never freed: whoever gives a job may still be at it when the thread goes on.
     free: Vec<Place>,
@@ -175,14 +153,14 @@ struct Threads {
 
 impl Callbacks {
     pub fn new(idle_ms: u64) -> Callbacks {
-        let threads = Threads { waiting: VecDeque::new(), coming: 0, owed: false, idle: Vec::new(), free: Vec::new() };
-        Callbacks { threads: Mutex::new(threads), patience: AtomicU64::new(idle_ms) }
+        let threads = Mutex::new(Threads { idle: Vec::new(), free: Vec::new() });
+        Callbacks { threads, patience: AtomicU64::new(idle_ms) }
     }
 
     pub fn set_patience(&self, idle_ms: u64) {
         self.patience.store(idle_ms, Ordering::Relaxed);
         let idle = std::mem::take(&mut self.threads.lock().idle);
-        idle.into_iter().for_each(|place| place.give(Why::Patience));
+        idle.into_iter().for_each(|place| place.give(None));
     }
 
     /// Has a thread run `call`. Error: EAGAIN, no thread is free and none can be made.
@@ -196,75 +174,41 @@ impl Callbacks {
             // SAFETY: no thread was made that could have taken it. The default attributes are better than silence.
             drop(unsafe { Box::from_raw(job) });
         }
-        let mut threads = self.threads.lock();
-        threads.waiting.try_reserve(1).map_err(|_| Errno::AGAIN)?;
-        threads.waiting.push_back(call);
-        self.send_for_one(threads).map_err(|mut threads| {
-            threads.waiting.pop_back();
+        let idle = self.threads.lock().idle.pop();
+        if let Some(place) = idle {
+            place.give(Some(call));
+            return Ok(());
+        }
+        let job = Box::into_raw(Box::new((self, call)));
+        thread::spawn_for_program(run_many, job.cast()).map_err(|_| {
+            // SAFETY: no thread was made that could have taken it.
+            drop(unsafe { Box::from_raw(job) });
             Errno::AGAIN
         })
     }
 
-    /// Has a thread run what waits. Error: as `run`.
-    fn try_again(&'static self) -> Result<()> {
-        let mut threads = self.threads.lock();
-        threads.owed = false;
-        self.send_for_one(threads).map_err(|mut threads| {
-            threads.owed = true;
-            Errno::AGAIN
-        })
-    }
-
-    /// Sees to it that a thread is on its way if something waits. Under the lock to the end: whoever adds to what waits relies
-    /// on it. Error: none is free and none can be made; the lock is still held.
-    fn send_for_one<'a>(&'static self, mut threads: Locked<'a>) -> std::result::Result<(), Locked<'a>> {
-        if threads.waiting.is_empty() || threads.coming > 0 {
-            return Ok(());
-        }
-        threads.coming = 1;
-        if let Some(place) = threads.idle.pop() {
-            drop(threads);
-            place.give(Why::Work);
-            return Ok(());
-        }
-        let made = thread::spawn_for_program(run_many, ptr::from_ref(self).cast_mut().cast());
-        made.map_err(|_| {
-            threads.coming = 0;
-            threads
-        })
-    }
-
-    /// What a thread runs next; `comes`: somebody has sent for it. None: it has waited long enough.
-    fn next(&'static self, comes: bool) -> Option<Call> {
-        let mut threads = self.threads.lock();
-        threads.coming -= u32::from(comes);
+    /// Waits for the next call. None: the thread has waited long enough.
+    fn next(&self) -> Option<Call> {
+        let known = self.threads.lock().free.pop();
+        let place: Place = known.unwrap_or_else(|| Box::leak(Box::new(Mailbox::new())));
         loop {
-            if let Some(call) = threads.waiting.pop_front() {
-                if let Err(mut threads) = self.send_for_one(threads)
-                    && !std::mem::replace(&mut threads.owed, true)
-                {
-                    // This one may never come back, and there is no other.
-                    drop(threads);
-                    complete::keep_trying_for_functions();
+            self.threads.lock().idle.push(place);
+            match self.wait(place) {
+                Waited::Call(call) => {
+                    self.threads.lock().free.push(place);
+                    return Some(call);
                 }
-                return Some(call);
+                Waited::LongEnough => return None,
+                Waited::Roused => {}
             }
-            let place: Place = threads.free.pop().unwrap_or_else(|| Box::leak(Box::new(Mailbox::new())));
-            threads.idle.push(place);
-            drop(threads);
-            let woken = self.wait(place);
-            threads = self.threads.lock();
-            threads.free.push(place);
-            threads.coming -= u32::from(woken? == Why::Work);
         }
     }
 
-    /// None: it has waited long enough.
-    fn wait(&self, place: Place) -> Option<Why> {
+    fn wait(&self, place: Place) -> Waited {
         loop {
             let patience = Duration::from_millis(self.patience.load(Ordering::Relaxed));
             match place.wait(patience, true) {
-                Woken::Given(why) => return Some(why),
+                Woken::Given(message) => return message.map_or(Waited::Roused, Waited::Call),
                 Woken::Called => continue,
                 Woken::TimeUp => {}
             }
@@ -272,14 +216,20 @@ impl Callbacks {
             let idle = threads.idle.len();
             threads.idle.retain(|other| !ptr::eq(*other, place));
             if threads.idle.len() < idle {
-                return None;
+                threads.free.push(place);
+                return Waited::LongEnough;
             }
             // Somebody has taken it off the idle ones: the message is on its way.
         }
     }
 }
 
-type Locked<'a> = MutexGuard<'a, RawLock, Threads>;
+enum Waited {
+    Call(Call),
+    LongEnough,
+    /// The patience has changed.
+    Roused,
+}
 
 /// A thread with the program's attributes: one function, as if it were the thread's own.
 extern "C-unwind" fn run_one(job: *mut c_void) -> *mut c_void {
@@ -290,15 +240,15 @@ extern "C-unwind" fn run_one(job: *mut c_void) -> *mut c_void {
 }
 
 /// A thread with default attributes: one function after the other, as long as they return.
-extern "C-unwind" fn run_many(callbacks: *mut c_void) -> *mut c_void {
+extern "C-unwind" fn run_many(job: *mut c_void) -> *mut c_void {
     thread::set_name(c"aio_rs/notify");
-    // SAFETY: `send_for_one` passes its own, which are never freed.
-    let Some(callbacks) = (unsafe { callbacks.cast::<Callbacks>().as_ref() }) else { return std::ptr::null_mut() };
-    let mut next = callbacks.next(true);
+    // SAFETY: `run` made this box for this thread.
+    let (callbacks, call) = *unsafe { Box::from_raw(job.cast::<(&'static Callbacks, Call)>()) };
+    let mut next = Some(call);
     while let Some(call) = next {
         call_program(call);
         signals::block_all();
-        next = callbacks.next(false);
+        next = callbacks.next();
     }
     std::ptr::null_mut()
 }

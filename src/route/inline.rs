@@ -2,20 +2,18 @@
 //!
 //! Only where the kernel does not wait for the device and nothing is overtaken: not for O_DIRECT, and not while the
 //! descriptor has an unfinished write. (A buffer that is not in memory is waited for.) A request that notifies is left to
-//! others, unless it is by a signal that the caller has blocked. What the page cache has only in part is read on by a worker,
-//! as is everything that the kernel refuses: so errors are found and reported in one place.
+//! others. What the page cache has only in part is read on by a worker, as is
+//! everything that the kernel refuses: so errors are found and reported in one place.
 
 use std::sync::atomic::Ordering;
 
 use crate::abi::aiocb;
-use crate::complete;
 use crate::engine::Engine;
 use crate::notify::Notify;
 use crate::reception::Reception;
 use crate::request::{self, Handle};
 use crate::sys::descriptor;
 use crate::sys::io::{self, Cached};
-use crate::sys::signals;
 
 /// What became of a read.
 pub enum Inline {
@@ -43,10 +41,9 @@ pub unsafe fn read(engine: &'static Engine, block: *const aiocb) -> Inline {
     if !engine.inline || !request::has_valid_priority(fields) || !(1..=MOST).contains(&count) {
         return Inline::No;
     }
-    if !works(engine, fd) || buffered.has_writes(fd) {
+    if !notifies_nobody(fields) || !works(engine, fd) || buffered.has_writes(fd) {
         return Inline::No;
     }
-    let Some(notify) = Notify::parse(&fields.aio_sigevent).ok().filter(may_tell) else { return Inline::No };
     // In flight for that time, as far as others are concerned.
     let serve = || claims.claim(key).then(|| io::read_cached(fd, fields.aio_buf, count, offset));
     let Some(cached) = inbox.hold(key, serve).flatten() else { return Inline::No };
@@ -66,21 +63,13 @@ pub unsafe fn read(engine: &'static Engine, block: *const aiocb) -> Inline {
     };
     // Only now: nobody else may open the status before.
     claims.end(key);
-    if matches!(outcome, Inline::Served) && !notify.is_none() {
-        complete::tell(engine, notify);
-    }
     outcome
 }
 
-/// Whether the caller may send the notification: a signal that its thread has blocked. Any other is left to library threads: a
-/// handler that makes the next request would otherwise be called from within that request, without end, as long as the data
-/// are in the cache.
-fn may_tell(notify: &Notify) -> bool {
-    match *notify {
-        Notify::None => true,
-        Notify::Signal { signo, .. } => signals::is_blocked(signo.into()),
-        _ => false,
-    }
+/// A notification is left to library threads: a handler that makes the next request would otherwise be called from within
+/// that request, without end, as long as the data are in the cache.
+fn notifies_nobody(fields: &aiocb) -> bool {
+    Notify::parse(&fields.aio_sigevent).is_ok_and(|notify| notify.is_none())
 }
 
 /// Whether reads of this descriptor are worth trying: asked once for each.

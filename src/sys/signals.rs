@@ -22,16 +22,6 @@ impl Drop for Blocked {
     }
 }
 
-/// Whether this thread has the signal blocked.
-pub fn is_blocked(signo: c_int) -> bool {
-    let mut mask = MaybeUninit::<sigset_t>::zeroed();
-    // SAFETY: no mask is set; `mask` has room for the present one, and all bits zero is one too.
-    unsafe {
-        libc::pthread_sigmask(libc::SIG_BLOCK, ptr::null(), mask.as_mut_ptr());
-        libc::sigismember(mask.as_ptr(), signo) == 1
-    }
-}
-
 /// Blocks all signals in this thread, a library thread, for good.
 pub fn block_all() {
     change_mask(libc::SIG_SETMASK, &full_set());
