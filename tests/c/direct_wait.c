@@ -71,20 +71,24 @@ static long times_slept(pid_t thread) {
     return count;
 }
 
+// A waiter that loses its processor for long, as on a busy machine, leaves its results to the reaper for a while.
 static void waiter_alone_runs(void *buffer, const char *when) {
-    enum { ROUNDS = 2000 };
+    enum { ROUNDS = 2000, ATTEMPTS = 4 };
     WAIT_FOR(reaper() != 0);
     pid_t thread = reaper();
-    for (unsigned i = 0; i < 100; i++) read_and_suspend(buffer, i);
-    struct aio_rs_stats before = counts();
-    long slept = times_slept(thread);
-    double begin = now_s();
-    for (unsigned i = 0; i < ROUNDS; i++) read_and_suspend(buffer, i * 7);
-    // It looks every two milliseconds.
-    long looks = (long)((now_s() - begin) * 1000 / 2);
-    slept = times_slept(thread) - slept;
-    unsigned long served = counts().route_direct - before.route_direct;
-    CHECK(slept < looks + (long)served / 4, "%s: %ld times, %ld looks, %lu reads", when, slept, looks, served);
+    for (int attempt = 1;; attempt++) {
+        for (unsigned i = 0; i < 100; i++) read_and_suspend(buffer, i);
+        struct aio_rs_stats before = counts();
+        long slept = times_slept(thread);
+        double begin = now_s();
+        for (unsigned i = 0; i < ROUNDS; i++) read_and_suspend(buffer, i * 7);
+        // It looks every two milliseconds.
+        long looks = (long)((now_s() - begin) * 1000 / 2);
+        slept = times_slept(thread) - slept;
+        unsigned long served = counts().route_direct - before.route_direct;
+        if (slept < looks + (long)served / 4) return;
+        CHECK(attempt < ATTEMPTS, "%s: %ld times, %ld looks, %lu reads", when, slept, looks, served);
+    }
 }
 
 // ---- ways to look ----
