@@ -38,7 +38,8 @@ pub unsafe fn suspend(list: *const *const aiocb, n: c_int, timeout: *const times
 }
 
 /// Waits until one of the words is no longer EINPROGRESS. `in_kernel` says whether they all stand for requests that the
-/// kernel's AIO has; `over_soon`, whether it may be worth while to look a moment longer before sleeping. Errors: EAGAIN (time-out), EINTR.
+/// kernel's AIO has; `over_soon`, whether it may be worth while to look a moment longer before sleeping. Errors: EAGAIN
+/// (time-out), EINTR.
 pub fn wait_for<'a>(
     words: impl Iterator<Item = &'a AtomicI32> + Clone,
     deadline: Option<Nanos>,

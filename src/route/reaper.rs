@@ -216,7 +216,7 @@ const UNWAKEABLE: clock::Nanos = 10 * clock::MILLISECOND;
 /// Waits for results and takes them. False: there was none.
 fn reap(engine: &'static Engine, patience: clock::Nanos) -> bool {
     if engine.kernel.is_ring_ours() {
-        // A sandbox that came later forbids to wait for them.
+        // A sandbox that came later forbids to wait for them, or to hand over more.
         thread::sleep_a_millisecond();
         return take_results(engine, Rest::Mine);
     }
@@ -224,10 +224,8 @@ fn reap(engine: &'static Engine, patience: clock::Nanos) -> bool {
     let got = match engine.kernel.reap(&mut events, patience) {
         Ok(got) => got,
         Err(Errno::INTR) => 0,
-        // The same. What the kernel has cannot be had any more; at least it gets nothing else.
         Err(_) => {
             engine.kernel.give_up();
-            thread::sleep_a_millisecond();
             0
         }
     };

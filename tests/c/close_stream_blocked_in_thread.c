@@ -1,24 +1,9 @@
 // Closing a stream whose request blocks inside a thread, as one does that cannot be polled, returns at once: what is
 // written still reaches the other end, and a read that waits ends with it.
-#include "check.h"
-#include <linux/audit.h>
-#include <linux/filter.h>
-#include <linux/seccomp.h>
-#include <sys/prctl.h>
+#include "sandbox.h"
 
 // From here on nothing can be polled by the library: a sandbox forbids epoll.
-static void forbid_epoll(void) {
-    struct sock_filter program[] = {
-        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
-        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_epoll_create1, 0, 1),
-        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EPERM),
-        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
-    };
-    struct sock_fprog filter = {.len = sizeof program / sizeof *program, .filter = program};
-    if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) || prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &filter))
-        SKIP("no seccomp: %s", check_errno(errno));
-    CHECK_FAILS(syscall(SYS_epoll_create1, 0), EPERM); // else this would prove nothing
-}
+static void forbid_epoll(void) { forbid((int[]){SYS_epoll_create1}, 1, EPERM); }
 
 // Whether a thread is inside read or write on a descriptor.
 static bool in_transfer(int fd) {

@@ -1,11 +1,7 @@
 // A sandbox that comes when O_DIRECT transfers are already under way, and forbids to wait for their results, or to hand over
 // more of them: all of them end.
 // may-skip: the file system of the temporary directory decides
-#include "check.h"
-#include <linux/audit.h>
-#include <linux/filter.h>
-#include <linux/seccomp.h>
-#include <sys/prctl.h>
+#include "sandbox.h"
 
 #ifndef SYS_io_pgetevents
 #define SYS_io_pgetevents 333
@@ -16,23 +12,6 @@ enum { BLOCK = 4096, BLOCKS = 256, DEPTH = 16, ROUNDS = 200 };
 static int fd;
 static unsigned char *buffers[DEPTH];
 static struct aiocb cbs[DEPTH];
-
-static void forbid(const int *calls, unsigned count) {
-    struct sock_filter program[16];
-    size_t n = 0;
-    program[n++] = (struct sock_filter)BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr));
-    for (unsigned i = 0; i < count; i++)
-        program[n++] = (struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, (unsigned)calls[i],
-                                                    (unsigned char)(count - i), 0);
-    program[n++] = (struct sock_filter)BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW);
-    program[n++] = (struct sock_filter)BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EPERM);
-    struct sock_fprog filter = {.len = (unsigned short)n, .filter = program};
-    CHECK_EQ(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), 0);
-    // In the library's threads, too.
-    if (syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_TSYNC, &filter))
-        SKIP("no seccomp: %s", check_errno(errno));
-    CHECK_FAILS(syscall(calls[0], 0, 0, 0, 0, 0, 0), EPERM); // else this would prove nothing
-}
 
 static void start(unsigned first) {
     for (unsigned i = 0; i < DEPTH; i++) {
@@ -51,21 +30,25 @@ static void end(unsigned first) {
     }
 }
 
-static void under(const int *calls, unsigned count) {
+struct sandbox {
+    int calls[3];
+    unsigned count;
+};
+
+static void under(struct sandbox at_first, struct sandbox later) {
+    if (at_first.count) forbid(at_first.calls, at_first.count, EPERM);
     for (unsigned round = 0; round < ROUNDS; round++) {
         start(round * 7);
-        if (round == ROUNDS / 2) forbid(calls, count);
+        if (round == ROUNDS / 2) forbid(later.calls, later.count, EPERM);
         end(round * 7);
     }
 }
 
 int main(void) {
-    static const int wait[] = {SYS_io_pgetevents}, take[] = {SYS_io_getevents, SYS_io_pgetevents},
-                     all[] = {SYS_io_submit, SYS_io_getevents, SYS_io_pgetevents};
-    static const struct {
-        const int *calls;
-        unsigned count;
-    } sandboxes[] = {{wait, 1}, {take, 2}, {all, 3}};
+    static const struct sandbox nothing = {{0}, 0}, watch = {{SYS_io_pgetevents}, 1},
+                                take = {{SYS_io_getevents, SYS_io_pgetevents}, 2},
+                                all = {{SYS_io_submit, SYS_io_getevents, SYS_io_pgetevents}, 3};
+    const struct sandbox cases[][2] = {{nothing, watch}, {nothing, take}, {nothing, all}, {watch, take}, {watch, all}};
     fd = open(temp_dir(), O_RDWR | O_TMPFILE | O_DIRECT, 0600);
     if (fd < 0) SKIP("no O_DIRECT here: %s", check_errno(errno));
     block_signal(SIGUSR1);
@@ -74,11 +57,11 @@ int main(void) {
         fill(buffers[0], BLOCK, i + 1);
         CHECK_EQ(pwrite(fd, buffers[0], BLOCK, (off_t)i * BLOCK), BLOCK);
     }
-    for (unsigned i = 0; i < sizeof sandboxes / sizeof *sandboxes; i++) {
+    for (unsigned i = 0; i < sizeof cases / sizeof *cases; i++) {
         pid_t pid = fork();
         CHECK(pid >= 0);
         if (pid == 0) {
-            under(sandboxes[i].calls, sandboxes[i].count);
+            under(cases[i][0], cases[i][1]);
             _exit(0);
         }
         int status = -1;

@@ -1,34 +1,14 @@
 // A sandbox that forbids preadv2, pwritev2, io_setup, io_uring and the newer futex calls, with EPERM or ENOSYS: the same
 // results.
-#include "check.h"
-#include <linux/audit.h>
-#include <linux/filter.h>
-#include <linux/seccomp.h>
-#include <sys/prctl.h>
+#include "sandbox.h"
 
 #ifndef SYS_futex_waitv
 #define SYS_futex_waitv 449
 #endif
 
-static void forbid(int error) {
-    static const int calls[] = {SYS_preadv2,       SYS_pwritev2,       SYS_io_setup,         SYS_io_submit,
-                                SYS_io_uring_setup, SYS_io_uring_enter, SYS_io_uring_register, SYS_futex_waitv,
-                                454,               455,                456}; // futex_wake, futex_wait, futex_requeue
-    enum { COUNT = sizeof calls / sizeof *calls };
-    struct sock_filter program[3 + COUNT];
-    size_t n = 0;
-    program[n++] = (struct sock_filter)BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr));
-    for (unsigned i = 0; i < COUNT; i++)
-        program[n++] = (struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, (unsigned)calls[i],
-                                                    (unsigned char)(COUNT - i), 0);
-    program[n++] = (struct sock_filter)BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW);
-    program[n++] = (struct sock_filter)BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | (unsigned)error);
-    struct sock_fprog filter = {.len = (unsigned short)n, .filter = program};
-    if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) || prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &filter))
-        SKIP("no seccomp: %s", strerrorname_np(errno));
-    CHECK_FAILS(syscall(SYS_preadv2, -1, NULL, 0, 0, 0, 0), error); // else this would prove nothing
-    CHECK_FAILS(syscall(SYS_io_setup, 1, NULL), error);
-}
+static const int calls[] = {SYS_preadv2,        SYS_pwritev2,       SYS_io_setup,          SYS_io_submit,
+                            SYS_io_uring_setup, SYS_io_uring_enter, SYS_io_uring_register, SYS_futex_waitv,
+                            454,                455,                456}; // futex_wake, futex_wait, futex_requeue
 
 static void files(int flags) {
     int fd = temp_open("file", O_RDWR | flags);
@@ -121,7 +101,7 @@ int main(void) {
         pid_t pid = fork();
         CHECK(pid >= 0);
         if (pid == 0) {
-            forbid(errors[i]);
+            forbid(calls, sizeof calls / sizeof *calls, errors[i]);
             everything();
             _exit(0);
         }

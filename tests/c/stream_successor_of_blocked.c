@@ -1,21 +1,15 @@
 // A stream that cannot be polled is read and written by threads that block; when such a request has ended, the next one
 // of the stream runs, and the next.
-#include "check.h"
-#include <linux/audit.h>
-#include <linux/filter.h>
-#include <linux/seccomp.h>
-#include <sys/prctl.h>
+#include "sandbox.h"
 
 // No stream can be polled, or none of these descriptors.
 enum refused { ALL, SOME, REFUSALS, FIRST_REFUSED = 200, LAST_REFUSED = 300 };
 
 static void forbid_epoll(enum refused refused) {
-    struct sock_filter all[] = {
-        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
-        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_epoll_create1, 0, 1),
-        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EMFILE),
-        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
-    };
+    if (refused == ALL) {
+        forbid((int[]){SYS_epoll_create1}, 1, EMFILE);
+        return;
+    }
     struct sock_filter some[] = {
         BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
         BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_epoll_ctl, 0, 4),
@@ -25,14 +19,8 @@ static void forbid_epoll(enum refused refused) {
         BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | ENOSPC),
         BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
     };
-    struct sock_fprog filter = {.len = sizeof all / sizeof *all, .filter = all};
-    if (refused == SOME) filter = (struct sock_fprog){.len = sizeof some / sizeof *some, .filter = some};
-    if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) || prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &filter))
-        SKIP("no seccomp: %s", check_errno(errno));
-    if (refused == ALL)
-        CHECK_FAILS(syscall(SYS_epoll_create1, 0), EMFILE); // else this would prove nothing
-    else
-        CHECK_FAILS(syscall(SYS_epoll_ctl, -1, 1, FIRST_REFUSED, NULL), ENOSPC);
+    install_filter(some, sizeof some / sizeof *some);
+    CHECK_FAILS(syscall(SYS_epoll_ctl, -1, 1, FIRST_REFUSED, NULL), ENOSPC); // else this would prove nothing
 }
 
 // Gives a descriptor a number that the filter refuses.

@@ -119,8 +119,8 @@ pub struct Context {
     number: AtomicU64,
     /// It takes no more requests.
     given_up: AtomicBool,
-    /// `watch` works.
-    watchable: AtomicBool,
+    /// Results are taken by `take`: `watch` works, or nothing else does any more.
+    ring_is_ours: AtomicBool,
 }
 
 /// How the ring of results begins, which the kernel maps where the context's number says (fs/aio.c).
@@ -149,7 +149,7 @@ const ROOM: c_uint = 512;
 impl Context {
     pub const fn new(wanted: bool) -> Context {
         let number = AtomicU64::new(if wanted { NOT_YET } else { REFUSED });
-        Context { number, given_up: AtomicBool::new(false), watchable: AtomicBool::new(false) }
+        Context { number, given_up: AtomicBool::new(false), ring_is_ours: AtomicBool::new(false) }
     }
 
     /// Whether it is there, or may be had.
@@ -174,9 +174,10 @@ impl Context {
         self.number.load(Ordering::Relaxed) != NOT_YET && self.is_possible()
     }
 
-    /// From now on requests go elsewhere.
+    /// From now on requests go elsewhere, and nobody `reap`s: what is still to come is in the ring.
     pub fn give_up(&self) {
         self.given_up.store(true, Ordering::Relaxed);
+        self.ring_is_ours.store(true, Ordering::Relaxed);
     }
 
     /// Hands requests to the kernel. How many it took: those at the beginning. The next one it refuses, for whatever reason.
@@ -245,7 +246,7 @@ impl Context {
         extern "C" fn nothing(_: *mut c_void) {}
         let works = self.has_results() && self.watch(0, nothing, ptr::null_mut()) == Ok(true) && self.has_results();
         // Where it has worked once, a caller may have taken the result that was to be seen.
-        self.watchable.fetch_or(works, Ordering::Relaxed);
+        self.ring_is_ours.fetch_or(works, Ordering::Relaxed);
     }
 
     /// Whether `watch` works here.
@@ -255,7 +256,7 @@ impl Context {
 
     /// Whether results are to be taken by `take`, not by `reap`. Once they are, they stay so.
     pub fn is_ring_ours(&self) -> bool {
-        self.watchable.load(Ordering::Relaxed)
+        self.ring_is_ours.load(Ordering::Relaxed)
     }
 
     /// Whether there is something to `reap`.

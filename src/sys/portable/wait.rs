@@ -35,7 +35,8 @@ pub fn sleepers() -> u32 {
     WAITING.load(Ordering::SeqCst)
 }
 
-/// Sleeps until one of the words is no longer `unchanged`; may return early. `over_soon` and `before` are for Linux. A cancellation point.
+/// Sleeps until one of the words is no longer `unchanged`; may return early. `over_soon` and `before` are for Linux. A
+/// cancellation point.
 ///
 /// Errors: EINTR (a signal handler ran), ETIMEDOUT (the deadline has passed).
 pub fn sleep<'a, Words>(
