@@ -14,6 +14,7 @@ use libc::{c_int, pthread_attr_t};
 use lock_api::Mutex;
 
 use crate::abi::{NotifyFunction, sigevent};
+use crate::engine::Engine;
 use crate::errno::{Errno, Result};
 use crate::mailbox::{Mailbox, Woken};
 use crate::sys::lock::RawLock;
@@ -163,6 +164,11 @@ impl Callbacks {
         idle.into_iter().for_each(|place| place.give(None));
     }
 
+    /// Whether this is the process in which they were made.
+    fn is_current(&self) -> bool {
+        Engine::current().is_some_and(|engine| ptr::eq(&engine.callbacks, self))
+    }
+
     /// Has a thread run `call`. Error: EAGAIN, no thread is free and none can be made.
     fn run(&'static self, call: Call, attributes: Attributes) -> Result<()> {
         if !attributes.0.is_null() {
@@ -248,6 +254,10 @@ extern "C-unwind" fn run_many(job: *mut c_void) -> *mut c_void {
     while let Some(call) = next {
         call_program(call);
         signals::block_all();
+        if !callbacks.is_current() {
+            // It has forked: the lock, and all else here, is the parent's.
+            break;
+        }
         next = callbacks.next();
     }
     std::ptr::null_mut()
