@@ -671,13 +671,17 @@ impl<P: Copy> Order<P> {
     }
 
     /// The next in line behind a request that has the turn and runs; it takes over the turn. For one who runs them one after
-    /// the other.
+    /// the other. None: there is no other, or something more urgent is ready.
     pub fn next_in_line(&mut self, holder: Id) -> Option<Run> {
         let file = self.file_of(holder);
         if self.files[file].turn != holder {
             return None;
         }
         let next = self.head_of_line(file)?;
+        let more_urgent = usize::from(self.nodes[next].priority);
+        if self.ready.iter().take(more_urgent).any(|list| list.head != NONE) {
+            return None;
+        }
         self.unqueue_ready(next);
         self.files[file].turn = next;
         Some(self.start(next))

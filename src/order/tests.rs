@@ -273,13 +273,16 @@ impl World {
             known.takes_turns && known.target == holder.target && ready
         };
         let best = self.known.iter().filter(stands).map(|known| known.priority).min();
+        let startable = |known: &&Known| known.target != Target::Stream && !known.direct && self.can_start(known);
+        let urgent = self.known.iter().filter(startable).map(|known| known.priority).min();
+        let goes_along = best.filter(|best| urgent.is_none_or(|urgent| *best <= urgent));
         let Some(run) = self.order.next_in_line(holder.id) else {
-            assert_eq!(best, None, "somebody stands in line");
+            assert_eq!(goes_along, None, "somebody stands in line");
             return;
         };
         let next = self.known.iter().find(|known| known.id == run.id).unwrap().clone();
         assert!(next.takes_turns && next.target == holder.target && !next.running);
-        assert_eq!(Some(next.priority), best, "a higher priority waits");
+        assert_eq!(Some(next.priority), goes_along, "a higher priority waits");
         let overtaken = |other: &&Known| other.seq < next.seq && !other.running && self.conflict(other, &next);
         assert_eq!(self.known.iter().find(overtaken).map(|other| other.seq), None, "{next:?} overtakes");
         self.mark_running(run.id);

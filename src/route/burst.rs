@@ -15,8 +15,8 @@ use crate::errno::{Errno, Result};
 use crate::files::{Ended, Table};
 use crate::sys::clock::Nanos;
 
-/// Transfers in a burst at most. Measured (2 processors, depth 32, cached reads of 4 KiB): bursts of 4 take 0.92 of the processor
-/// time of single reads, and go at 1.1 times their rate; 8 are not better.
+/// Transfers in a burst at most. Measured (2 processors, depth 32, cached reads of 4 KiB): bursts of 4 take 0.92 of the
+/// processor time of single reads, and go at 1.1 times their rate; 8 are not better.
 pub const MOST: usize = 4;
 
 /// One in so many of those that are ready goes along: who waits for one of few wants it soon (depth 8: 1.02 of glibc's rate;

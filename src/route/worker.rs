@@ -43,7 +43,7 @@ enum Job {
     Burst,
     /// Wait for streams (`stream`).
     Poll,
-    /// Wait for what the kernel's AIO has (`direct`).
+    /// Wait for what the kernel's AIO has (`reaper`).
     Reap,
     /// Deliver notifications (`complete`).
     Deliver,
@@ -127,7 +127,7 @@ pub struct Workers {
     idle_count: u32,
     free: Seats,
     pub pace: Pace,
-    /// The worker that has several reads.
+    /// The worker that has several transfers.
     pub burst: Option<&'static Seat>,
     /// How far it was at the watch's last tick.
     pub burst_seen: usize,
@@ -692,7 +692,7 @@ fn run_request(
     let telling = task.alone && !(Pace::is_long(time) && seat.is_some_and(|seat| seat.sleeps.none_since()));
     if let Some(seat) = seat {
         // The caller has set the device to work on it (`inline`): there is time to wake up. Measured for uncached reads at
-        // depth 1: 37 µs of processor time instead of 44, at 0.97 of the rate.
+        // depth 1: 33 µs of processor time instead of 41, at 0.97 of the rate.
         let ahead = engine.inline && task.kind == Kind::Read && !task.unbuffered && Pace::is_long(time);
         seat.may_sleep.store(ahead, Ordering::Relaxed);
     }
@@ -707,6 +707,7 @@ fn run_request(
 /// Runs the transfers of a burst, ends them, and finds what comes next.
 fn run_burst(engine: &'static Engine, seat: &'static Seat) -> Option<Handed> {
     let (mut begin, mut run) = (clock::now(), 0);
+    seat.may_sleep.store(false, Ordering::Relaxed);
     while let Some(transfer) = seat.burst.start(run) {
         run += 1;
         let result = perform(engine, &transfer.task(), seat.thread());
