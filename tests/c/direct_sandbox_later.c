@@ -7,7 +7,8 @@
 #define SYS_io_pgetevents 333
 #endif
 
-enum { BLOCK = 4096, BLOCKS = 256, DEPTH = 16, ROUNDS = 200 };
+// Large ones, so that several are under way when the first has ended.
+enum { BLOCK = 256 << 10, BLOCKS = 32, DEPTH = 16, ROUNDS = 40 };
 
 static int fd;
 static unsigned char *buffers[DEPTH];
@@ -52,7 +53,7 @@ int main(void) {
     fd = open(temp_dir(), O_RDWR | O_TMPFILE | O_DIRECT, 0600);
     if (fd < 0) SKIP("no O_DIRECT here: %s", check_errno(errno));
     block_signal(SIGUSR1);
-    for (unsigned i = 0; i < DEPTH; i++) CHECK((buffers[i] = aligned_alloc(BLOCK, BLOCK)) != NULL);
+    for (unsigned i = 0; i < DEPTH; i++) CHECK((buffers[i] = aligned_alloc(4096, BLOCK)) != NULL);
     for (unsigned i = 0; i < BLOCKS; i++) {
         fill(buffers[0], BLOCK, i + 1);
         CHECK_EQ(pwrite(fd, buffers[0], BLOCK, (off_t)i * BLOCK), BLOCK);
