@@ -4,7 +4,7 @@ mod side_by_side;
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use libc::c_int;
-use side_by_side::{Batch, Group, Library, group, libraries, memory_file, set_callback};
+use side_by_side::{Batch, Group, Library, block, group, libraries, memory_file, set_callback};
 use std::ptr;
 use std::sync::Barrier;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -73,14 +73,7 @@ fn signals(group: &mut Group, library: &Library, count: usize) {
         let event = &mut request.block().aio_sigevent;
         (event.sigev_notify, event.sigev_signo) = (libc::SIGEV_SIGNAL, number);
     }
-    // SAFETY: the set is initialized by sigemptyset.
-    let set = unsafe {
-        let mut set = std::mem::zeroed();
-        libc::sigemptyset(&raw mut set);
-        libc::sigaddset(&raw mut set, number);
-        libc::pthread_sigmask(libc::SIG_BLOCK, &raw const set, ptr::null_mut());
-        set
-    };
+    let set = block(number);
     group.bench_function(BenchmarkId::new(library.name, count), |bencher| {
         bencher.iter(|| {
             batch.pointers.iter().for_each(|&block| library.write(block));

@@ -4,7 +4,7 @@ mod side_by_side;
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use libc::c_int;
-use side_by_side::{Batch, Group, Kind, Library, group, libraries, memory_file, pipe, set_callback};
+use side_by_side::{Batch, Group, Kind, Library, block, group, libraries, memory_file, pipe, set_callback};
 use std::io::{Read, Write};
 use std::os::fd::AsRawFd;
 use std::ptr;
@@ -130,14 +130,7 @@ fn signal(group: &mut Group, library: &Library) {
     let event = batch.event();
     event.sigev_notify = libc::SIGEV_SIGNAL;
     event.sigev_signo = number;
-    // SAFETY: the set is initialized by sigemptyset.
-    let set = unsafe {
-        let mut set = std::mem::zeroed();
-        libc::sigemptyset(&raw mut set);
-        libc::sigaddset(&raw mut set, number);
-        libc::pthread_sigmask(libc::SIG_BLOCK, &raw const set, ptr::null_mut());
-        set
-    };
+    let set = block(number);
     group.bench_function(library.name, |bencher| {
         bencher.iter(|| {
             library.read(batch.pointers[0]);

@@ -199,6 +199,18 @@ pub fn group<'a>(criterion: &'a mut Criterion, name: &str) -> Group<'a> {
     group
 }
 
+/// Blocks a signal in this thread, for sigwaitinfo, and returns the set of it.
+pub fn block(number: c_int) -> libc::sigset_t {
+    // SAFETY: the set is initialized by sigemptyset.
+    unsafe {
+        let mut set = std::mem::zeroed();
+        libc::sigemptyset(&raw mut set);
+        libc::sigaddset(&raw mut set, number);
+        libc::pthread_sigmask(libc::SIG_BLOCK, &raw const set, ptr::null_mut());
+        set
+    }
+}
+
 /// The libc crate does not name the union that holds sigev_notify_function.
 pub fn set_callback(event: &mut libc::sigevent, function: extern "C" fn(libc::sigval)) {
     let union = std::mem::offset_of!(libc::sigevent, sigev_notify_thread_id).next_multiple_of(8);
