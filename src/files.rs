@@ -185,6 +185,14 @@ impl Table {
         self.reserve_notices(inbox::ROOM + 1)
     }
 
+    /// Leaves the notification of what was never among the requests to a library thread. Error: ENOMEM.
+    pub fn owe(&mut self, notify: Notify) -> Result<()> {
+        self.reserve_notices(inbox::ROOM + 1)?;
+        self.stats.counts.notifications_delayed += 1;
+        self.notices.push(Notice { notify, ..Notice::NONE });
+        Ok(())
+    }
+
     // ---- the inbox ----
 
     /// Takes in what callers have put into the inbox. True: something was there.

@@ -1,7 +1,8 @@
 //! Telling the program that a request or a list has ended: a signal, or a thread that runs a function.
 //!
-//! Only library threads deliver, after the status is stored and outside the table's lock. What cannot be delivered now (a
-//! full signal queue, no more threads) is kept and tried again (see `files::Notices`); it is never dropped.
+//! Library threads deliver, after the status is stored and outside the table's lock; a caller sends nothing but signals
+//! (`route::inline`). What cannot be delivered now (a full signal queue, no more threads) is kept and tried again (see
+//! `files::Notices`); it is never dropped.
 //!
 //! Threads for SIGEV_THREAD are kept for a while and used again. The lock here is only taken by library threads.
 
@@ -80,6 +81,16 @@ impl Notify {
 
     pub fn is_none(&self) -> bool {
         matches!(self, Notify::None)
+    }
+
+    /// The signal's number, if it is one.
+    pub fn signal(&self) -> Option<c_int> {
+        match *self {
+            Notify::Signal { signo, .. } => Some(signo.into()),
+            #[cfg(target_os = "linux")]
+            Notify::ThreadSignal { signo, .. } => Some(signo.into()),
+            Notify::None | Notify::Function { .. } => None,
+        }
     }
 
     /// What a notification needs: a place in the queue for its signal, a thread. One that cannot be had holds up nothing

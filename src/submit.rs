@@ -3,7 +3,8 @@
 
 use crate::abi::aiocb;
 use crate::engine::{Caller, Engine, Locked};
-use crate::errno::Result;
+use crate::errno::{Errno, Result};
+use crate::notify::{self, Notify};
 use crate::order::Admission;
 use crate::reception::Reception;
 use crate::request::{self, Operation, Request};
@@ -42,7 +43,7 @@ pub unsafe fn parse_or_serve(
     if may_serve && operation == Operation::Read {
         // SAFETY: the caller's promise.
         match unsafe { inline::read(engine, block) } {
-            Inline::Served => return Ok(None),
+            Inline::Served(notify) => return tell(engine, notify).map(|()| None),
             Inline::Begun(bytes) => begun = bytes,
             Inline::No => {}
         }
@@ -53,6 +54,19 @@ pub unsafe fn parse_or_serve(
         new.payload.progress = u64::try_from(begun).unwrap_or(0);
     }
     Ok(Some(new))
+}
+
+/// Announces the end of a read that was served inside the call. Error: EAGAIN, that cannot be done now, and there is no thread
+/// that could try again: then it was no request.
+fn tell(engine: &'static Engine, notify: Notify) -> Result<()> {
+    if notify.is_none() || notify::deliver(&notify, &engine.callbacks).is_ok() {
+        return Ok(());
+    }
+    let caller = Caller::enter(engine).ok_or(Errno::AGAIN)?;
+    let mut table = worker::ensure(&caller)?;
+    table.owe(notify).map_err(|_| Errno::AGAIN)?;
+    hand_over(&caller, table);
+    Ok(())
 }
 
 /// None: a signal handler has forked meanwhile, and this is the child. It has an engine of its own.

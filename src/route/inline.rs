@@ -2,8 +2,8 @@
 //!
 //! Only where the kernel does not wait for the device and nothing is overtaken: not for O_DIRECT, and not while the
 //! descriptor has an unfinished write. (A buffer that is not in memory is waited for.) A request that notifies is left to
-//! others. What the page cache has only in part is read on by a worker, as is
-//! everything that the kernel refuses: so errors are found and reported in one place.
+//! others, unless it is by a signal that no handler waits for. What the page cache has only in part is read on by a worker, as
+//! is everything that the kernel refuses: so errors are found and reported in one place.
 
 use std::sync::atomic::Ordering;
 
@@ -14,11 +14,12 @@ use crate::reception::Reception;
 use crate::request::{self, Handle};
 use crate::sys::descriptor;
 use crate::sys::io::{self, Cached};
+use crate::sys::signals;
 
 /// What became of a read.
 pub enum Inline {
-    /// It has ended.
-    Served,
+    /// It has ended. The program is to be told.
+    Served(Notify),
     /// So many bytes are in the buffer; the rest is for a worker.
     Begun(usize),
     No,
@@ -41,9 +42,10 @@ pub unsafe fn read(engine: &'static Engine, block: *const aiocb) -> Inline {
     if !engine.inline || !request::has_valid_priority(fields) || !(1..=MOST).contains(&count) {
         return Inline::No;
     }
-    if !notifies_nobody(fields) || !works(engine, fd) || buffered.has_writes(fd) {
+    if !works(engine, fd) || buffered.has_writes(fd) {
         return Inline::No;
     }
+    let Some(notify) = Notify::parse(&fields.aio_sigevent).ok().filter(may_be_sent) else { return Inline::No };
     // In flight for that time, as far as others are concerned.
     let serve = || claims.claim(key).then(|| io::read_cached(fd, fields.aio_buf, count, offset));
     let Some(cached) = inbox.hold(key, serve).flatten() else { return Inline::No };
@@ -52,7 +54,7 @@ pub unsafe fn read(engine: &'static Engine, block: *const aiocb) -> Inline {
             // Counted before anybody can ask.
             inline_reads.fetch_add(1, Ordering::Relaxed);
             fields.status.publish(0, bytes);
-            Inline::Served
+            Inline::Served(notify)
         }
         Cached::Part(bytes) => Inline::Begun(bytes),
         Cached::Nothing => Inline::No,
@@ -66,10 +68,10 @@ pub unsafe fn read(engine: &'static Engine, block: *const aiocb) -> Inline {
     outcome
 }
 
-/// A notification is left to library threads: a handler that makes the next request would otherwise be called from within
-/// that request, without end, as long as the data are in the cache.
-fn notifies_nobody(fields: &aiocb) -> bool {
-    Notify::parse(&fields.aio_sigevent).is_ok_and(|notify| notify.is_none())
+/// A signal whose handler makes the next request would interrupt the program from within each of them, without end, as long
+/// as the data are in the cache: that, and functions, are left to library threads.
+fn may_be_sent(notify: &Notify) -> bool {
+    notify.is_none() || notify.signal().is_some_and(|number| !signals::has_handler(number))
 }
 
 /// Whether reads of this descriptor are worth trying: asked once for each.

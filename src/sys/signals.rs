@@ -51,21 +51,26 @@ fn change_mask(how: c_int, set: &sigset_t) -> sigset_t {
     }
 }
 
+/// Whether the program handles this signal by a function. (The C library keeps its own signals from us.)
+pub fn has_handler(number: c_int) -> bool {
+    action(number).is_some_and(|action| is_handler(&action))
+}
+
+fn is_handler(action: &libc::sigaction) -> bool {
+    action.sa_sigaction != libc::SIG_DFL && action.sa_sigaction != libc::SIG_IGN
+}
+
+fn action(number: c_int) -> Option<libc::sigaction> {
+    let mut action = MaybeUninit::<libc::sigaction>::zeroed();
+    // SAFETY: nothing is set; `action` has room for one, and all bits zero is one too.
+    unsafe { (libc::sigaction(number, ptr::null(), action.as_mut_ptr()) == 0).then(|| action.assume_init()) }
+}
+
 /// Whether all handlers of the program have interrupted system calls go on (SA_RESTART).
 #[cfg(target_os = "linux")]
 pub fn all_handlers_restart() -> bool {
-    (1..=max_signal()).all(|number| {
-        let mut action = MaybeUninit::<libc::sigaction>::zeroed();
-        // SAFETY: `action` has room for one, and all bits zero is one too. The C library keeps its own from us.
-        let action = unsafe {
-            if libc::sigaction(number, ptr::null(), action.as_mut_ptr()) != 0 {
-                return true;
-            }
-            action.assume_init()
-        };
-        let is_handler = action.sa_sigaction != libc::SIG_DFL && action.sa_sigaction != libc::SIG_IGN;
-        !is_handler || action.sa_flags & libc::SA_RESTART != 0
-    })
+    let restarts = |action: libc::sigaction| !is_handler(&action) || action.sa_flags & libc::SA_RESTART != 0;
+    (1..=max_signal()).all(|number| action(number).is_none_or(restarts))
 }
 
 /// There is nothing there that has to know.
