@@ -3,8 +3,9 @@
 mod side_by_side;
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use libc::c_int;
-use side_by_side::{Batch, Group, Library, block, group, libraries, memory_file, set_callback};
+use libc::{aiocb, c_int};
+use side_by_side::{Batch, Group, Library, block, disk_file, group, libraries, memory_file, set_callback};
+use std::fs::File;
 use std::ptr;
 use std::sync::Barrier;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -66,8 +67,16 @@ fn descriptors(group: &mut Group, library: &Library, count: usize) {
 
 /// So many writes in flight, each of which announces its end by a signal that is taken.
 fn signals(group: &mut Group, library: &Library, count: usize) {
-    let file = memory_file(count * 512);
-    let mut batch = Batch::new(count, 512, &file);
+    take_signals(group, library, count, &memory_file(count * 512), Library::write);
+}
+
+/// The same with reads of what the page cache has.
+fn read_signals(group: &mut Group, library: &Library, count: usize) {
+    take_signals(group, library, count, &disk_file(count * 512), Library::read);
+}
+
+fn take_signals(group: &mut Group, library: &Library, count: usize, file: &File, submit: fn(&Library, *mut aiocb)) {
+    let mut batch = Batch::new(count, 512, file);
     let number = libc::SIGRTMIN();
     for request in &mut batch.requests {
         let event = &mut request.block().aio_sigevent;
@@ -76,7 +85,7 @@ fn signals(group: &mut Group, library: &Library, count: usize) {
     let set = block(number);
     group.bench_function(BenchmarkId::new(library.name, count), |bencher| {
         bencher.iter(|| {
-            batch.pointers.iter().for_each(|&block| library.write(block));
+            batch.pointers.iter().for_each(|&block| submit(library, block));
             for _ in 0..count {
                 // SAFETY: the set is valid; no information is asked for.
                 assert_eq!(unsafe { libc::sigwaitinfo(&raw const set, ptr::null_mut()) }, number);
@@ -128,11 +137,12 @@ fn raise_descriptor_limit() {
 fn benchmarks(criterion: &mut Criterion) {
     raise_descriptor_limit();
     let libraries = libraries();
-    let kinds: [(&str, Grown, &[usize]); 5] = [
+    let kinds: [(&str, Grown, &[usize]); 6] = [
         ("depth", depth, &[1, 4, 16, 64, 256, 1_024]),
         ("threads in aio_suspend", threads, &[1, 4, 16, 64]),
         ("descriptors", descriptors, &[1, 10, 100, 1_000, 10_000]),
         ("signals", signals, &[1, 32]),
+        ("read signals", read_signals, &[1, 32]),
         ("callbacks", callbacks, &[1, 32]),
     ];
     for (name, run, counts) in kinds {

@@ -9,7 +9,7 @@ use std::ffi::{CStr, CString};
 use std::fs::File;
 use std::io::Write;
 use std::os::fd::{AsRawFd, FromRawFd};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::ptr;
 use std::time::Duration;
 
@@ -181,6 +181,15 @@ pub fn memory_file(size: usize) -> File {
     // SAFETY: a new descriptor that nobody else owns.
     let mut file = unsafe { File::from_raw_fd(fd) };
     file.write_all(&vec![0; size]).expect("memory for the file");
+    file
+}
+
+/// A file of a file system with a page cache; nothing is left of it when it is closed.
+pub fn disk_file(size: usize) -> File {
+    let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join("aio_rs-bench");
+    let mut file = File::options().read(true).write(true).create(true).truncate(true).open(&path).expect("a file");
+    std::fs::remove_file(&path).expect("the file is there");
+    file.write_all(&vec![0; size]).expect("room for the file");
     file
 }
 
