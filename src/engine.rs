@@ -8,10 +8,10 @@ use lock_api::{Mutex, MutexGuard};
 use once_cell::race::{OnceBool, OnceBox};
 
 use crate::abi::aioinit;
+use crate::callbacks::Callbacks;
 use crate::config::Config;
 use crate::errno::{Errno, Result};
 use crate::files::Table;
-use crate::notify::Callbacks;
 use crate::order::Policy;
 use crate::reception::Reception;
 use crate::route::attend::Post;

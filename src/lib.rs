@@ -34,6 +34,7 @@ mod slab;
 
 mod route;
 
+mod callbacks;
 mod complete;
 mod mailbox;
 mod notify;

@@ -3,23 +3,13 @@
 //! Library threads deliver, after the status is stored and outside the table's lock; a caller sends nothing but signals
 //! (`route::inline`). What cannot be delivered now (a full signal queue, no more threads) is kept and tried again (see
 //! `files::Notices`); it is never dropped.
-//!
-//! Threads for SIGEV_THREAD are kept for a while and used again. The lock here is only taken by library threads.
-
-use std::ffi::c_void;
-use std::ptr;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
 
 use libc::{c_int, pthread_attr_t};
-use lock_api::Mutex;
 
 use crate::abi::{NotifyFunction, sigevent};
-use crate::engine::Engine;
+use crate::callbacks::Callbacks;
 use crate::errno::{Errno, Result};
-use crate::mailbox::{Mailbox, Woken};
-use crate::sys::lock::RawLock;
-use crate::sys::{signals, thread};
+use crate::sys::signals;
 
 /// A notification that is owed.
 #[derive(Clone, Copy)]
@@ -44,13 +34,13 @@ pub enum Notify {
 /// A function of the program and its argument.
 #[derive(Clone, Copy)]
 pub struct Call {
-    function: NotifyFunction,
-    value: usize,
+    pub function: NotifyFunction,
+    pub value: usize,
 }
 
 /// The program's thread attributes, or NULL.
 #[derive(Clone, Copy)]
-pub struct Attributes(*const pthread_attr_t);
+pub struct Attributes(pub *const pthread_attr_t);
 
 // SAFETY: POSIX has the program keep the attributes until the notification; they are only read.
 unsafe impl Send for Attributes {}
@@ -131,7 +121,7 @@ fn signal(signo: c_int) -> Result<u8> {
     u8::try_from(signo).ok().filter(|_| valid).ok_or(Errno::INVAL)
 }
 
-/// Delivers a notification. Error: EAGAIN, try again later.
+/// Delivers a notification from a library thread. Error: EAGAIN, try again later.
 pub fn deliver(notify: &Notify, callbacks: &'static Callbacks) -> Result<()> {
     let done = match *notify {
         Notify::None => Ok(()),
@@ -147,137 +137,12 @@ pub fn deliver(notify: &Notify, callbacks: &'static Callbacks) -> Result<()> {
     }
 }
 
-/// Threads that run functions of the program.
-pub struct Callbacks {
-    threads: Mutex<RawLock, Threads>,
-    /// How long a thread waits for another function, in milliseconds.
-    patience: AtomicU64,
-}
-
-/// A thread without work waits here; an empty message has it look at its patience again.
-type Place = &'static Mailbox<Option<Call>>;
-
-struct Threads {
-    idle: Vec<Place>,
-    /// Places that nobody uses. They are never freed: whoever gives a job may still be at it when the thread goes on.
-    free: Vec<Place>,
-}
-
-impl Callbacks {
-    pub fn new(idle_ms: u64) -> Callbacks {
-        let threads = Mutex::new(Threads { idle: Vec::new(), free: Vec::new() });
-        Callbacks { threads, patience: AtomicU64::new(idle_ms) }
+/// Delivers a notification from a call of the program, if that takes neither memory nor a new thread. Signals are blocked.
+/// Error: EAGAIN, a library thread has to.
+pub fn deliver_from_call(notify: &Notify, callbacks: &'static Callbacks) -> Result<()> {
+    match *notify {
+        Notify::Function { call, attributes } if attributes.0.is_null() => callbacks.try_run(call),
+        Notify::Function { .. } => Err(Errno::AGAIN),
+        _ => deliver(notify, callbacks),
     }
-
-    pub fn set_patience(&self, idle_ms: u64) {
-        self.patience.store(idle_ms, Ordering::Relaxed);
-        let idle = std::mem::take(&mut self.threads.lock().idle);
-        idle.into_iter().for_each(|place| place.give(None));
-    }
-
-    /// Whether this is the process in which they were made.
-    fn is_current(&self) -> bool {
-        Engine::current().is_some_and(|engine| ptr::eq(&engine.callbacks, self))
-    }
-
-    /// Has a thread run `call`. Error: EAGAIN, no thread is free and none can be made.
-    fn run(&'static self, call: Call, attributes: Attributes) -> Result<()> {
-        if !attributes.0.is_null() {
-            let job = Box::into_raw(Box::new(call));
-            // SAFETY: the program keeps its attributes valid until the notification.
-            if unsafe { thread::spawn_with(attributes.0, run_one, job.cast()) }.is_ok() {
-                return Ok(());
-            }
-            // SAFETY: no thread was made that could have taken it. The default attributes are better than silence.
-            drop(unsafe { Box::from_raw(job) });
-        }
-        let idle = self.threads.lock().idle.pop();
-        if let Some(place) = idle {
-            place.give(Some(call));
-            return Ok(());
-        }
-        let job = Box::into_raw(Box::new((self, call)));
-        thread::spawn_for_program(run_many, job.cast()).map_err(|_| {
-            // SAFETY: no thread was made that could have taken it.
-            drop(unsafe { Box::from_raw(job) });
-            Errno::AGAIN
-        })
-    }
-
-    /// Waits for the next call. None: the thread has waited long enough.
-    fn next(&self) -> Option<Call> {
-        let known = self.threads.lock().free.pop();
-        let place: Place = known.unwrap_or_else(|| Box::leak(Box::new(Mailbox::new())));
-        loop {
-            self.threads.lock().idle.push(place);
-            match self.wait(place) {
-                Waited::Call(call) => {
-                    self.threads.lock().free.push(place);
-                    return Some(call);
-                }
-                Waited::LongEnough => return None,
-                Waited::Roused => {}
-            }
-        }
-    }
-
-    fn wait(&self, place: Place) -> Waited {
-        loop {
-            let patience = Duration::from_millis(self.patience.load(Ordering::Relaxed));
-            match place.wait(patience, true) {
-                Woken::Given(message) => return message.map_or(Waited::Roused, Waited::Call),
-                Woken::Called => continue,
-                Woken::TimeUp => {}
-            }
-            let mut threads = self.threads.lock();
-            let idle = threads.idle.len();
-            threads.idle.retain(|other| !ptr::eq(*other, place));
-            if threads.idle.len() < idle {
-                threads.free.push(place);
-                return Waited::LongEnough;
-            }
-            // Somebody has taken it off the idle ones: the message is on its way.
-        }
-    }
-}
-
-enum Waited {
-    Call(Call),
-    LongEnough,
-    /// The patience has changed.
-    Roused,
-}
-
-/// A thread with the program's attributes: one function, as if it were the thread's own.
-extern "C-unwind" fn run_one(job: *mut c_void) -> *mut c_void {
-    // SAFETY: `run` made this box for this thread.
-    let call = *unsafe { Box::from_raw(job.cast::<Call>()) };
-    call_program(call);
-    std::ptr::null_mut()
-}
-
-/// A thread with default attributes: one function after the other, as long as they return.
-extern "C-unwind" fn run_many(job: *mut c_void) -> *mut c_void {
-    thread::set_name(c"aio_rs/notify");
-    // SAFETY: `run` made this box for this thread.
-    let (callbacks, call) = *unsafe { Box::from_raw(job.cast::<(&'static Callbacks, Call)>()) };
-    let mut next = Some(call);
-    while let Some(call) = next {
-        call_program(call);
-        signals::block_all();
-        if !callbacks.is_current() {
-            // It has forked: the lock, and all else here, is the parent's.
-            break;
-        }
-        next = callbacks.next();
-    }
-    std::ptr::null_mut()
-}
-
-/// Runs a function of the program. No frame from here up owns anything: the function may end the thread by pthread_exit,
-/// which unwinds through them. (As a "C-unwind" call it would meet a pad that aborts, under panic = "abort".)
-fn call_program(call: Call) {
-    signals::unblock_all();
-    // SAFETY: the program gave the function for this purpose.
-    unsafe { (call.function)(call.value) };
 }

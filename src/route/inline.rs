@@ -1,9 +1,10 @@
-//! Reads of what is in the page cache: served inside the call. No lock, no memory, no other thread, and no signal is blocked.
+//! Reads of what is in the page cache: served inside the call. No lock, no memory, no other thread, and no signal is blocked;
+//! but for a moment if a function has to be called.
 //!
 //! Only where the kernel does not wait for the device and nothing is overtaken: not for O_DIRECT, and not while the
-//! descriptor has an unfinished write. (A buffer that is not in memory is waited for.) A request that notifies is left to
-//! others, unless it is by a signal that no handler waits for. What the page cache has only in part is read on by a worker, as
-//! is everything that the kernel refuses: so errors are found and reported in one place.
+//! descriptor has an unfinished write. (A buffer that is not in memory is waited for.) A request that makes a signal handler
+//! run is left to others. What the page cache has only in part is read on by a worker, as is everything that the kernel
+//! refuses: so errors are found and reported in one place.
 
 use std::sync::atomic::Ordering;
 
@@ -69,9 +70,9 @@ pub unsafe fn read(engine: &'static Engine, block: *const aiocb) -> Inline {
 }
 
 /// A signal whose handler makes the next request would interrupt the program from within each of them, without end, as long
-/// as the data are in the cache: that, and functions, are left to library threads.
+/// as the data are in the cache: that is left to library threads.
 fn may_be_sent(notify: &Notify) -> bool {
-    notify.is_none() || notify.signal().is_some_and(|number| !signals::has_handler(number))
+    notify.signal().is_none_or(|number| !signals::has_handler(number))
 }
 
 /// Whether reads of this descriptor are worth trying: asked once for each.
