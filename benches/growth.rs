@@ -103,8 +103,16 @@ extern "C" fn called(_value: libc::sigval) {
 
 /// So many writes in flight, each of which announces its end by a thread.
 fn callbacks(group: &mut Group, library: &Library, count: usize) {
-    let file = memory_file(count * 512);
-    let mut batch = Batch::new(count, 512, &file);
+    count_calls(group, library, count, &memory_file(count * 512), Library::write);
+}
+
+/// The same with reads of what the page cache has.
+fn read_callbacks(group: &mut Group, library: &Library, count: usize) {
+    count_calls(group, library, count, &disk_file(count * 512), Library::read);
+}
+
+fn count_calls(group: &mut Group, library: &Library, count: usize, file: &File, submit: fn(&Library, *mut aiocb)) {
+    let mut batch = Batch::new(count, 512, file);
     for request in &mut batch.requests {
         let event = &mut request.block().aio_sigevent;
         event.sigev_notify = libc::SIGEV_THREAD;
@@ -113,7 +121,7 @@ fn callbacks(group: &mut Group, library: &Library, count: usize) {
     group.bench_function(BenchmarkId::new(library.name, count), |bencher| {
         bencher.iter(|| {
             let before = CALLED.load(Ordering::Acquire);
-            batch.pointers.iter().for_each(|&block| library.write(block));
+            batch.pointers.iter().for_each(|&block| submit(library, block));
             library.finish_all(&batch);
             while CALLED.load(Ordering::Acquire) < before + count {
                 std::thread::yield_now();
@@ -137,13 +145,14 @@ fn raise_descriptor_limit() {
 fn benchmarks(criterion: &mut Criterion) {
     raise_descriptor_limit();
     let libraries = libraries();
-    let kinds: [(&str, Grown, &[usize]); 6] = [
+    let kinds: [(&str, Grown, &[usize]); 7] = [
         ("depth", depth, &[1, 4, 16, 64, 256, 1_024]),
         ("threads in aio_suspend", threads, &[1, 4, 16, 64]),
         ("descriptors", descriptors, &[1, 10, 100, 1_000, 10_000]),
         ("signals", signals, &[1, 32]),
         ("read signals", read_signals, &[1, 32]),
         ("callbacks", callbacks, &[1, 32]),
+        ("read callbacks", read_callbacks, &[1, 32]),
     ];
     for (name, run, counts) in kinds {
         let mut group = group(criterion, name);

@@ -137,8 +137,8 @@ pub fn deliver(notify: &Notify, callbacks: &'static Callbacks) -> Result<()> {
     }
 }
 
-/// Delivers a notification from a call of the program, if that takes neither memory nor a new thread. Signals are blocked.
-/// Error: EAGAIN, a library thread has to.
+/// Delivers a notification from a call of the program, if that takes neither memory nor a new thread. Signals are blocked if it
+/// is a function. Error: EAGAIN, a library thread has to.
 pub fn deliver_from_call(notify: &Notify, callbacks: &'static Callbacks) -> Result<()> {
     match *notify {
         Notify::Function { call, attributes } if attributes.0.is_null() => callbacks.try_run(call),

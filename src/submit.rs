@@ -59,11 +59,13 @@ pub unsafe fn parse_or_serve(
 /// Announces the end of a read that was served inside the call. Error: EAGAIN, that cannot be done now, and there is no thread
 /// that could try again: then it was no request.
 fn tell(engine: &'static Engine, notify: Notify) -> Result<()> {
-    if notify.is_none() {
+    let is_told = || notify::deliver_from_call(&notify, &engine.callbacks).is_ok();
+    let needs_no_lock = notify.is_none() || notify.signal().is_some();
+    if needs_no_lock && is_told() {
         return Ok(());
     }
     let caller = Caller::enter(engine).ok_or(Errno::AGAIN)?;
-    if notify::deliver_from_call(&notify, &engine.callbacks).is_ok() {
+    if is_told() {
         return Ok(());
     }
     let mut table = worker::ensure(&caller)?;

@@ -99,8 +99,13 @@ int main(void) {
     by_thread.aio_sigevent.sigev_notify = SIGEV_THREAD;
     by_thread.aio_sigevent.sigev_notify_function = function;
     by_thread.aio_sigevent.sigev_value.sival_ptr = &by_thread;
-    CHECK_EQ(aio_read(&by_thread), 0);
-    while (sem_wait(&called) != 0) {}
+    before = counts();
+    for (int i = 0; i < N; i++) {
+        CHECK_EQ(aio_read(&by_thread), 0);
+        while (sem_wait(&called) != 0) {}
+        CHECK_DONE(&by_thread, 0, 1);
+    }
+    if (has_inline_route()) CHECK(counts().route_inline - before.route_inline == N);
 
     for (int i = 0; i < N; i++) {
         cbs[i] = request(fd, data[i], 100, 0);
