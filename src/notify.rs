@@ -137,12 +137,15 @@ pub fn deliver(notify: &Notify, callbacks: &'static Callbacks) -> Result<()> {
     }
 }
 
-/// Delivers a notification from a call of the program, if that takes neither memory nor a new thread. Signals are blocked if it
-/// is a function. Error: EAGAIN, a library thread has to.
-pub fn deliver_from_call(notify: &Notify, callbacks: &'static Callbacks) -> Result<()> {
+/// Sends a signal from a call of the program. False: a library thread has to try, and to judge why it cannot be.
+pub fn send_from_call(notify: &Notify) -> bool {
     match *notify {
-        Notify::Function { call, attributes } if attributes.0.is_null() => callbacks.try_run(call),
-        Notify::Function { .. } => Err(Errno::AGAIN),
-        _ => deliver(notify, callbacks),
+        Notify::None => true,
+        Notify::Signal { signo, value } => signals::queue_to_process(c_int::from(signo), value).is_ok(),
+        #[cfg(target_os = "linux")]
+        Notify::ThreadSignal { signo, thread, value } => {
+            signals::queue_to_thread(thread, c_int::from(signo), value).is_ok()
+        }
+        Notify::Function { .. } => false,
     }
 }

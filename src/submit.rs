@@ -43,7 +43,11 @@ pub unsafe fn parse_or_serve(
     if may_serve && operation == Operation::Read {
         // SAFETY: the caller's promise.
         match unsafe { inline::read(engine, block) } {
-            Inline::Served(notify) => return tell(engine, notify).map(|()| None),
+            // In the child of a fork that was made meanwhile only its own read has been served: it is told by its own engine.
+            Inline::Served(notify) => {
+                let told = tell(engine, notify).or_else(|| tell(Engine::get().ok()?, notify));
+                return told.unwrap_or(Err(Errno::AGAIN)).map(|()| None);
+            }
             Inline::Begun(bytes) => begun = bytes,
             Inline::No => {}
         }
@@ -56,22 +60,18 @@ pub unsafe fn parse_or_serve(
     Ok(Some(new))
 }
 
-/// Announces the end of a read that was served inside the call. Error: EAGAIN, that cannot be done now, and there is no thread
-/// that could try again: then it was no request.
-fn tell(engine: &'static Engine, notify: Notify) -> Result<()> {
-    let is_told = || notify::deliver_from_call(&notify, &engine.callbacks).is_ok();
-    let needs_no_lock = notify.is_none() || notify.signal().is_some();
-    if needs_no_lock && is_told() {
-        return Ok(());
+/// Announces the end of a read that was served inside the call. None: a signal handler has forked meanwhile, and this is the
+/// child. Error: EAGAIN, that cannot be done now, and there is no thread that could try again: then it was no request.
+fn tell(engine: &'static Engine, notify: Notify) -> Option<Result<()>> {
+    if notify::send_from_call(&notify) {
+        return Some(Ok(()));
     }
-    let caller = Caller::enter(engine).ok_or(Errno::AGAIN)?;
-    if is_told() {
-        return Ok(());
-    }
-    let mut table = worker::ensure(&caller)?;
-    table.owe(notify).map_err(|_| Errno::AGAIN)?;
-    hand_over(&caller, table);
-    Ok(())
+    Caller::enter(engine).map(|caller| {
+        let mut table = worker::ensure(&caller)?;
+        table.owe(notify).map_err(|_| Errno::AGAIN)?;
+        hand_over(&caller, table);
+        Ok(())
+    })
 }
 
 /// None: a signal handler has forked meanwhile, and this is the child. It has an engine of its own.

@@ -6,7 +6,7 @@ pub mod claims;
 pub mod inbox;
 pub mod known;
 
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use crate::errno::Result;
 use crate::order::{Admission, Kind};
@@ -27,8 +27,40 @@ pub struct Reception {
     pub buffered: Buffered,
     /// Who takes the results of the kernel's AIO.
     pub post: Post,
+    /// A library thread, for what a call cannot do itself.
+    pub standby: Standby,
     /// Reads served inside the call: all of them, for the statistics.
     pub inline_reads: AtomicU64,
+}
+
+/// Whether there is a library thread, and whether callers rely on it. Starts from all zeroes.
+pub struct Standby {
+    is_there: AtomicBool,
+    needed: AtomicBool,
+}
+
+impl Standby {
+    /// Under the table's lock.
+    pub fn set(&self, is_there: bool) {
+        self.is_there.store(is_there, Ordering::Relaxed);
+    }
+
+    pub fn is_there(&self) -> bool {
+        self.is_there.load(Ordering::Relaxed)
+    }
+
+    /// A caller may need it. Returns true.
+    pub fn needed(&self) -> bool {
+        if !self.needed.load(Ordering::Relaxed) {
+            self.needed.store(true, Ordering::Relaxed);
+        }
+        true
+    }
+
+    /// Whether a caller has said so since the last time.
+    pub fn was_needed(&self) -> bool {
+        self.needed.swap(false, Ordering::Relaxed)
+    }
 }
 
 impl Reception {

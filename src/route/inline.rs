@@ -1,10 +1,9 @@
-//! Reads of what is in the page cache: served inside the call. No lock, no memory, no other thread, and no signal is blocked;
-//! but for a moment if a function has to be called.
+//! Reads of what is in the page cache: served inside the call. No lock, no memory, no other thread, and no signal is blocked.
 //!
 //! Only where the kernel does not wait for the device and nothing is overtaken: not for O_DIRECT, and not while the
-//! descriptor has an unfinished write. (A buffer that is not in memory is waited for.) A request that makes a signal handler
-//! run is left to others. What the page cache has only in part is read on by a worker, as is everything that the kernel
-//! refuses: so errors are found and reported in one place.
+//! descriptor has an unfinished write. (A buffer that is not in memory is waited for.) A request that makes a signal handler or
+//! a function run is left to others. What the page cache has only in part is read on by a worker, as is everything that the
+//! kernel refuses: so errors are found and reported in one place.
 
 use std::sync::atomic::Ordering;
 
@@ -46,7 +45,9 @@ pub unsafe fn read(engine: &'static Engine, block: *const aiocb) -> Inline {
     if !works(engine, fd) || buffered.has_writes(fd) {
         return Inline::No;
     }
-    let Some(notify) = Notify::parse(&fields.aio_sigevent).ok().filter(may_be_sent) else { return Inline::No };
+    let Some(notify) = Notify::parse(&fields.aio_sigevent).ok().filter(|notify| may_be_sent(engine, notify)) else {
+        return Inline::No;
+    };
     // In flight for that time, as far as others are concerned.
     let serve = || claims.claim(key).then(|| io::read_cached(fd, fields.aio_buf, count, offset));
     let Some(cached) = inbox.hold(key, serve).flatten() else { return Inline::No };
@@ -70,9 +71,14 @@ pub unsafe fn read(engine: &'static Engine, block: *const aiocb) -> Inline {
 }
 
 /// A signal whose handler makes the next request would interrupt the program from within each of them, without end, as long
-/// as the data are in the cache: that is left to library threads.
-fn may_be_sent(notify: &Notify) -> bool {
-    notify.signal().is_none_or(|number| !signals::has_handler(number))
+/// as the data are in the cache: that, and functions, are left to library threads. So is a signal while there is no such
+/// thread: one has to be there should the signal's queue be full, and not be started from within a handler then.
+fn may_be_sent(engine: &Engine, notify: &Notify) -> bool {
+    if notify.is_none() {
+        return true;
+    }
+    let standby = &engine.reception.standby;
+    standby.is_there() && notify.signal().is_some_and(|number| !signals::has_handler(number)) && standby.needed()
 }
 
 /// Whether reads of this descriptor are worth trying: asked once for each.

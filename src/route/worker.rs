@@ -564,6 +564,7 @@ fn next_or(table: &mut Table, seat: &'static Seat, otherwise: Otherwise) -> Next
             Otherwise::Idle => workers.push_idle(seat),
             Otherwise::End => workers.total -= 1,
         }
+        table.reception.standby.set(table.workers.total > 0);
         if table.settle_inbox() {
             if otherwise == Otherwise::End {
                 table.workers.free.push(seat);
@@ -575,6 +576,7 @@ fn next_or(table: &mut Table, seat: &'static Seat, otherwise: Otherwise) -> Next
             Otherwise::Idle => table.workers.remove_idle(seat),
             Otherwise::End => table.workers.total += 1,
         }
+        table.reception.standby.set(true);
     }
 }
 
@@ -599,9 +601,10 @@ fn wait_for_job(engine: &'static Engine, seat: &'static Seat) -> Option<Handed> 
         }
         let mut table = engine.lock();
         table.take_in();
-        // The last idle one stays while others work: it is their spare.
-        let is_spare = table.workers.idle_count == 1 && table.workers.total > 1;
+        // The last idle one stays while others work: it is their spare; and while callers rely on it.
         let time_up = matches!(woken, Woken::TimeUp);
+        let last = table.workers.total == 1;
+        let is_spare = table.workers.idle_count == 1 && (!last || time_up && table.reception.standby.was_needed());
         at_least = if time_up && is_spare { Duration::from_secs(1) } else { Duration::ZERO };
         // One that was taken off the idle ones has a job on its way.
         if time_up && !is_spare && seat.idle.load(Ordering::Relaxed) {

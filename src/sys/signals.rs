@@ -2,6 +2,7 @@
 
 use std::mem::MaybeUninit;
 use std::ptr;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use libc::{c_int, sigset_t};
 
@@ -51,9 +52,17 @@ fn change_mask(how: c_int, set: &sigset_t) -> sigset_t {
     }
 }
 
-/// Whether the program handles this signal by a function. (The C library keeps its own signals from us.)
+/// Whether the program handles this signal by a function, or did when it was asked before: a handler may have taken itself away
+/// until it returns (SA_RESETHAND). (The C library keeps its own signals from us.)
 pub fn has_handler(number: c_int) -> bool {
-    action(number).is_some_and(|action| is_handler(&action))
+    /// A bit for each number.
+    static SEEN: AtomicU64 = AtomicU64::new(0);
+    let bit = 1 << (number.cast_unsigned() % u64::BITS);
+    let has = SEEN.load(Ordering::Relaxed) & bit != 0 || action(number).is_some_and(|action| is_handler(&action));
+    if has {
+        SEEN.fetch_or(bit, Ordering::Relaxed);
+    }
+    has
 }
 
 fn is_handler(action: &libc::sigaction) -> bool {

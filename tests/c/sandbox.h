@@ -1,4 +1,4 @@
-// Sandboxes: filters that refuse system calls, from where the program installs them on, in all its threads.
+// Sandboxes: filters that refuse system calls, from where the program installs them on, in all its threads or one.
 #ifndef SANDBOX_H
 #define SANDBOX_H
 
@@ -8,10 +8,13 @@
 #include <linux/seccomp.h>
 #include <sys/prctl.h>
 
+// 0: in the calling thread only.
+static unsigned filter_flags = SECCOMP_FILTER_FLAG_TSYNC;
+
 HELPER void install_filter(struct sock_filter *program, size_t length) {
     struct sock_fprog filter = {.len = (unsigned short)length, .filter = program};
     CHECK_EQ(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), 0);
-    if (syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_TSYNC, &filter))
+    if (syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, filter_flags, &filter))
         SKIP("no seccomp: %s", check_errno(errno));
 }
 

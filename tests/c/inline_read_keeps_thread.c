@@ -1,0 +1,38 @@
+// While reads of what is in the page cache go on that send signals from within the call, the library's thread stays, however
+// short its idle time: a handler's read never has to start one.
+// glibc: skip: it has no such thread
+// env: AIO_RS=idle=20ms
+#include "check.h"
+
+// The id of another thread, or 0.
+static int other_thread(void) {
+    DIR *dir = opendir("/proc/self/task");
+    CHECK(dir != NULL);
+    int found = 0;
+    for (struct dirent *entry; (entry = readdir(dir)) != NULL;) {
+        int id = atoi(entry->d_name);
+        if (id != 0 && id != getpid()) found = id;
+    }
+    closedir(dir);
+    return found;
+}
+
+int main(void) {
+    int fd = temp_file(), number = SIGRTMIN + 1, first = 0;
+    put_pattern(fd, 0, 4096, 1);
+    block_signal(number);
+    static unsigned char data[100];
+    struct aiocb cb = request(fd, data, 100, 0);
+    notify_by_signal(&cb, number, 0);
+    double begin = now_s(), now;
+    while ((now = now_s()) < begin + 1) {
+        CHECK_EQ(aio_read(&cb), 0);
+        take_signal(number);
+        if (now < begin + 0.3) continue; // until then there may be more than one
+        if (first == 0) first = other_thread();
+        CHECK_EQ(other_thread(), first); // for a time in which an idle thread would end 35 times
+    }
+    CHECK(first != 0);
+    WAIT_FOR(other_thread() == 0); // and not longer than that
+    return 0;
+}
