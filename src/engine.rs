@@ -139,7 +139,7 @@ impl Caller {
 }
 
 /// Read once in the life of a program; children of fork keep it.
-fn configuration() -> Config {
+pub fn configuration() -> Config {
     static CONFIG: OnceBox<Config> = OnceBox::new();
     static REGISTERED: OnceBool = OnceBool::new();
     let config = *CONFIG.get_or_init(|| Box::new(Config::from_environment()));

@@ -42,6 +42,9 @@ mod notify;
 mod cancel;
 mod wait;
 
+#[cfg(all(target_os = "linux", target_endian = "little", not(feature = "portable")))]
+pub mod libaio;
+
 mod config;
 mod engine;
 mod stats;

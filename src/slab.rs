@@ -116,6 +116,17 @@ impl<T> Slab<T> {
         self.opened - self.free_count
     }
 
+    /// No slot from here on was ever used.
+    #[cfg(target_os = "linux")]
+    pub fn opened(&self) -> usize {
+        self.opened
+    }
+
+    pub fn get_mut(&mut self, id: Id) -> Option<&mut T> {
+        self.get(id)?;
+        Some(&mut self[id])
+    }
+
     fn used(&self, id: Id) -> NonNull<Slot<T>> {
         if usize::try_from(id).is_ok_and(|index| index < self.opened) { self.slot(id) } else { corrupt() }
     }

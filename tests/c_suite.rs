@@ -15,8 +15,8 @@ mod support;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, OnceLock};
 use std::time::Duration;
 use support::{End, Ran};
 
@@ -80,6 +80,8 @@ struct Program {
     may_skip: bool,
     /// Not for the inline route: it would hold the call itself.
     holds_reads: bool,
+    /// It uses libaio's interface; then libaio takes libc's part.
+    libaio: bool,
 }
 
 impl Program {
@@ -97,6 +99,7 @@ impl Program {
             root: false,
             may_skip: false,
             holds_reads: text.contains("held_read") || text.contains("hold(") && text.contains("aio_read"),
+            libaio: false,
         };
         program.parse_top(&text).map_err(|what| format!("{}: {what}", program.source.display()))?;
         Ok(program)
@@ -127,6 +130,10 @@ impl Program {
             "timeout" => self.timeout = seconds(value)?,
             "glibc-timeout" => self.glibc_timeout = Some(seconds(value)?),
             "modes" => self.modes = Mode::parse_list(value)?,
+            "interface" if value == "libaio" => {
+                self.libaio = true;
+                self.modes.retain(|&mode| mode != Mode::Portable && !cfg!(feature = "portable"));
+            }
             "root" if value.is_empty() => self.root = true,
             "may-skip" if !value.is_empty() => self.may_skip = true,
             _ => return Ok(false),
@@ -215,29 +222,30 @@ impl Suite {
         let Some(program) = self.programs.get(index) else {
             return false;
         };
-        let object = self.built.join(format!("{}.o", program.name));
-        let compiled = compile_object(&program.source, &object);
         for &mode in self.modes.iter().filter(|&&mode| program.runs_in(mode)) {
-            let (verdict, end) = match &compiled {
-                Err(message) => (Verdict::Fail(message.clone()), None),
-                Ok(()) => self.run_in(program, mode, &object),
-            };
+            let (verdict, end) = self.run_in(program, mode);
             self.report(Outcome { program: index, mode, verdict, end });
         }
         true
     }
 
-    fn run_in(&self, program: &Program, mode: Mode, object: &Path) -> (Verdict, Option<End>) {
+    fn run_in(&self, program: &Program, mode: Mode) -> (Verdict, Option<End>) {
         if let (Mode::Glibc, OnGlibc::Skip(why)) = (mode, &program.glibc) {
             return (Verdict::NotApplicable(why.clone()), None);
         }
         if program.root && !is_root() {
             return (self.skip(program, "needs root"), None);
         }
-        let executable = match link(mode, object) {
-            Ok(executable) => executable,
-            Err(message) => return (Verdict::Fail(message), None),
-        };
+        let by_libaio = program.libaio && matches!(mode, Mode::Glibc | Mode::Preload);
+        if by_libaio && !has_libaio() {
+            return (self.skip(program, "needs libaio-dev"), None);
+        }
+        let object = self.built.join(format!("{}{}.o", program.name, if by_libaio { "-libaio" } else { "" }));
+        let executable =
+            match compile_object(&program.source, &object, by_libaio).and_then(|()| link(mode, &object, by_libaio)) {
+                Ok(executable) => executable,
+                Err(message) => return (Verdict::Fail(message), None),
+            };
         let scratch = self.scratch.join(format!("{}-{}", program.name, mode.name()));
         let once = || self.execute(program, mode, &executable, &scratch);
         let mut ran = once();
@@ -332,10 +340,10 @@ impl Suite {
         outcomes.push(outcome);
     }
 
-    /// The table "what glibc gets wrong", from what this run saw.
-    fn glibc_table(&self, outcomes: &[Outcome]) -> Option<String> {
+    /// The table "what glibc gets wrong", or libaio, from what this run saw.
+    fn table_of_faults(&self, outcomes: &[Outcome], libaio: bool) -> Option<String> {
         let mut rows: Vec<String> = Vec::new();
-        for (index, program) in self.programs.iter().enumerate() {
+        for (index, program) in self.programs.iter().enumerate().filter(|(_, program)| program.libaio == libaio) {
             let (OnGlibc::Fails(what) | OnGlibc::Races(what)) = &program.glibc else {
                 continue;
             };
@@ -347,7 +355,8 @@ impl Suite {
             let name = &program.name;
             rows.push(format!("| [{name}](tests/c/{name}.c) | {what} | {} | {} |", how(end), tally(&ours)));
         }
-        let head = format!("| test | what happens | glibc {} | aio_rs |\n| --- | --- | --- | --- |", glibc_version());
+        let other = if libaio { "libaio".to_string() } else { format!("glibc {}", glibc_version()) };
+        let head = format!("| test | what happens | {other} | aio_rs |\n| --- | --- | --- | --- |");
         (!rows.is_empty()).then(|| format!("{head}\n{}\n", rows.join("\n")))
     }
 }
@@ -389,17 +398,33 @@ fn is_root() -> bool {
     unsafe { libc::geteuid() == 0 }
 }
 
-fn compile_object(source: &Path, object: &Path) -> Result<(), String> {
-    let headers = ["check.h", "gate.h"].map(|name| source.with_file_name(name));
-    if support::up_to_date(object, &[source, &headers[0], &headers[1]]) {
+/// Whether the header of libaio can be compiled with.
+fn has_libaio() -> bool {
+    static HAS: OnceLock<bool> = OnceLock::new();
+    *HAS.get_or_init(|| {
+        let source = Path::new(env!("CARGO_TARGET_TMPDIR")).join("libaio.c");
+        let written = fs::write(&source, "#include <libaio.h>\n");
+        let output = written.and_then(|()| support::cc().args(["-E", "-o", "/dev/null"]).arg(&source).output());
+        output.is_ok_and(|output| output.status.success())
+    })
+}
+
+fn compile_object(source: &Path, object: &Path, by_libaio: bool) -> Result<(), String> {
+    let include = Path::new(env!("CARGO_MANIFEST_DIR")).join("include");
+    let mut sources = ["check.h", "gate.h", "sandbox.h", "rings.h"].map(|name| source.with_file_name(name)).to_vec();
+    sources.extend([source.to_path_buf(), include.join("aio_rs/libaio.h")]);
+    if support::up_to_date(object, &sources.iter().map(PathBuf::as_path).collect::<Vec<_>>()) {
         return Ok(());
     }
     let mut cc = support::cc();
-    cc.args(CFLAGS).arg("-c").arg(source).args(support::out(object));
+    cc.args(CFLAGS).arg("-I").arg(include).arg("-c").arg(source).args(support::out(object));
+    if by_libaio {
+        cc.arg("-DSYSTEM_LIBAIO");
+    }
     support::compile(cc)
 }
 
-fn link(mode: Mode, object: &Path) -> Result<PathBuf, String> {
+fn link(mode: Mode, object: &Path, by_libaio: bool) -> Result<PathBuf, String> {
     let shared_from = |dir: &Path| (dir.join("libaio_rs.so"), format!("-Wl,-rpath,{}", dir.display()));
     let kind = if mode == Mode::Preload { Mode::Glibc } else { mode };
     let executable = object.with_extension(kind.name());
@@ -412,6 +437,9 @@ fn link(mode: Mode, object: &Path) -> Result<PathBuf, String> {
         // The debug information of Rust's std would be in every program.
         Mode::Static => Some((support::static_library(), "-Wl,-S".to_string())),
     };
+    if by_libaio {
+        cc.arg("-laio");
+    }
     if let Some((file, option)) = &library {
         cc.arg(file).arg(option);
         if support::up_to_date(&executable, &[object, file]) {
@@ -484,10 +512,11 @@ fn run_suite(programs: Vec<Program>) -> Result<bool, String> {
     suite.run();
     let _ = fs::remove_dir_all(&suite.scratch);
     let outcomes = suite.outcomes.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-    if let Some(table) = suite.glibc_table(&outcomes) {
-        let path = support::target_dir().join("glibc-failures.md");
+    for (name, libaio) in [("glibc", false), ("libaio", true)] {
+        let Some(table) = suite.table_of_faults(&outcomes, libaio) else { continue };
+        let path = support::target_dir().join(format!("{name}-failures.md"));
         fs::write(&path, &table).map_err(|error| format!("{}: {error}", path.display()))?;
-        println!("\nWhat glibc gets wrong (also in {}):\n\n{table}", path.display());
+        println!("\nWhat {name} gets wrong (also in {}):\n\n{table}", path.display());
     }
     Ok(summary(&suite, &outcomes))
 }

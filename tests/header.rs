@@ -9,11 +9,7 @@ use std::{
 };
 
 const ROOT: &str = env!("CARGO_MANIFEST_DIR");
-const STALE: &str = "include/aio_rs.h is stale; write it anew with: AIO_RS_BLESS=1 cargo test --test header";
-
-fn checked_in() -> PathBuf {
-    Path::new(ROOT).join("include/aio_rs.h")
-}
+const STALE: &str = "a header is stale; write it anew with: AIO_RS_BLESS=1 cargo test --test header";
 
 /// The version comes from Cargo.toml, so that it is written down once.
 fn version_macros() -> String {
@@ -31,12 +27,24 @@ fn version_macros() -> String {
 fn generate() -> String {
     let mut config = cbindgen::Config::from_file(Path::new(ROOT).join("cbindgen.toml")).expect("cbindgen.toml");
     config.after_includes = Some(version_macros());
-    let bindings = cbindgen::Builder::new()
-        .with_config(config)
-        .with_src(Path::new(ROOT).join("src/entry.rs"))
-        .with_src(Path::new(ROOT).join("src/stats.rs"))
-        .generate()
-        .expect("cbindgen reads src/");
+    made_of(config, &["src/entry.rs", "src/stats.rs"])
+}
+
+/// The system's header, if it comes second, begins by naming this.
+const NOT_BOTH: &str = r#"
+#define io_iocb_cmd _Pragma("GCC error \"aio_rs/libaio.h takes the place of libaio.h: include one of them\"") io_iocb_cmd"#;
+
+fn generate_libaio() -> String {
+    let mut config =
+        cbindgen::Config::from_file(Path::new(ROOT).join("cbindgen-libaio.toml")).expect("cbindgen-libaio.toml");
+    config.after_includes = Some(NOT_BOTH.to_string());
+    made_of(config, &["src/libaio/abi.rs", "src/libaio/entry.rs"])
+}
+
+fn made_of(config: cbindgen::Config, sources: &[&str]) -> String {
+    let builder = cbindgen::Builder::new().with_config(config);
+    let builder = sources.iter().fold(builder, |builder, source| builder.with_src(Path::new(ROOT).join(source)));
+    let bindings = builder.generate().expect("cbindgen reads src/");
     let mut text = Vec::new();
     bindings.write(&mut text);
     without_safety(&String::from_utf8(text).expect("the header is UTF-8"))
@@ -64,7 +72,22 @@ fn scratch(name: &str) -> PathBuf {
     let dir = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
     fs::create_dir_all(&dir).expect("a scratch folder");
     fs::write(dir.join("aio_rs.h"), generate()).expect("the header is written");
+    fs::create_dir_all(dir.join("aio_rs")).expect("a folder");
+    fs::write(dir.join("aio_rs/libaio.h"), generate_libaio()).expect("the header is written");
     dir
+}
+
+/// Whether libaio's own header is there.
+fn has_libaio(dir: &Path) -> bool {
+    let source = dir.join("system.c");
+    fs::write(&source, "#include <libaio.h>\n").expect("the client is written");
+    let there =
+        compiler("CC", "cc").arg("-fsyntax-only").arg(&source).output().is_ok_and(|output| output.status.success());
+    if !there {
+        assert!(env::var_os("AIO_RS_REQUIRE_ALL").is_none(), "libaio-dev is not installed");
+        println!("skipped: libaio-dev is not installed");
+    }
+    there
 }
 
 fn compiler(variable: &str, default: &str) -> Command {
@@ -77,18 +100,21 @@ fn must_compile(command: &mut Command) {
 }
 
 #[test]
-fn checked_in_header_is_current() {
-    let made = generate();
-    if env::var_os("AIO_RS_BLESS").is_some() {
-        fs::write(checked_in(), &made).expect("include/aio_rs.h is written");
+fn checked_in_headers_are_current() {
+    for (name, made) in [("aio_rs.h", generate()), ("aio_rs/libaio.h", generate_libaio())] {
+        let path = Path::new(ROOT).join("include").join(name);
+        if env::var_os("AIO_RS_BLESS").is_some() {
+            fs::create_dir_all(path.parent().expect("a folder")).expect("the folder is made");
+            fs::write(&path, &made).expect("the header is written");
+        }
+        let kept = fs::read_to_string(&path).unwrap_or_else(|e| panic!("{name}: {e}: {STALE}"));
+        let differing = kept.lines().zip(made.lines()).position(|(a, b)| a != b);
+        if let Some(n) = differing {
+            let (kept, made) = (kept.lines().nth(n), made.lines().nth(n));
+            panic!("{STALE}\nfirst difference in line {} of {name}:\n  kept: {kept:?}\n  made: {made:?}", n + 1);
+        }
+        assert_eq!(kept, made, "{name}: {STALE}");
     }
-    let kept = fs::read_to_string(checked_in()).unwrap_or_else(|e| panic!("{e}: {STALE}"));
-    let differing = kept.lines().zip(made.lines()).position(|(a, b)| a != b);
-    if let Some(n) = differing {
-        let (kept, made) = (kept.lines().nth(n), made.lines().nth(n));
-        panic!("{STALE}\nfirst difference in line {}:\n  kept: {kept:?}\n  made: {made:?}", n + 1);
-    }
-    assert_eq!(kept, made, "{STALE}");
 }
 
 /// A declaration of a POSIX call here could disagree with the system's own.
@@ -107,6 +133,40 @@ fn declares_only_our_own_names() {
     functions.sort();
     assert_eq!(functions, ["aio_rs_stats", "aio_rs_version"]);
 }
+
+const LIBAIO_CLIENT: &str = r#"
+#include "aio_rs/libaio.h"
+#include "aio_rs/libaio.h" /* guarded */
+#include <aio.h>
+int main(void) {
+    io_context_t context = 0;
+    struct iocb block, *list[1];
+    struct io_event event;
+    list[0] = &block;
+    io_prep_fsync(&block, 1000000);
+    if (io_queue_init(1, &context) != 0) return 0; /* no kernel AIO here */
+    if (io_submit(context, 1, list) != -9) return 1;
+    if (io_cancel(context, &block, &event) != -22) return 2;
+    return io_queue_release(context);
+}
+"#;
+
+/// Both headers, in either order, and what each says of its structures.
+const LAYOUT: &str = r#"
+#define PLACE(kind, field) { offsetof(struct kind, field), sizeof ((struct kind *)0)->field }
+const size_t layout[][2] = {
+    { sizeof (struct iocb), sizeof (struct io_event) },
+    PLACE(iocb, data), PLACE(iocb, key), PLACE(iocb, aio_rw_flags), PLACE(iocb, aio_lio_opcode), PLACE(iocb, aio_reqprio),
+    PLACE(iocb, aio_fildes), PLACE(iocb, u.c.buf), PLACE(iocb, u.c.nbytes), PLACE(iocb, u.c.offset), PLACE(iocb, u.c.flags),
+    PLACE(iocb, u.c.resfd), PLACE(iocb, u.v.vec), PLACE(iocb, u.v.nr), PLACE(iocb, u.v.offset), PLACE(iocb, u.poll.events),
+    PLACE(io_event, data), PLACE(io_event, obj), PLACE(io_event, res), PLACE(io_event, res2),
+    { IO_CMD_PREAD, IO_CMD_PWRITE }, { IO_CMD_FSYNC, IO_CMD_FDSYNC }, { IO_CMD_POLL, IO_CMD_NOOP }, { IO_CMD_PREADV, IO_CMD_PWRITEV },
+};
+int main(void) {
+    for (size_t i = 0; i < sizeof layout / sizeof *layout; i++) printf("%zu %zu\n", layout[i][0], layout[i][1]);
+    return 0;
+}
+"#;
 
 const CLIENT: &str = r#"
 #include "aio_rs.h"
@@ -161,5 +221,59 @@ fn clients_link_and_agree_on_the_version() {
         must_compile(&mut command);
         let status = Command::new(&program).env("LD_LIBRARY_PATH", library).status().expect("the client runs");
         assert!(status.success(), "the {suffix} client ended with {status}");
+    }
+}
+
+#[test]
+fn libaio_header_serves_c99_and_cxx11_and_links() {
+    let library = support::library_dir();
+    for (variable, default, suffix, standard) in [("CC", "cc", "c", "-std=gnu99"), ("CXX", "c++", "cc", "-std=gnu++11")]
+    {
+        let dir = scratch(&format!("libaio-{suffix}"));
+        let (source, program) = (dir.join("client").with_extension(suffix), dir.join("client"));
+        fs::write(&source, LIBAIO_CLIENT).expect("the client is written");
+        let mut command = compiler(variable, default);
+        command.arg(standard).args(STRICT).arg("-I").arg(&dir).arg(&source).arg("-o").arg(&program);
+        must_compile(command.arg("-L").arg(library).arg("-laio_rs"));
+        let status = Command::new(&program).env("LD_LIBRARY_PATH", library).status().expect("the client runs");
+        assert!(status.success(), "the {suffix} client ended with {status}");
+    }
+}
+
+#[test]
+fn libaio_structures_are_those_of_its_own_header() {
+    let dir = scratch("libaio-layout");
+    if !has_libaio(&dir) {
+        return;
+    }
+    let said = |name: &str, header: &str| {
+        let (source, program) = (dir.join(name).with_extension("c"), dir.join(name));
+        let text = format!("#include <stddef.h>\n#include <stdio.h>\n#include <{header}>\n{LAYOUT}");
+        fs::write(&source, text).expect("the client is written");
+        must_compile(compiler("CC", "cc").arg("-I").arg(&dir).arg(&source).arg("-o").arg(&program));
+        let output = Command::new(&program).output().expect("the client runs");
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    };
+    let (ours, theirs) = (said("ours", "aio_rs/libaio.h"), said("theirs", "libaio.h"));
+    assert!(ours.lines().count() > 20, "{ours}");
+    assert_eq!(ours, theirs);
+}
+
+#[test]
+fn both_libaio_headers_are_an_error_that_says_so() {
+    let dir = scratch("libaio-both");
+    if !has_libaio(&dir) {
+        return;
+    }
+    for (name, first, second) in
+        [("ours-first", "aio_rs/libaio.h", "libaio.h"), ("theirs-first", "libaio.h", "aio_rs/libaio.h")]
+    {
+        let source = dir.join(name).with_extension("c");
+        fs::write(&source, format!("#include <{first}>\n#include <{second}>\n")).expect("the client is written");
+        let output =
+            compiler("CC", "cc").arg("-fsyntax-only").arg("-I").arg(&dir).arg(&source).output().expect("a compiler");
+        let said = String::from_utf8_lossy(&output.stderr);
+        let first_error = said.lines().find(|line| line.contains("error:")).unwrap_or_default();
+        assert!(first_error.contains("takes the place of libaio.h"), "{name}: {said}");
     }
 }

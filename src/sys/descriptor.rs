@@ -131,8 +131,22 @@ pub fn is_open(fd: c_int) -> bool {
     unsafe { libc::fcntl(fd, libc::F_GETFD) != -1 }
 }
 
+/// Whether a descriptor is an eventfd, as far as /proc tells.
+#[cfg(target_os = "linux")]
+pub fn is_eventfd(fd: c_int) -> bool {
+    use std::io::Write;
+
+    let mut path = [0u8; 32];
+    let _ = write!(path.as_mut_slice(), "/proc/self/fd/{fd}");
+    let mut target = [0u8; 32];
+    // SAFETY: the path ends in NUL, the place is as long as it says.
+    let length = unsafe { libc::readlink(path.as_ptr().cast(), target.as_mut_ptr().cast(), target.len()) };
+    let target = usize::try_from(length).ok().and_then(|length| target.get(..length));
+    target.map_or_else(|| is_open(fd), |target| target.starts_with(b"anon_inode:[eventfd]"))
+}
+
 /// A duplicate of a descriptor, out of the way of the program's. Errors: EMFILE.
-fn duplicate(fd: c_int) -> Result<c_int> {
+pub fn duplicate(fd: c_int) -> Result<c_int> {
     const OUT_OF_THE_WAY: c_int = 512;
     let duplicate = |lowest: c_int| {
         // SAFETY: F_DUPFD_CLOEXEC takes one int.

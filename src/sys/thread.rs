@@ -21,6 +21,14 @@ pub fn spawn(main: Main, argument: *mut c_void) -> Result<()> {
     })
 }
 
+/// Has the calling thread's short sleeps end when they should, not up to 50 microseconds later.
+#[cfg(target_os = "linux")]
+pub fn be_on_time() {
+    const NANOSECONDS: libc::c_ulong = 1_000;
+    // SAFETY: no memory is involved; it is a thread of the library's.
+    unsafe { libc::prctl(libc::PR_SET_TIMERSLACK, NANOSECONDS) };
+}
+
 /// Starts a detached thread with the default stack, for functions of the program. Signals are blocked at its start.
 pub fn spawn_for_program(main: Main, argument: *mut c_void) -> Result<()> {
     spawn_with_stack(0, main, argument)

@@ -13,6 +13,7 @@
 //     // glibc-timeout: SECONDS          default 5 where libc is expected to fail, else as timeout
 //     // modes: shared,static,preload,portable   the default is all four
 //     // root                            needs root; skipped visibly otherwise
+//     // interface: libaio              of libaio's functions: the part of libc is libaio's
 //     // may-skip: WHY                   a skip is no failure even under AIO_RS_REQUIRE_ALL=1
 //
 // A program that holds reads runs without the inline route, where the call itself would be held.

@@ -1,5 +1,6 @@
 //! Noticing that this process is the child of one that used the library, however it was made.
 
+use std::ffi::c_void;
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -19,12 +20,17 @@ unsafe impl Sync for Mark {}
 
 const PAGE: usize = 4096;
 
+/// Has pages read as zeroes in a child. (Not before Linux 4.14.)
+pub fn forget_in_child(start: NonNull<c_void>, bytes: usize) {
+    // SAFETY: whole pages of the library's own.
+    unsafe { libc::madvise(start.as_ptr(), bytes, libc::MADV_WIPEONFORK) };
+}
+
 impl Mark {
     pub fn new() -> Result<Mark> {
         let word = memory::map(PAGE)?;
         // Kernels before 4.14 cannot wipe: there fork is noticed (pthread_atfork), _Fork is not.
-        // SAFETY: the page was just mapped, and is the library's own.
-        unsafe { libc::madvise(word.as_ptr(), PAGE, libc::MADV_WIPEONFORK) };
+        forget_in_child(word, PAGE);
         let mark = Mark { word: word.cast() };
         mark.word().store(1, Ordering::Relaxed);
         Ok(mark)

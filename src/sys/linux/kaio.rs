@@ -63,7 +63,7 @@ const POLL: u16 = 5;
 /// Do not wait in io_submit.
 const RWF_NOWAIT: c_int = 8;
 /// io_pgetevents(2), which the crate libc does not know. Elsewhere a number that no system call has: callers sleep there.
-const IO_PGETEVENTS: c_long = if cfg!(target_arch = "x86_64") {
+pub(super) const IO_PGETEVENTS: c_long = if cfg!(target_arch = "x86_64") {
     333
 } else if cfg!(any(target_arch = "aarch64", target_arch = "riscv64", target_arch = "loongarch64")) {
     292
@@ -125,12 +125,12 @@ pub struct Context {
 
 /// How the ring of results begins, which the kernel maps where the context's number says (fs/aio.c).
 #[repr(C)]
-struct Ring {
-    id: u32,
-    size: u32,
-    head: AtomicU32,
-    tail: AtomicU32,
-    magic: u32,
+pub(super) struct Ring {
+    pub id: u32,
+    pub size: u32,
+    pub head: AtomicU32,
+    pub tail: AtomicU32,
+    pub magic: u32,
     compatible_features: u32,
     incompatible_features: u32,
     header_length: u32,
@@ -138,7 +138,14 @@ struct Ring {
 
 const RING_HEADER: usize = size_of::<Ring>();
 
-const MAGIC: u32 = 0xa10a_10a1;
+pub(super) const MAGIC: u32 = 0xa10a_10a1;
+
+impl Ring {
+    /// Whether it is laid out as we know it.
+    pub fn is_known(&self) -> bool {
+        self.magic == MAGIC && self.incompatible_features == 0 && usize::try_from(self.header_length) == Ok(RING_HEADER)
+    }
+}
 
 const NOT_YET: u64 = 0;
 const REFUSED: u64 = u64::MAX;
@@ -277,10 +284,7 @@ impl Context {
         let ring: *const Ring = ptr::with_exposed_provenance(usize::try_from(number).ok()?);
         // SAFETY: the kernel has mapped the ring there, which is never unmapped.
         let ring = unsafe { ring.as_ref() }?;
-        let known = ring.magic == MAGIC
-            && ring.incompatible_features == 0
-            && usize::try_from(ring.header_length) == Ok(RING_HEADER);
-        known.then_some(ring)
+        ring.is_known().then_some(ring)
     }
 
     /// Ends the `reap` under way, or the next one. `ready` is a descriptor that can be written to at once. Error: it cannot.

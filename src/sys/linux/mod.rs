@@ -1,5 +1,7 @@
 //! Linux: futex, epoll, the kernel's AIO, RWF_NOWAIT, /proc.
 
+#[cfg(target_endian = "little")]
+pub mod contexts;
 pub mod fork;
 pub mod io;
 pub mod kaio;

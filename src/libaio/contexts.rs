@@ -1,0 +1,239 @@
+//! The contexts that the program has, found by their numbers without a lock; and all else that this side of the library keeps.
+//! In a child of fork it is gone, as the contexts are.
+
+use std::ptr;
+use std::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, Ordering};
+
+use lock_api::Mutex;
+
+use super::aliases::Aliases;
+use super::flight::Flight;
+use super::held::Holding;
+use crate::errno::Result;
+use crate::order::FileKey;
+use crate::slab::mix;
+use crate::sys::contexts::{self, Completions, ReadablePages};
+use crate::sys::inode::Wanted;
+use crate::sys::lock::RawLock;
+use crate::sys::{descriptor, fork, memory, thread};
+
+/// Starts from all zeroes, and is all zeroes in a child.
+pub struct State {
+    chains: [AtomicPtr<Context>; CHAINS],
+    /// The number of the last request.
+    newest: AtomicU64,
+    /// Contexts that were made and not destroyed.
+    pub contexts: AtomicU32,
+    /// Syncs that wait. What they are is under the lock.
+    pub held: AtomicU32,
+    /// Syncs that had to wait so far.
+    pub held_so_far: AtomicU64,
+    pub readable: ReadablePages,
+    pub aliases: Aliases,
+    pub holding: Mutex<RawLock, Holding>,
+}
+
+const CHAINS: usize = 64;
+
+/// A number, and what it stands for. Never freed; used again for a context with the same place in the chains.
+struct Context {
+    /// `FREE`, `TAKEN` while it is being prepared, or the context's number.
+    number: AtomicU64,
+    flight: AtomicPtr<Flight>,
+    next: AtomicPtr<Context>,
+}
+
+/// An entry that was taken out of sight.
+pub struct Hidden(&'static Context);
+
+const FREE: u64 = 0;
+const TAKEN: u64 = 1;
+
+static STATE: AtomicPtr<State> = AtomicPtr::new(ptr::null_mut());
+
+/// What there is, if the program has used this interface.
+pub fn state() -> Option<&'static State> {
+    // SAFETY: never unmapped; all zeroes is a `State`.
+    unsafe { STATE.load(Ordering::Acquire).as_ref() }
+}
+
+/// The same, made now if there is none. Error: ENOMEM.
+pub fn get() -> Result<&'static State> {
+    if let Some(state) = state() {
+        return Ok(state);
+    }
+    let made = memory::map(size_of::<State>())?.cast::<State>();
+    fork::forget_in_child(made.cast(), size_of::<State>());
+    let first = STATE.compare_exchange(ptr::null_mut(), made.as_ptr(), Ordering::AcqRel, Ordering::Acquire);
+    if first.is_ok() {
+        thread::at_fork_in_child(forget_parent);
+    }
+    // SAFETY: mapped, zeroed, never unmapped. (Whoever comes second leaves its own pages unused.)
+    Ok(unsafe { &*first.map_or_else(|theirs| theirs, |_| made.as_ptr()) })
+}
+
+/// Where the kernel does not wipe it. The child's contexts are its own.
+extern "C" fn forget_parent() {
+    STATE.store(ptr::null_mut(), Ordering::Release);
+}
+
+impl State {
+    /// Numbers for so many requests; the first of them.
+    pub fn number_requests(&self, count: u64) -> u64 {
+        self.newest.fetch_add(count, Ordering::Relaxed) + 1
+    }
+
+    /// Requests so far.
+    pub fn requests(&self) -> u64 {
+        self.newest.load(Ordering::Relaxed)
+    }
+
+    fn chain(&self, number: u64) -> &AtomicPtr<Context> {
+        let [first, ..] = &self.chains;
+        self.chains.get(mix(number >> 12) % CHAINS).unwrap_or(first)
+    }
+
+    fn entry(&self, number: u64) -> Option<&'static Context> {
+        walk(self.chain(number)).find(|context| context.number.load(Ordering::Acquire) == number)
+    }
+
+    fn find(&self, number: u64) -> Option<&'static Flight> {
+        self.entry(number)?.flight()
+    }
+
+    /// A context that was just made. Error: ENOMEM.
+    pub fn begin(&self, number: u64) -> Result<()> {
+        // SAFETY: the kernel has just said that it is there.
+        let Some(ring) = (unsafe { Completions::of(number) }) else { return Ok(()) };
+        // One with this number was destroyed by a raw system call.
+        self.hide(number).into_iter().for_each(|hidden| self.end(hidden));
+        let context = self.take(number)?;
+        let flight = match context.flight() {
+            Some(flight) => flight,
+            // SAFETY: zeroed pages, never unmapped.
+            None => unsafe { memory::map(size_of::<Flight>()).inspect_err(|_| context.give_back())?.cast().as_ref() },
+        };
+        flight.begin(number, &ring).inspect_err(|_| context.give_back())?;
+        self.enter(context, number, flight);
+        Ok(())
+    }
+
+    fn enter(&self, context: &Context, number: u64, flight: &'static Flight) {
+        context.flight.store(ptr::from_ref(flight).cast_mut(), Ordering::Release);
+        context.number.store(number, Ordering::Release);
+        self.contexts.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// A free entry of the chain, or a new one.
+    fn take(&self, number: u64) -> Result<&'static Context> {
+        let chain = self.chain(number);
+        let is_taken = |context: &&Context| {
+            context.number.compare_exchange(FREE, TAKEN, Ordering::AcqRel, Ordering::Relaxed).is_ok()
+        };
+        if let Some(context) = walk(chain).find(is_taken) {
+            return Ok(context);
+        }
+        // SAFETY: zeroed pages, never unmapped; all zeroes is a `Context`.
+        let context: &'static Context = unsafe { memory::map(size_of::<Context>())?.cast().as_ref() };
+        context.number.store(TAKEN, Ordering::Relaxed);
+        let mut first = chain.load(Ordering::Acquire);
+        loop {
+            context.next.store(first, Ordering::Relaxed);
+            let new = ptr::from_ref(context).cast_mut();
+            match chain.compare_exchange_weak(first, new, Ordering::AcqRel, Ordering::Acquire) {
+                Ok(_) => return Ok(context),
+                Err(now) => first = now,
+            }
+        }
+    }
+
+    /// What a context has in flight. One that is not known was made by a raw system call, or moved: if the kernel knows it, it
+    /// is from now on. None: neither does.
+    pub fn flight(&self, number: u64) -> Option<&'static Flight> {
+        if number <= TAKEN {
+            return None;
+        }
+        self.find(number).or_else(|| {
+            if !contexts::exists(number) {
+                return None;
+            }
+            self.adopt(number).ok()?;
+            self.find(number)
+        })
+    }
+
+    fn adopt(&self, number: u64) -> Result<()> {
+        // SAFETY: the kernel has just said that it is there.
+        let Some(ring) = (unsafe { Completions::of(number) }) else { return Ok(()) };
+        let is_moved = |context: &&Context| {
+            let old = context.number.load(Ordering::Acquire);
+            let id = context.flight().map(Flight::id);
+            old > TAKEN && id == Some(ring.id()) && !contexts::exists(old)
+        };
+        let Some(old) = self.entries().find(is_moved) else { return self.begin(number) };
+        let flight = old.flight.swap(ptr::null_mut(), Ordering::AcqRel);
+        old.give_back();
+        self.contexts.fetch_sub(1, Ordering::Relaxed);
+        // SAFETY: as in `flight`.
+        let Some(flight) = (unsafe { flight.as_ref() }) else { return self.begin(number) };
+        flight.moved_to(number);
+        self.enter(self.take(number)?, number, flight);
+        Ok(())
+    }
+
+    pub fn knows(&self, number: u64) -> bool {
+        number > TAKEN && self.entry(number).is_some()
+    }
+
+    /// The context is about to be destroyed: nobody finds it any more.
+    pub fn hide(&self, number: u64) -> Option<Hidden> {
+        let context = self.entry(number).filter(|_| number > TAKEN)?;
+        let hidden = context.number.compare_exchange(number, TAKEN, Ordering::AcqRel, Ordering::Relaxed);
+        hidden.is_ok().then_some(Hidden(context))
+    }
+
+    /// The context is no more, and all that it had in flight has ended.
+    pub fn end(&self, Hidden(context): Hidden) {
+        context.flight().into_iter().for_each(Flight::clear);
+        context.give_back();
+        self.contexts.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// The number of a descriptor is given up: what is in flight on it keeps its file.
+    pub fn closes(&self, fd: i32) {
+        if !self.flights().any(|flight| flight.uses(fd)) {
+            return;
+        }
+        if let Ok(found) = descriptor::describe(fd, 0, Wanted::Identity) {
+            let file = FileKey { device: found.device, inode: found.inode };
+            self.flights().for_each(|flight| flight.closes(fd, file));
+        }
+    }
+
+    fn entries(&self) -> impl Iterator<Item = &'static Context> {
+        self.chains.iter().flat_map(walk)
+    }
+
+    /// What all contexts have in flight.
+    pub fn flights(&self) -> impl Iterator<Item = &'static Flight> {
+        let used = self.entries().filter(|context| context.number.load(Ordering::Acquire) > TAKEN);
+        used.filter_map(Context::flight)
+    }
+}
+
+impl Context {
+    fn flight(&self) -> Option<&'static Flight> {
+        // SAFETY: flights are never freed.
+        unsafe { self.flight.load(Ordering::Acquire).as_ref() }
+    }
+
+    fn give_back(&self) {
+        self.number.store(FREE, Ordering::Release);
+    }
+}
+
+fn walk(chain: &AtomicPtr<Context>) -> impl Iterator<Item = &'static Context> {
+    // SAFETY: contexts are never freed.
+    let follow = |link: &AtomicPtr<Context>| unsafe { link.load(Ordering::Acquire).as_ref() };
+    std::iter::successors(follow(chain), move |context| follow(&context.next))
+}

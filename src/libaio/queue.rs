@@ -1,0 +1,308 @@
+//! What the calls of `<libaio.h>` do. Contexts are the kernel's; reads, writes and polls go to it as they are; syncs, too, unless
+//! something of their file has not completed (`held`).
+
+use std::sync::atomic::Ordering;
+
+use libc::{c_int, c_long, c_uint, timespec};
+
+use super::abi::{IO_CMD_FDSYNC, IO_CMD_FSYNC, io_callback_t, io_context_t, io_event, iocb};
+use super::contexts::{self, State};
+use super::flight::{Flight, On};
+use super::held::{self, Fate};
+use crate::errno::{Errno, Result};
+use crate::sys::clock::{self, Nanos};
+use crate::sys::contexts::{self as kernel, Completions, Wanted};
+
+/// io_setup. Errors: those of io_setup(2), and EAGAIN, no memory.
+///
+/// # Safety
+/// As for the system call.
+pub unsafe fn setup(count: c_int, place: *mut io_context_t) -> Result<()> {
+    let state = contexts::get().map_err(|_| Errno::AGAIN)?;
+    // SAFETY: the caller's promise.
+    unsafe { kernel::setup(count, place.cast()) }?;
+    // SAFETY: the kernel has just stored it there.
+    let number = number(unsafe { place.read_unaligned() });
+    state.begin(number).map_err(|_| {
+        let _ = kernel::destroy(number);
+        Errno::AGAIN
+    })
+}
+
+/// io_destroy. Syncs that are held back are cancelled. Error: EINVAL.
+pub fn destroy(context: io_context_t) -> Result<()> {
+    let number = number(context);
+    let Some(state) = contexts::state() else { return kernel::destroy(number) };
+    let hidden = state.hide(number);
+    held::cancel_all(state, number);
+    let done = kernel::destroy(number);
+    if let Some(hidden) = hidden {
+        state.end(hidden);
+    }
+    held::dismiss(state);
+    done
+}
+
+/// io_submit. How many were accepted. Errors: those of io_submit(2), if the first was not.
+pub fn submit(context: io_context_t, count: c_long, list: *const *mut iocb) -> Result<c_long> {
+    let number = number(context);
+    let known = contexts::get().ok().and_then(|state| Some((state, state.flight(number)?)));
+    let total = usize::try_from(count).unwrap_or(0);
+    let Some((state, flight)) = known.filter(|_| total > 0) else { return kernel::submit(number, count, list) };
+    // SAFETY: the kernel knew it when the program used it last.
+    if let Some(ring) = unsafe { Completions::of(number) } {
+        flight.look(&ring);
+    }
+    held::look(state);
+    let mut done = 0;
+    while done < total {
+        let rest = list.wrapping_add(done);
+        let step = match Run::find(state, flight, rest, total - done) {
+            Run::Plain { len, first_seq } => submit_plain(flight, rest, len, first_seq),
+            Run::Sync(block, copy) => submit_sync(state, flight, rest, block, &copy),
+            Run::Unreadable => kernel::submit(number, 1, rest).map(|accepted| (1, accepted)),
+            Run::Full => Err(Errno::AGAIN),
+        };
+        match step {
+            Ok((tried, accepted)) => {
+                done += usize::try_from(accepted).unwrap_or(0);
+                if accepted < tried {
+                    break;
+                }
+            }
+            Err(error) if done == 0 => return Err(error),
+            Err(_) => break,
+        }
+    }
+    Ok(c_long::try_from(done).unwrap_or(c_long::MAX))
+}
+
+/// What stands at the beginning of a list.
+enum Run {
+    /// So many to be handed over as they are. Their records are made, with numbers from `first_seq` on.
+    Plain {
+        len: usize,
+        first_seq: u64,
+    },
+    Sync(*mut iocb, iocb),
+    Unreadable,
+    /// There are as many in flight as the context has room for.
+    Full,
+}
+
+impl Run {
+    fn find(state: &'static State, flight: &Flight, list: *const *mut iocb, count: usize) -> Run {
+        let mut len = 0;
+        let first_seq = state.number_requests(u64::try_from(count).unwrap_or(0));
+        let mut seq = first_seq;
+        while len < count {
+            let Some((block, opcode, fd)) = read_entry(state, list.wrapping_add(len)) else {
+                return Run::plain_or(len, first_seq, Run::Unreadable);
+            };
+            if matches!(opcode, IO_CMD_FSYNC | IO_CMD_FDSYNC) {
+                let sync = kernel::copy_iocb(block).map_or(Run::Unreadable, |copy| Run::Sync(block, copy));
+                return Run::plain_or(len, first_seq, sync);
+            }
+            if !flight.reserve() {
+                return Run::plain_or(len, first_seq, Run::Full);
+            }
+            flight.enter(object(block), seq, On::Descriptor(fd));
+            len += 1;
+            seq += 1;
+        }
+        Run::Plain { len, first_seq }
+    }
+
+    fn plain_or(len: usize, first_seq: u64, other: Run) -> Run {
+        if len > 0 { Run::Plain { len, first_seq } } else { other }
+    }
+}
+
+/// The iocb that an entry of a list points to, its opcode and its descriptor. None: one of them cannot be read.
+fn read_entry(state: &State, entry: *const *mut iocb) -> Option<(*mut iocb, i16, i32)> {
+    if !state.readable.has(entry.addr(), size_of::<*mut iocb>()) {
+        return None;
+    }
+    // SAFETY: it can be read.
+    let block = unsafe { entry.read_unaligned() };
+    if !state.readable.has(block.addr(), size_of::<iocb>()) {
+        return None;
+    }
+    // SAFETY: it can be read; it need not be aligned.
+    unsafe {
+        Some((
+            block,
+            (&raw const (*block).aio_lio_opcode).read_unaligned(),
+            (&raw const (*block).aio_fildes).read_unaligned(),
+        ))
+    }
+}
+
+/// Hands over what has its records. How many were tried, and accepted.
+fn submit_plain(flight: &Flight, list: *const *mut iocb, len: usize, first_seq: u64) -> Result<(c_long, c_long)> {
+    let tried = c_long::try_from(len).unwrap_or(0);
+    let done = kernel::submit(flight.address(), tried, list);
+    let accepted = done.map_or(0, |done| usize::try_from(done).unwrap_or(0));
+    for (index, seq) in (accepted..len).zip(first_seq + u64::try_from(accepted).unwrap_or(0)..) {
+        // SAFETY: it could be read when its record was made.
+        let block = unsafe { list.wrapping_add(index).read_unaligned() };
+        flight.withdraw(object(block), seq);
+    }
+    done.map(|accepted| (tried, accepted))
+}
+
+fn submit_sync(
+    state: &'static State,
+    flight: &'static Flight,
+    entry: *const *mut iocb,
+    block: *mut iocb,
+    copy: &iocb,
+) -> Result<(c_long, c_long)> {
+    let common = copy.common();
+    let zeroes = (common.nbytes, common.offset, common.__pad3, copy.aio_rw_flags) == (0, 0, 0, 0);
+    let plain = common.buf.is_null() && zeroes;
+    // What the kernel refuses at once it shall refuse.
+    let fate = if plain { held::hold(state, flight, block, copy)? } else { Fate::Free };
+    if matches!(fate, Fate::Held) {
+        return Ok((1, 1));
+    }
+    if !flight.reserve() {
+        return Err(Errno::AGAIN);
+    }
+    let seq = state.number_requests(1);
+    flight.enter(object(block), seq, On::Descriptor(copy.aio_fildes));
+    submit_plain(flight, entry, 1, seq)
+}
+
+/// io_cancel. A sync that is held back is cancelled here and now: its event is stored, and 0 returned. Errors: those of
+/// io_cancel(2); EINPROGRESS, the kernel has begun to cancel, and the event will come.
+///
+/// # Safety
+/// `event` is a place for one.
+pub unsafe fn cancel(context: io_context_t, block: *mut iocb, event: *mut io_event) -> Result<()> {
+    let held = contexts::state().and_then(|state| held::cancel(state, number(context), block));
+    match held {
+        Some(cancelled) => {
+            if !event.is_null() {
+                // SAFETY: the caller's promise.
+                unsafe { event.write_unaligned(cancelled) };
+            }
+            Ok(())
+        }
+        None => kernel::cancel(number(context), block, event),
+    }
+}
+
+/// io_getevents, or io_pgetevents if there is a signal mask. How many events were stored. Errors: those of the system calls.
+///
+/// # Safety
+/// The kernel checks the addresses, but for `timeout`, which is NULL or points to a timespec.
+pub unsafe fn get_events(
+    context: io_context_t,
+    wanted: &Wanted,
+    mask: Option<*const libc::sigset_t>,
+) -> Result<c_long> {
+    let number = number(context);
+    let Some(state) = contexts::state() else { return take(number, wanted, mask) };
+    held::look(state);
+    // SAFETY: the caller's promise.
+    let polls = unsafe { wanted.timeout.as_ref() }.is_some_and(|time| time.tv_sec == 0 && time.tv_nsec == 0);
+    // As libaio does. SAFETY: the kernel knew it when the program used it last.
+    if polls && state.knows(number) && unsafe { Completions::of(number) }.is_some_and(|ring| ring.is_empty()) {
+        return Ok(0);
+    }
+    let got = take(number, wanted, mask)?;
+    if let Ok(len) = usize::try_from(got)
+        && len > 0
+    {
+        // SAFETY: the kernel has just stored so many.
+        state.aliases.translate(unsafe { std::slice::from_raw_parts_mut(wanted.events, len) });
+    }
+    held::look(state);
+    Ok(got)
+}
+
+fn take(number: u64, wanted: &Wanted, mask: Option<*const libc::sigset_t>) -> Result<c_long> {
+    match mask {
+        Some(mask) => kernel::get_events_masked(number, wanted, mask),
+        None => kernel::get_events(number, wanted),
+    }
+}
+
+/// io_queue_run: calls the function of each request that has completed. How many there were.
+///
+/// # Safety
+/// The data of every request of the context are its function (io_set_callback).
+pub unsafe fn run(context: io_context_t) -> Result<c_long> {
+    let mut called = 0;
+    loop {
+        let mut event = io_event::NONE;
+        let mut no_time = timespec { tv_sec: 0, tv_nsec: 0 };
+        let wanted = Wanted { at_least: 0, at_most: 1, events: &raw mut event, timeout: &raw mut no_time };
+        // SAFETY: places of this frame.
+        match unsafe { get_events(context, &wanted, None) } {
+            Ok(0) => return Ok(called),
+            Ok(_) => {}
+            Err(error) => return if called > 0 { Ok(called) } else { Err(error) },
+        }
+        called += 1;
+        // SAFETY: the caller's promise; NULL is no function.
+        let function: io_callback_t = unsafe { std::mem::transmute(event.data) };
+        if let Some(function) = function {
+            // SAFETY: the caller's promise.
+            unsafe { function(context, event.obj, event.res.cast_signed(), event.res2.cast_signed()) };
+        }
+    }
+}
+
+/// io_queue_wait: waits until a request has completed, and leaves its event. Errors: ETIMEDOUT, EINVAL, EINTR.
+///
+/// # Safety
+/// `timeout` is NULL or points to a timespec.
+pub unsafe fn wait(context: io_context_t, timeout: *const timespec) -> Result<()> {
+    // SAFETY: the caller's promise.
+    let patience = match unsafe { timeout.as_ref() } {
+        None => None,
+        Some(time) => Some(nanos(time)?),
+    };
+    if kernel::wait_for_event(number(context), patience)? { Ok(()) } else { Err(Errno(libc::ETIMEDOUT)) }
+}
+
+fn nanos(time: &timespec) -> Result<Nanos> {
+    let seconds = u64::try_from(time.tv_sec).map_err(|_| Errno::INVAL)?;
+    let rest = u64::try_from(time.tv_nsec).ok().filter(|rest| *rest < 1_000_000_000).ok_or(Errno::INVAL)?;
+    Ok(seconds.saturating_mul(1_000 * clock::MILLISECOND).saturating_add(rest))
+}
+
+/// The program gives a descriptor up: requests in flight keep its file.
+pub fn closes(fd: c_int) {
+    if let Some(state) = in_use() {
+        state.closes(fd);
+        held::closes(state, fd.cast_unsigned(), fd.cast_unsigned());
+    }
+}
+
+/// The same for all from `first` to `last`.
+pub fn closes_range(first: c_uint, last: c_uint) {
+    let Some(state) = in_use() else { return };
+    held::closes(state, first, last);
+    for (_, on) in state.flights().flat_map(Flight::records) {
+        if let On::Descriptor(fd) = on
+            && (first..=last).contains(&fd.cast_unsigned())
+        {
+            state.closes(fd);
+        }
+    }
+}
+
+fn in_use() -> Option<&'static State> {
+    contexts::state().filter(|state| state.contexts.load(Ordering::Relaxed) > 0)
+}
+
+fn number(context: io_context_t) -> u64 {
+    u64::try_from(context.expose_provenance()).unwrap_or(0)
+}
+
+fn object(block: *mut iocb) -> u64 {
+    u64::try_from(block.addr()).unwrap_or(0)
+}

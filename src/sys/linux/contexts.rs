@@ -1,0 +1,202 @@
+//! The program's own contexts of the kernel's AIO: plain system calls, and a view of the rings.
+
+use std::ffi::c_void;
+use std::mem::MaybeUninit;
+use std::ptr;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use libc::{c_int, c_long, timespec};
+
+use super::kaio::{IO_PGETEVENTS, Ring};
+use crate::errno::{Errno, Result, check};
+use crate::libaio::abi::{io_event, iocb};
+use crate::sys::clock::{self, Nanos};
+
+/// io_setup(2). Error: as there.
+///
+/// # Safety
+/// The kernel checks the address; what is stored there is the caller's.
+pub unsafe fn setup(count: c_int, place: *mut u64) -> Result<()> {
+    // SAFETY: the caller's promise.
+    check(unsafe { libc::syscall(libc::SYS_io_setup, count, place) }).map(|_| ())
+}
+
+/// io_destroy(2). Waits for what the context has in flight. Error: EINVAL.
+pub fn destroy(context: u64) -> Result<()> {
+    // SAFETY: whose context it is was decided by the caller.
+    check(unsafe { libc::syscall(libc::SYS_io_destroy, context) }).map(|_| ())
+}
+
+/// io_submit(2). How many were accepted. Errors: as there.
+pub fn submit(context: u64, count: c_long, list: *const *mut iocb) -> Result<c_long> {
+    // SAFETY: the kernel checks all addresses; buffers are the program's.
+    check(unsafe { libc::syscall(libc::SYS_io_submit, context, count, list) })
+}
+
+/// io_cancel(2). Errors: as there.
+pub fn cancel(context: u64, block: *mut iocb, event: *mut io_event) -> Result<()> {
+    // SAFETY: the kernel checks all addresses.
+    check(unsafe { libc::syscall(libc::SYS_io_cancel, context, block, event) }).map(|_| ())
+}
+
+/// What io_getevents and io_pgetevents have in common.
+#[derive(Clone, Copy)]
+pub struct Wanted {
+    pub at_least: c_long,
+    pub at_most: c_long,
+    pub events: *mut io_event,
+    pub timeout: *mut timespec,
+}
+
+/// io_getevents(2). How many were stored. Errors: as there.
+pub fn get_events(context: u64, wanted: &Wanted) -> Result<c_long> {
+    let Wanted { at_least, at_most, events, timeout } = *wanted;
+    // SAFETY: the kernel checks all addresses.
+    check(unsafe { libc::syscall(libc::SYS_io_getevents, context, at_least, at_most, events, timeout) })
+}
+
+/// io_pgetevents(2). How many were stored. Errors: as there; ENOSYS, Linux before 4.18.
+pub fn get_events_masked(context: u64, wanted: &Wanted, mask: *const libc::sigset_t) -> Result<c_long> {
+    /// The kernel's struct __aio_sigset.
+    #[repr(C)]
+    struct Mask {
+        mask: *const libc::sigset_t,
+        bytes: usize,
+    }
+    let Wanted { at_least, at_most, events, timeout } = *wanted;
+    let mask = Mask { mask, bytes: KERNEL_SET };
+    // SAFETY: the kernel checks all addresses.
+    check(unsafe { libc::syscall(IO_PGETEVENTS, context, at_least, at_most, events, timeout, &raw const mask) })
+}
+
+/// Bytes of the kernel's signal set.
+const KERNEL_SET: usize = 8;
+
+/// Waits until the context's ring has an event, and leaves it there (nothing is taken that cannot be stored). False: the time
+/// is up. Errors: EINVAL, EINTR.
+pub fn wait_for_event(context: u64, patience: Option<Nanos>) -> Result<bool> {
+    let mut timeout = patience.map(clock::to_timespec);
+    let timeout = timeout.as_mut().map_or(ptr::null_mut(), ptr::from_mut);
+    let nowhere = ptr::without_provenance_mut(usize::MAX - 4095);
+    let wanted = Wanted { at_least: 1, at_most: 1, events: nowhere, timeout };
+    match get_events(context, &wanted) {
+        Err(Errno(libc::EFAULT)) => Ok(true),
+        got => got.map(|_| false),
+    }
+}
+
+/// Whether the kernel knows the context.
+pub fn exists(context: u64) -> bool {
+    let nothing = Wanted { at_least: 0, at_most: 0, events: ptr::null_mut(), timeout: ptr::null_mut() };
+    get_events(context, &nothing).is_ok()
+}
+
+/// Whether the eight bytes from an address on can be read. Asks the kernel, and changes nothing: it reads a signal set before it
+/// refuses what should be done with it.
+pub fn is_readable(address: usize) -> bool {
+    const NO_SUCH_ACTION: c_int = !0;
+    let set: *const c_void = ptr::without_provenance(address);
+    let nowhere = ptr::null_mut::<c_void>();
+    // SAFETY: the kernel checks the address, and refuses the action.
+    let done = unsafe { libc::syscall(libc::SYS_rt_sigprocmask, NO_SUCH_ACTION, set, nowhere, KERNEL_SET) };
+    // NULL is no set at all to it.
+    address != 0 && check(done) != Err(Errno(libc::EFAULT))
+}
+
+/// The ring of completions that a context's number points to, in the program's memory.
+#[derive(Clone, Copy)]
+pub struct Completions {
+    ring: &'static Ring,
+    events: *const io_event,
+}
+
+impl Completions {
+    /// None: the kernel does not lay it out as we know it.
+    ///
+    /// # Safety
+    /// The kernel knows the context, or knew it the last time that the program used it.
+    pub unsafe fn of(context: u64) -> Option<Completions> {
+        let start: *const Ring = ptr::with_exposed_provenance(usize::try_from(context).ok()?);
+        // SAFETY: the kernel has mapped the ring there; the caller's promise.
+        let ring = unsafe { start.as_ref() }?;
+        if !ring.is_known() || ring.size < 2 {
+            return None;
+        }
+        Some(Completions { ring, events: start.wrapping_add(1).cast() })
+    }
+
+    /// What tells it from the process's other contexts, wherever it is mapped.
+    pub fn id(&self) -> u32 {
+        self.ring.id
+    }
+
+    /// Events that it has room for; one place stays empty.
+    pub fn size(&self) -> u32 {
+        self.ring.size
+    }
+
+    /// Where the next event will stand.
+    pub fn tail(&self) -> u32 {
+        // Acquire: the kernel has stored the events before.
+        self.ring.tail.load(Ordering::Acquire)
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.ring.head.load(Ordering::Relaxed) == self.tail()
+    }
+
+    /// Which iocb the event at this place is about. The kernel may be storing another one there: see `Flight::look`.
+    pub fn object(&self, place: u32) -> u64 {
+        let event = self.events.wrapping_add(usize::try_from(place % self.ring.size).unwrap_or(0));
+        // SAFETY: the mapping holds `size` events behind its header.
+        let object = unsafe { (&raw const (*event).obj).read_volatile() };
+        u64::try_from(object.addr()).unwrap_or(0)
+    }
+}
+
+/// Copies an iocb of the program's, unless it cannot be read.
+pub fn copy_iocb(block: *const iocb) -> Option<iocb> {
+    let last = block.addr().checked_add(size_of::<iocb>() - 8)?;
+    if !is_readable(block.addr()) || !is_readable(last) {
+        return None;
+    }
+    let mut copy = MaybeUninit::<iocb>::uninit();
+    // SAFETY: it can be read, and any bits are one; it need not be aligned.
+    unsafe {
+        copy.as_mut_ptr().cast::<u8>().copy_from_nonoverlapping(block.cast(), size_of::<iocb>());
+        Some(copy.assume_init())
+    }
+}
+
+/// A set of pages that were readable, by place: so each is asked for once.
+pub struct ReadablePages([AtomicU32; ReadablePages::PLACES]);
+
+impl ReadablePages {
+    const PLACES: usize = 256;
+    /// No page of any system is smaller.
+    const PAGE_BITS: u32 = 12;
+
+    /// Whether the bytes from `start` on can be read. A page that was readable once and is not any more is not noticed.
+    pub fn has(&self, start: usize, bytes: usize) -> bool {
+        let Some(last) = start.checked_add(bytes.saturating_sub(1)) else { return false };
+        (start >> Self::PAGE_BITS..=last >> Self::PAGE_BITS).all(|page| {
+            let address = (page << Self::PAGE_BITS).max(start & !7);
+            self.has_page(page, address)
+        })
+    }
+
+    fn has_page(&self, page: usize, address: usize) -> bool {
+        let Some(place) = self.0.get(page % Self::PLACES) else { return false };
+        // Of an address with 48 bits these are all; of a longer one a stranger's page may pass for it.
+        let Ok(mark) = u32::try_from((page / Self::PLACES) & 0x7fff_ffff) else { return false };
+        let mark = mark | 1 << 31;
+        if place.load(Ordering::Relaxed) == mark {
+            return true;
+        }
+        let readable = is_readable(address);
+        if readable {
+            place.store(mark, Ordering::Relaxed);
+        }
+        readable
+    }
+}

@@ -1,0 +1,136 @@
+// A sync that is held back can be cancelled, and is when its context is destroyed, which leaves no thread behind; its iocb and
+// its descriptors are the program's to change as soon as it was submitted: its event names the iocb all the same, and tells
+// the eventfd. A context that is made later is a new one.
+// interface: libaio
+// glibc: skip: it holds nothing back
+// timeout: 120
+#include "rings.h"
+#include <sys/eventfd.h>
+
+enum { COUNT = 8, BYTES = 1 << 20, TRIES = 200 };
+
+static io_context_t made;
+static int fd;
+static char *data;
+static struct iocb writes[COUNT];
+
+// Hands in large writes and a sync. How many of the writes had completed by then.
+static int hand_in(struct iocb *sync) {
+    struct iocb *list[COUNT + 1];
+    for (int i = 0; i < COUNT; i++) {
+        io_prep_pwrite(&writes[i], fd, data, BYTES, (long long)i * BYTES);
+        list[i] = &writes[i];
+    }
+    list[COUNT] = sync;
+    submit(made, list, COUNT + 1);
+    return (int)ring_filled(made);
+}
+
+static int threads(void) {
+    int count = 0;
+    DIR *dir = opendir("/proc/self/task");
+    CHECK(dir != NULL);
+    for (struct dirent *entry; (entry = readdir(dir)) != NULL;) count += entry->d_name[0] != '.';
+    closedir(dir);
+    return count;
+}
+
+static void cancelled(void) {
+    struct iocb sync;
+    struct io_event event, events[COUNT + 1];
+    for (int i = 0, held = 0; held < 5; i++) {
+        CHECK(i < TRIES, "no sync was held");
+        io_prep_fsync(&sync, fd);
+        sync.data = &held;
+        hand_in(&sync);
+        int done = io_cancel(made, &sync, &event);
+        if (done != 0) { // it was not held any more
+            CHECK(done == -EINVAL || done == -EAGAIN || done == -EINPROGRESS, "%d", done);
+            reap_all(made, BY_CALL, events, COUNT + 1);
+            continue;
+        }
+        CHECK(event.obj == &sync && event.data == &held);
+        CHECK_EQ(event.res, -ECANCELED);
+        CHECK_EQ(io_cancel(made, &sync, &event), -EINVAL);
+        reap_all(made, BY_SYSTEM_CALL, events, COUNT);
+        held++;
+        // The next one is not affected.
+        struct iocb *one = &sync;
+        submit(made, &one, 1);
+        reap_all(made, BY_RING, events, 1);
+        CHECK(events[0].obj == &sync && events[0].res == 0);
+    }
+}
+
+// What was the sync's iocb says something else, its descriptors stand for others.
+static void taken_back(const char *path) {
+    for (int i = 0, held = 0; held < 20; i++) {
+        CHECK(i < TRIES, "no sync was held");
+        struct iocb *sync = calloc(1, sizeof *sync);
+        struct io_event events[COUNT + 1];
+        int own = open(path, O_RDWR | O_CLOEXEC), told = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK), kept = dup(told);
+        CHECK(own >= 0 && told >= 0 && kept >= 0);
+        io_prep_fdsync(sync, own);
+        io_set_eventfd(sync, told);
+        sync->data = &held;
+        held += hand_in(sync) < COUNT;
+        if (i % 2) memset(sync, 0xff, sizeof *sync);
+        if (i % 3) {
+            CHECK_EQ(close(own), 0);
+            CHECK_EQ(dup2(STDERR_FILENO, own), own);
+        }
+        if (i % 5) {
+            CHECK_EQ(close(told), 0);
+            CHECK_EQ(dup2(STDERR_FILENO, told), told);
+        }
+        reap_all(made, BY_CALL, events, COUNT + 1);
+        CHECK(events[COUNT].obj == sync, "not the sync's, or not its iocb");
+        CHECK(events[COUNT].data == &held);
+        CHECK_EQ(events[COUNT].res, 0);
+        uint64_t count = 0;
+        CHECK_EQ(read(kept, &count, sizeof count), sizeof count);
+        CHECK_EQ(count, 1);
+        CHECK_EQ(close(own) | close(told) | close(kept), 0);
+        free(sync);
+    }
+}
+
+static void destroyed(void) {
+    io_context_t other = context(8);
+    for (int i = 0; i < 20; i++) {
+        struct iocb sync, *one = &sync;
+        struct io_event events[COUNT + 1];
+        io_prep_fsync(&sync, fd);
+        hand_in(&sync);
+        // And one that waits for this context.
+        struct iocb of_other;
+        io_prep_fsync(&of_other, fd);
+        one = &of_other;
+        submit(other, &one, 1);
+        CHECK_EQ(io_destroy(made), 0);
+        reap_all(other, BY_CALL, events, 1);
+        CHECK(events[0].obj == &of_other && events[0].res == 0);
+        made = context(COUNT + 1);
+        CHECK_EQ(ring_filled(made), 0);
+        // Nothing of the old one is left.
+        one = &sync;
+        submit(made, &one, 1);
+        reap_all(made, BY_CALL, events, 1);
+        CHECK(events[0].obj == &sync && events[0].res == 0);
+    }
+    CHECK_EQ(io_destroy(other), 0);
+    CHECK_EQ(io_destroy(made), 0);
+    WAIT_FOR(threads() == 1);
+}
+
+int main(void) {
+    char path[PATH_MAX];
+    snprintf(path, sizeof path, "%s/file", temp_dir());
+    made = context(COUNT + 1);
+    fd = direct_file_at(path, COUNT * BYTES);
+    data = buffer(BYTES);
+    cancelled();
+    taken_back(path);
+    destroyed();
+    return 0;
+}
