@@ -63,7 +63,7 @@ pub unsafe fn fclose(stream: *mut libc::FILE) -> c_int {
 /// close_range, which leaves out the library's own descriptors.
 #[cfg(target_os = "linux")]
 pub fn close_range(first: c_uint, last: c_uint, flags: c_uint) -> Result<c_int> {
-    #[cfg(all(target_endian = "little", not(feature = "portable")))]
+    #[cfg(libaio)]
     if flags == 0 {
         crate::libaio::queue::closes_range(first, last);
     }
@@ -130,7 +130,7 @@ fn lowest_own(engine: &'static Engine, first: c_uint) -> Option<c_uint> {
 
 /// Frees a number of its requests, before it is closed or replaced. Error: EBADF, the descriptor is the library's own.
 fn give_up(fd: c_int) -> Result<()> {
-    #[cfg(all(target_os = "linux", target_endian = "little", not(feature = "portable")))]
+    #[cfg(libaio)]
     crate::libaio::queue::closes(fd);
     // The usual case: no system call, no lock.
     let Some(engine) = Engine::current() else {

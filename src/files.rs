@@ -9,6 +9,7 @@ use std::ptr;
 use std::sync::atomic::{AtomicI32, AtomicUsize, Ordering};
 
 use crate::config::{Config, MOST_THREADS};
+#[cfg(libaio)]
 use crate::engine::Engine;
 use crate::errno::{Errno, Result};
 use crate::notify::Notify;
@@ -32,6 +33,7 @@ pub fn unfinished() -> usize {
 }
 
 /// Whether anything is unfinished, in the table or on its way there.
+#[cfg(libaio)]
 pub fn anything_unfinished() -> bool {
     Engine::current().is_some_and(|engine| !engine.reception.inbox.is_empty() || unfinished() > 0)
 }

@@ -42,7 +42,7 @@ mod notify;
 mod cancel;
 mod wait;
 
-#[cfg(all(target_os = "linux", target_endian = "little", not(feature = "portable")))]
+#[cfg(libaio)]
 pub mod libaio;
 
 mod config;

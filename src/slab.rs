@@ -117,11 +117,12 @@ impl<T> Slab<T> {
     }
 
     /// No slot from here on was ever used.
-    #[cfg(target_os = "linux")]
+    #[cfg(libaio)]
     pub fn opened(&self) -> usize {
         self.opened
     }
 
+    #[cfg(libaio)]
     pub fn get_mut(&mut self, id: Id) -> Option<&mut T> {
         self.get(id)?;
         Some(&mut self[id])

@@ -187,6 +187,9 @@ impl Flight {
         let found = self.candidates(object).find(|place| place.seq.load(Ordering::Acquire) == seq);
         if found.is_some_and(|place| place.end_of(seq)) {
             self.release();
+        } else {
+            // An event of another request with this iocb was taken for its.
+            self.end(object);
         }
     }
 
@@ -320,3 +323,6 @@ impl Ring for crate::sys::contexts::Completions {
         self.object(place)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -132,7 +132,7 @@ pub fn is_open(fd: c_int) -> bool {
 }
 
 /// Whether a descriptor is an eventfd, as far as /proc tells.
-#[cfg(target_os = "linux")]
+#[cfg(libaio)]
 pub fn is_eventfd(fd: c_int) -> bool {
     use std::io::Write;
 

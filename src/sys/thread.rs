@@ -22,7 +22,7 @@ pub fn spawn(main: Main, argument: *mut c_void) -> Result<()> {
 }
 
 /// Has the calling thread's short sleeps end when they should, not up to 50 microseconds later.
-#[cfg(target_os = "linux")]
+#[cfg(libaio)]
 pub fn be_on_time() {
     const NANOSECONDS: libc::c_ulong = 1_000;
     // SAFETY: no memory is involved; it is a thread of the library's.

@@ -1,6 +1,6 @@
 //! Linux: futex, epoll, the kernel's AIO, RWF_NOWAIT, /proc.
 
-#[cfg(target_endian = "little")]
+#[cfg(libaio)]
 pub mod contexts;
 pub mod fork;
 pub mod io;

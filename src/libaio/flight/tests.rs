@@ -1,0 +1,244 @@
+//! Records against what is really in flight, with a ring that is filled, taken from and gone round in any order; and threads
+//! that submit on one context.
+
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex};
+
+use proptest::prelude::*;
+
+use super::*;
+
+/// The kernel's part: completes what is in flight, in any order, and never has more than there is room for.
+struct Kernel {
+    ring: FakeRing,
+    in_flight: Vec<u64>,
+    /// Where the program has taken up to.
+    head: u32,
+}
+
+struct FakeRing {
+    tail: AtomicU32,
+    events: Vec<AtomicU64>,
+}
+
+impl Ring for FakeRing {
+    fn id(&self) -> u32 {
+        7
+    }
+
+    fn size(&self) -> u32 {
+        u32::try_from(self.events.len()).unwrap()
+    }
+
+    fn tail(&self) -> u32 {
+        self.tail.load(Ordering::Acquire)
+    }
+
+    fn object(&self, place: u32) -> u64 {
+        self.events[usize::try_from(place).unwrap()].load(Ordering::Relaxed)
+    }
+}
+
+impl Kernel {
+    fn new(size: u32, tail: u32) -> Kernel {
+        let events = (0..size).map(|_| AtomicU64::new(0)).collect();
+        Kernel { ring: FakeRing { tail: AtomicU32::new(tail), events }, in_flight: Vec::new(), head: tail }
+    }
+
+    fn untaken(&self) -> u32 {
+        (self.ring.tail() + self.ring.size() - self.head) % self.ring.size()
+    }
+
+    fn accepts(&mut self, object: u64) -> bool {
+        let used = self.in_flight.len() + usize::try_from(self.untaken()).unwrap();
+        let room = used < self.ring.events.len() - 1;
+        if room {
+            self.in_flight.push(object);
+        }
+        room
+    }
+
+    fn completes(&mut self, which: usize) {
+        if self.in_flight.is_empty() {
+            return;
+        }
+        let object = self.in_flight.remove(which % self.in_flight.len());
+        let tail = self.ring.tail();
+        self.ring.events[usize::try_from(tail).unwrap()].store(object, Ordering::Relaxed);
+        self.ring.tail.store((tail + 1) % self.ring.size(), Ordering::Release);
+    }
+
+    fn takes(&mut self, most: u32) {
+        self.head = (self.head + self.untaken().min(most)) % self.ring.size();
+    }
+}
+
+#[derive(Clone, Debug)]
+enum Action {
+    /// Of iocbs with these addresses, which may be in flight already.
+    Submit(Vec<u64>),
+    /// The same by another thread, which then stands still before it calls the kernel.
+    Prepare(Vec<u64>),
+    /// The n-th of those goes on.
+    GoOn(usize),
+    Complete(usize),
+    Take(u32),
+    /// Whoever comes along.
+    Look,
+    Close(i32),
+}
+
+fn action() -> impl Strategy<Value = Action> {
+    prop_oneof![
+        3 => prop::collection::vec((1u64..12).prop_map(|object| object * 64), 1..9).prop_map(Action::Submit),
+        1 => prop::collection::vec((1u64..12).prop_map(|object| object * 64), 1..9).prop_map(Action::Prepare),
+        1 => any::<usize>().prop_map(Action::GoOn),
+        6 => any::<usize>().prop_map(Action::Complete),
+        3 => (1u32..9).prop_map(Action::Take),
+        1 => Just(Action::Look),
+        1 => (0i32..4).prop_map(Action::Close),
+    ]
+}
+
+fn made(size: u32, tail: u32) -> (Kernel, Flight) {
+    let kernel = Kernel::new(size, tail % size);
+    // SAFETY: all zeroes is what it starts from.
+    let flight: Flight = unsafe { std::mem::zeroed() };
+    flight.begin(0x1000, &kernel.ring).unwrap();
+    (kernel, flight)
+}
+
+type Prepared = Vec<(u64, u64)>;
+
+/// The first half of `queue::submit`.
+fn prepare(kernel: &Kernel, flight: &Flight, objects: &[u64], seq: &mut u64) -> Prepared {
+    flight.look(&kernel.ring);
+    let reserved = objects.iter().take_while(|_| flight.reserve());
+    let enter = |&object| {
+        *seq += 1;
+        assert!(flight.enter(object, *seq, On::Descriptor(i32::try_from(object % 4).unwrap())).is_some());
+        (object, *seq)
+    };
+    reserved.map(enter).collect()
+}
+
+/// The second.
+fn hand_over(kernel: &mut Kernel, flight: &Flight, records: &Prepared) {
+    let refused = records.iter().position(|(object, _)| !kernel.accepts(*object)).unwrap_or(records.len());
+    records[refused..].iter().for_each(|(object, seq)| flight.withdraw(*object, *seq));
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 2_000, ..ProptestConfig::default() })]
+
+    /// After a look exactly what is in flight has records, whatever came between two looks; and every place is free again when
+    /// all has ended.
+    #[test]
+    fn records_are_what_is_in_flight(size in 2u32..20, tail in 0u32..20, actions in prop::collection::vec(action(), 1..200)) {
+        let (mut kernel, flight) = made(size, tail);
+        let (mut seq, mut prepared) = (0, Vec::new());
+        for action in actions {
+            match action {
+                Action::Submit(objects) => {
+                    let records = prepare(&kernel, &flight, &objects, &mut seq);
+                    hand_over(&mut kernel, &flight, &records);
+                }
+                Action::Prepare(objects) => prepared.push(prepare(&kernel, &flight, &objects, &mut seq)),
+                Action::GoOn(which) if !prepared.is_empty() => {
+                    let records = prepared.remove(which % prepared.len());
+                    hand_over(&mut kernel, &flight, &records);
+                }
+                Action::GoOn(_) => {}
+                Action::Complete(which) => kernel.completes(which),
+                Action::Take(most) => kernel.takes(most),
+                Action::Look => flight.look(&kernel.ring),
+                Action::Close(fd) => flight.closes(fd, FileKey { device: 1, inode: 2 }),
+            }
+            // Without a look there may be more, never fewer.
+            prop_assert!(flight.count() >= kernel.in_flight.len());
+            prop_assert_eq!(flight.count(), flight.records().count());
+        }
+        prepared.iter().for_each(|records| hand_over(&mut kernel, &flight, records));
+        flight.look(&kernel.ring);
+        prop_assert_eq!(flight.count(), kernel.in_flight.len());
+        let mut objects: Vec<u64> = flight.places().iter().map(|place| place.object.load(Ordering::Relaxed)).collect();
+        objects.retain(|object| *object != FREE);
+        objects.sort_unstable();
+        kernel.in_flight.sort_unstable();
+        prop_assert_eq!(&objects, &kernel.in_flight);
+        while !kernel.in_flight.is_empty() {
+            kernel.completes(0);
+        }
+        flight.look(&kernel.ring);
+        prop_assert!(flight.is_empty());
+        prop_assert!(flight.places().iter().all(|place| place.object.load(Ordering::Relaxed) == FREE));
+    }
+}
+
+fn submit(kernel: &mut Kernel, flight: &Flight, object: u64, seq: &mut u64) -> Covered {
+    let records = prepare(kernel, flight, &[object], seq);
+    hand_over(kernel, flight, &records);
+    flight.records().map(|(covered, _)| covered).find(|covered| covered.is(*seq)).unwrap()
+}
+
+/// A record that a sync waits for ends with its own event, not with another one's at the same address later; and of two at one
+/// address the older one is first.
+#[test]
+fn an_end_is_seen_although_the_place_is_used_again() {
+    let (mut kernel, flight) = made(8, 3);
+    let mut seq = 0;
+    let first = submit(&mut kernel, &flight, 64, &mut seq);
+    assert!(!first.has_ended());
+    kernel.completes(0);
+    kernel.takes(1);
+    let second = submit(&mut kernel, &flight, 64, &mut seq);
+    assert!(first.has_ended());
+    let third = submit(&mut kernel, &flight, 64, &mut seq);
+    assert_eq!(flight.count(), 2);
+    kernel.completes(0);
+    flight.look(&kernel.ring);
+    assert!(second.has_ended() && !third.has_ended());
+}
+
+/// Threads that submit on one context, while it completes and is taken from.
+#[test]
+fn threads_share_a_context() {
+    const ROUNDS: u64 = 20_000;
+    let (kernel, flight) = made(16, 0);
+    let shared = Arc::new((Mutex::new(kernel), flight));
+    let seqs = Arc::new(AtomicU64::new(0));
+    std::thread::scope(|scope| {
+        for thread in 0..3 {
+            let (shared, seqs) = (Arc::clone(&shared), Arc::clone(&seqs));
+            scope.spawn(move || {
+                let (kernel, flight) = &*shared;
+                // The ring is read without the kernel's lock.
+                let ring = std::ptr::from_ref(&kernel.lock().unwrap().ring);
+                // SAFETY: the kernel outlives the threads; all fields are atomics, and the vector does not change.
+                let ring = unsafe { &*ring };
+                for round in 0..ROUNDS {
+                    flight.look(ring);
+                    let object = 64 * (1 + thread * 8 + round % 5);
+                    let seq = seqs.fetch_add(1, Ordering::Relaxed) + 1;
+                    if flight.reserve() {
+                        assert!(flight.enter(object, seq, On::Descriptor(3)).is_some());
+                        if !kernel.lock().unwrap().accepts(object) {
+                            flight.withdraw(object, seq);
+                        }
+                    }
+                    let mut kernel = kernel.lock().unwrap();
+                    kernel.completes(usize::try_from(round).unwrap());
+                    kernel.takes(2);
+                }
+            });
+        }
+    });
+    let (kernel, flight) = &*shared;
+    let mut kernel = kernel.lock().unwrap();
+    while !kernel.in_flight.is_empty() {
+        kernel.completes(0);
+    }
+    flight.look(&kernel.ring);
+    assert!(flight.is_empty());
+    assert_eq!(flight.records().count(), 0);
+}
