@@ -50,6 +50,10 @@ struct aio_rs_stats {
   uint64_t threads_most;
   // Notifications that could not be delivered at once.
   uint64_t notifications_delayed;
+  // Requests submitted by io_submit.
+  uint64_t libaio_requests;
+  // IO_CMD_FSYNC and IO_CMD_FDSYNC requests that were held back until older requests had completed.
+  uint64_t libaio_syncs_held;
 };
 
 #ifdef __cplusplus

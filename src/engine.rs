@@ -198,17 +198,20 @@ fn forget(engine: *mut Engine) {
 
 /// The figures so far; zeroes before the first request.
 pub fn stats() -> aio_rs_stats {
-    let caller = Engine::current().and_then(Caller::enter);
-    let Some(caller) = caller else { return aio_rs_stats::default() };
-    let mut counts = caller.lock().stats.counts;
-    counts.route_inline = caller.engine.reception.inline_reads.load(Ordering::Relaxed);
-    counts.reads += counts.route_inline;
+    let mut counts = aio_rs_stats::default();
+    if let Some(caller) = Engine::current().and_then(Caller::enter) {
+        counts = caller.lock().stats.counts;
+        counts.route_inline = caller.engine.reception.inline_reads.load(Ordering::Relaxed);
+        counts.reads += counts.route_inline;
+    }
+    #[cfg(libaio)]
+    crate::libaio::queue::count(&mut counts);
     counts
 }
 
 extern "C" fn print_stats() {
     let counts = stats();
-    if counts.reads + counts.writes + counts.fsyncs == 0 {
+    if counts.reads + counts.writes + counts.fsyncs + counts.libaio_requests == 0 {
         return;
     }
     let mut text = String::new();

@@ -10,7 +10,8 @@
 //! ```
 //!
 //! `listio`, `cancel` and `close` are the other calls of the family; `files` is the table that all of them share, and its
-//! lock; `engine` makes it, and replaces it after fork. System calls are in `sys` only.
+//! lock; `engine` makes it, and replaces it after fork. System calls are in `sys` only. `libaio` is another way in, with its
+//! own map.
 #![allow(non_camel_case_types)]
 // The loom tests include the few files they check; the rest would not build on loom's atomics.
 #![cfg(not(loom))]

@@ -40,6 +40,10 @@ pub struct aio_rs_stats {
     pub threads_most: u64,
     /// Notifications that could not be delivered at once.
     pub notifications_delayed: u64,
+    /// Requests submitted by io_submit.
+    pub libaio_requests: u64,
+    /// IO_CMD_FSYNC and IO_CMD_FDSYNC requests that were held back until older requests had completed.
+    pub libaio_syncs_held: u64,
 }
 
 pub struct Stats {
@@ -92,6 +96,7 @@ impl Display for aio_rs_stats {
         writeln!(f, "aio_rs: barriers: {fsyncs}, waited {waited}, longest wait {longest} us, coalesced {shared}")?;
         writeln!(f, "aio_rs: queue depth: highest {}", self.depth_most)?;
         writeln!(f, "aio_rs: threads: most {}", self.threads_most)?;
-        writeln!(f, "aio_rs: notifications delayed: {}", self.notifications_delayed)
+        writeln!(f, "aio_rs: notifications delayed: {}", self.notifications_delayed)?;
+        writeln!(f, "aio_rs: libaio: requests {}, syncs held {}", self.libaio_requests, self.libaio_syncs_held)
     }
 }

@@ -1,5 +1,5 @@
-//! Programs that nobody wrote for this library, preloaded with it: fio with data verification, and stress-ng. Each
-//! run proves that it used aio_rs: fio by the statistics at exit, the others by the names of their threads.
+//! Programs that nobody wrote for this library, preloaded with it: fio with data verification, qemu-img, and stress-ng. Each
+//! run proves that it used aio_rs: fio and qemu-img by the statistics at exit, the others by the names of their threads.
 //!
 //! A program that is not installed is skipped, with a line on stderr; a failure under AIO_RS_REQUIRE_ALL=1.
 #![cfg(target_os = "linux")]
@@ -55,6 +55,7 @@ impl Drop for Directory {
 /// What fio is asked to do.
 #[derive(Clone, Copy, Debug)]
 struct Load {
+    interface: Interface,
     direct: bool,
     pattern: &'static str,
     depth: u32,
@@ -62,11 +63,18 @@ struct Load {
     sync: &'static str,
 }
 
+/// fio's engine, and the line of the statistics that shows that it ran on the library.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Interface {
+    Posix,
+    Libaio,
+}
+
 impl Load {
     fn arguments(self, directory: &Path, report: &Path) -> Vec<String> {
         let mut arguments = vec![
             "--name=load".to_string(),
-            "--ioengine=posixaio".into(),
+            if self.interface == Interface::Posix { "--ioengine=posixaio" } else { "--ioengine=libaio" }.into(),
             "--size=1m".into(),
             "--bs=4k".into(),
             "--numjobs=4".into(),
@@ -145,6 +153,16 @@ fn fio(load: Load, directory: &Path) -> Result<(), String> {
     }
     let report = fs::read_to_string(&report).map_err(|error| format!("fio's report: {error}"))?;
     let (reads, writes) = jobs(&report)?;
+    if load.interface == Interface::Libaio {
+        // It waits for its syncs itself.
+        let counted = statistics(&ran.output, "libaio").get("requests").copied().unwrap_or(0);
+        let made = reads + writes;
+        return if counted == made {
+            Ok(())
+        } else {
+            Err(format!("fio made {made} requests, not {counted}: {}", ran.output))
+        };
+    }
     let requests = statistics(&ran.output, "requests");
     let counted = |name: &str| requests.get(name).copied().unwrap_or(0);
     if (counted("read"), counted("write")) != (reads, writes) || writes == 0 {
@@ -156,7 +174,7 @@ fn fio(load: Load, directory: &Path) -> Result<(), String> {
     Ok(())
 }
 
-fn fio_loads(name: &str, direct: bool) {
+fn fio_loads(name: &str, interface: Interface, direct: bool) {
     let directory = Directory::new(name);
     if direct && !direct_works(directory.path()) {
         return skip(&format!("no O_DIRECT in {}", directory.path().display()));
@@ -164,7 +182,7 @@ fn fio_loads(name: &str, direct: bool) {
     for pattern in ["randrw", "randwrite"] {
         for depth in [1, 32, 256] {
             for sync in ["", "--fsync=1", "--fdatasync=8"] {
-                let load = Load { direct, pattern, depth, sync };
+                let load = Load { interface, direct, pattern, depth, sync };
                 let outcome = fio(load, directory.path());
                 assert!(outcome.is_ok(), "{load:?}: {}", outcome.err().unwrap_or_default());
             }
@@ -181,12 +199,45 @@ fn direct_works(directory: &Path) -> bool {
 
 #[test]
 fn fio_verifies_buffered_data() {
-    fio_loads("fio-buffered", false);
+    fio_loads("fio-buffered", Interface::Posix, false);
 }
 
 #[test]
 fn fio_verifies_direct_data() {
-    fio_loads("fio-direct", true);
+    fio_loads("fio-direct", Interface::Posix, true);
+}
+
+#[test]
+fn fio_verifies_by_libaio() {
+    fio_loads("fio-libaio", Interface::Libaio, true);
+}
+
+/// QEMU's images by libaio: it moves the head of the ring itself, and flushes by IO_CMD_FDSYNC.
+#[test]
+fn qemu_img_writes_and_copies() {
+    let directory = Directory::new("qemu-img");
+    if !direct_works(directory.path()) {
+        return skip(&format!("no O_DIRECT in {}", directory.path().display()));
+    }
+    let (image, copy) = (directory.path().join("image"), directory.path().join("copy"));
+    let source = format!("driver=file,filename={},cache.direct=on,aio=native", image.display());
+    fs::write(&image, vec![0; 16 << 20]).expect("an image");
+    let bench = ["bench", "-f", "raw", "-w", "-c", "4096", "-d", "64", "-s", "4096", "-t", "none", "-i", "native"];
+    let convert = ["convert", "-m", "8", "-W", "-t", "none", "-O", "raw", "--image-opts", &source];
+    let commands = [
+        (bench.as_slice(), &["--pattern", "65", "--flush-interval", "64"].map(Path::new)[..], &image, 4096),
+        (convert.as_slice(), &[], &copy, 8),
+    ];
+    for (first, second, last, least) in commands {
+        let Some(mut qemu) = preloaded("qemu-img", "stats") else { return };
+        qemu.args(first).args(second).arg(last);
+        let ran = support::run(qemu, LIMIT, &directory.path().join("output")).expect("qemu-img runs");
+        assert_eq!(ran.end, support::End::Exit(0), "{}", ran.output);
+        let counted = statistics(&ran.output, "libaio").get("requests").copied().unwrap_or(0);
+        assert!(counted >= least, "{counted} requests by libaio: {}", ran.output);
+        let data = fs::read(last).expect("the image");
+        assert!(data.len() == 16 << 20 && data.iter().all(|byte| *byte == 65), "{first:?}: other data than written");
+    }
 }
 
 /// Ends the process group of a program that is still running.
@@ -287,7 +338,7 @@ fn fio_verifies_in_forked_jobs() {
     };
     let directory = Directory::new("fio-forked");
     let report = directory.path().join("report.json");
-    let load = Load { direct: false, pattern: "randrw", depth: 32, sync: "--fdatasync=8" };
+    let load = Load { interface: Interface::Posix, direct: false, pattern: "randrw", depth: 32, sync: "--fdatasync=8" };
     fio.args(load.arguments(directory.path(), &report)).args(["--time_based", "--runtime=2"]);
     match with_workers(fio, directory.path()) {
         Ok((workers, text)) => assert!(workers >= 4, "{workers} of its 4 jobs ran on aio_rs:\n{text}"),

@@ -9,7 +9,9 @@ use super::abi::{IO_CMD_FDSYNC, IO_CMD_FSYNC, io_callback_t, io_context_t, io_ev
 use super::contexts::{self, State};
 use super::flight::{Flight, On};
 use super::held::{self, Fate};
+use crate::engine;
 use crate::errno::{Errno, Result};
+use crate::stats::aio_rs_stats;
 use crate::sys::clock::{self, Nanos};
 use crate::sys::contexts::{self as kernel, Completions, Wanted};
 
@@ -18,6 +20,8 @@ use crate::sys::contexts::{self as kernel, Completions, Wanted};
 /// # Safety
 /// As for the system call.
 pub unsafe fn setup(count: c_int, place: *mut io_context_t) -> Result<()> {
+    // It says whether figures are wanted at the end.
+    engine::configuration();
     let state = contexts::get().map_err(|_| Errno::AGAIN)?;
     // SAFETY: the caller's promise.
     unsafe { kernel::setup(count, place.cast()) }?;
@@ -292,6 +296,14 @@ pub fn closes_range(first: c_uint, last: c_uint) {
         {
             state.closes(fd);
         }
+    }
+}
+
+/// What was done so far.
+pub fn count(counts: &mut aio_rs_stats) {
+    if let Some(state) = contexts::state() {
+        counts.libaio_requests = state.requests();
+        counts.libaio_syncs_held = state.held_so_far.load(Ordering::Relaxed);
     }
 }
 

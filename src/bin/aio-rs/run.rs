@@ -24,9 +24,10 @@ Examples:
 Options go into the variable AIO_RS, beside what it already holds. Exit status: the program's; 125 if the library
 cannot be used, 126 if the program cannot be run on aio_rs (static, setuid, other architecture), 127 if it is not found.";
 
-/// Run a program with its POSIX AIO on aio_rs
+/// Run a program with its POSIX AIO, or its libaio, on aio_rs
 ///
-/// Sets LD_PRELOAD and AIO_RS, then becomes the program. Says so if LD_PRELOAD cannot work for it.
+/// Sets LD_PRELOAD and AIO_RS, then becomes the program. Says so if LD_PRELOAD cannot work for it. With --stats the line
+/// "libaio" counts what the program did by that interface, the others what it did by aio_* calls.
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Args {
