@@ -84,7 +84,8 @@ int main(void) {
         CHECK_DONE(&cbs[i], 0, 100);
     }
     // The first one had to start a thread.
-    if (has_inline_route()) CHECK(counts().route_inline - before.route_inline == N - 1);
+    bool inside = has_inline_route() && can_read_cached(fd);
+    if (inside) CHECK(counts().route_inline - before.route_inline == N - 1);
     before = counts();
     chain(fd, number + 1);
     CHECK(counts().route_inline == before.route_inline);

@@ -1,7 +1,7 @@
 // 65,536 contexts, one after another and many at a time; one whose ring the program moves; and a child of fork, which has none,
 // and makes its own.
 // interface: libaio
-// glibc: fails: a sync completes before the writes that were submitted before it
+// glibc: races: a sync completes before the writes that were submitted before it
 // timeout: 300
 // glibc-timeout: 300
 #include "rings.h"

@@ -1,6 +1,6 @@
 // A signal handler may submit, sync and reap in the middle of any of these calls; and threads that share a context may.
 // interface: libaio
-// glibc: fails: a sync completes before the writes that were submitted before it
+// glibc: races: a sync completes before the writes that were submitted before it
 #include "rings.h"
 #include <sys/time.h>
 

@@ -1,6 +1,6 @@
 // A sync waits for earlier requests of POSIX's interface on its file, too.
 // interface: libaio
-// glibc: fails: a sync completes before writes of aio_write
+// glibc: races: a sync completes before writes of aio_write
 #include "rings.h"
 
 enum { COUNT = 16, BYTES = 256 << 10, ROUNDS = 50 };
