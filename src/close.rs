@@ -14,6 +14,8 @@ use crate::cancel;
 use crate::engine::{Caller, Engine};
 use crate::errno::{Errno, Result};
 use crate::files;
+#[cfg(libaio)]
+use crate::libaio::queue;
 use crate::order::{Kind, State};
 use crate::slab::Id;
 use crate::submit;
@@ -63,15 +65,16 @@ pub unsafe fn fclose(stream: *mut libc::FILE) -> c_int {
 /// close_range, which leaves out the library's own descriptors.
 #[cfg(target_os = "linux")]
 pub fn close_range(first: c_uint, last: c_uint, flags: c_uint) -> Result<c_int> {
-    #[cfg(libaio)]
-    if flags == 0 {
-        crate::libaio::queue::closes_range(first, last);
-    }
-    let Some(engine) = engine_of_process().filter(|_| flags == 0 && first <= last) else {
+    if flags != 0 || first > last {
         return descriptor::close_range(first, last, flags);
-    };
-    engine.reception.buffered.forget_range(first, last);
-    give_up_range(engine, first, last);
+    }
+    #[cfg(libaio)]
+    queue::closes_range(first, last);
+    let engine = engine_of_process();
+    if let Some(engine) = engine {
+        engine.reception.buffered.forget_range(first, last);
+        give_up_range(engine, first, last);
+    }
     let mut from = first;
     loop {
         let own = lowest_own(engine, from).filter(|own| *own <= last);
@@ -121,17 +124,28 @@ fn give_up_range(engine: &'static Engine, first: c_uint, last: c_uint) {
 
 /// The lowest of the library's own descriptors from `first` on.
 #[cfg(target_os = "linux")]
-fn lowest_own(engine: &'static Engine, first: c_uint) -> Option<c_uint> {
+fn lowest_own(engine: Option<&'static Engine>, first: c_uint) -> Option<c_uint> {
     let first = c_int::try_from(first).ok()?;
-    let private = Caller::enter(engine).and_then(|caller| caller.lock().order.lowest_private_from(first));
-    let lowest = [private, engine.poller.lowest_own(first)].into_iter().flatten().min()?;
+    let caller = engine.and_then(Caller::enter);
+    let private = caller.and_then(|caller| caller.lock().order.lowest_private_from(first));
+    let polled = engine.and_then(|engine| engine.poller.lowest_own(first));
+    #[cfg(libaio)]
+    let held = queue::lowest_own(first);
+    #[cfg(not(libaio))]
+    let held = None;
+    let lowest = [private, polled, held].into_iter().flatten().min()?;
     c_uint::try_from(lowest).ok()
 }
 
 /// Frees a number of its requests, before it is closed or replaced. Error: EBADF, the descriptor is the library's own.
 fn give_up(fd: c_int) -> Result<()> {
     #[cfg(libaio)]
-    crate::libaio::queue::closes(fd);
+    {
+        if queue::owns(fd) {
+            return Err(Errno::BADF);
+        }
+        queue::closes(fd);
+    }
     // The usual case: no system call, no lock.
     let Some(engine) = Engine::current() else {
         return Ok(());

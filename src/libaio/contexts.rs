@@ -2,14 +2,14 @@
 //! In a child of fork it is gone, as the contexts are.
 
 use std::ptr;
-use std::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI32, AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
 use lock_api::Mutex;
 
 use super::aliases::Aliases;
-use super::flight::Flight;
+use super::flight::{Covered, Flight};
 use super::held::Holding;
-use crate::errno::Result;
+use crate::errno::{Result, thread_identity};
 use crate::order::FileKey;
 use crate::slab::mix;
 use crate::sys::contexts::{self, Completions, ReadablePages};
@@ -29,11 +29,56 @@ pub struct State {
     /// Syncs that had to wait so far.
     pub held_so_far: AtomicU64,
     pub readable: ReadablePages,
+    submitting: [Submitting; SUBMITTERS],
+    process: AtomicI32,
     pub aliases: Aliases,
     pub holding: Mutex<RawLock, Holding>,
 }
 
 const CHAINS: usize = 64;
+const SUBMITTERS: usize = 64;
+
+/// What a thread is in the middle of. A signal handler that interrupts it there must not wait for that.
+pub struct Submitting {
+    /// 0: nobody's.
+    thread: AtomicUsize,
+    /// Requests with these numbers have records, but may not be submitted yet.
+    first: AtomicU64,
+    end: AtomicU64,
+    /// An iocb whose event was seen, but whose record may not have ended yet.
+    pub ending: AtomicU64,
+}
+
+/// Ends when dropped.
+pub struct Submission {
+    place: Option<&'static Submitting>,
+    spare: AtomicU64,
+}
+
+impl Submission {
+    pub fn numbers(&self, first: u64, count: u64) {
+        if let Some(place) = self.place {
+            // Never a range that is not one of them.
+            place.first.store(u64::MAX, Ordering::Relaxed);
+            place.end.store(first + count, Ordering::Relaxed);
+            place.first.store(first, Ordering::Relaxed);
+        }
+    }
+
+    pub fn ending(&self) -> &AtomicU64 {
+        self.place.map_or(&self.spare, |place| &place.ending)
+    }
+}
+
+impl Drop for Submission {
+    fn drop(&mut self) {
+        if let Some(place) = self.place {
+            place.first.store(0, Ordering::Relaxed);
+            place.end.store(0, Ordering::Relaxed);
+            place.thread.store(0, Ordering::Release);
+        }
+    }
+}
 
 /// A number, and what it stands for. Never freed; used again for a context with the same place in the chains.
 struct Context {
@@ -68,6 +113,8 @@ pub fn get() -> Result<&'static State> {
     if first.is_ok() {
         thread::at_fork_in_child(forget_parent);
     }
+    // SAFETY: as below.
+    unsafe { made.as_ref() }.process.store(thread::process_id(), Ordering::Relaxed);
     // SAFETY: mapped, zeroed, never unmapped. (Whoever comes second leaves its own pages unused.)
     Ok(unsafe { &*first.map_or_else(|theirs| theirs, |_| made.as_ptr()) })
 }
@@ -88,6 +135,30 @@ impl State {
         self.newest.load(Ordering::Relaxed)
     }
 
+    /// The calling thread begins to submit, or to look.
+    pub fn submission(&'static self) -> Submission {
+        let me = thread_identity();
+        let take =
+            |place: &&Submitting| place.thread.compare_exchange(0, me, Ordering::Acquire, Ordering::Relaxed).is_ok();
+        // Without a place (so many threads at once) only a handler that waits for its own sync may have to wait for ever.
+        Submission { place: self.submitting.iter().find(take), spare: AtomicU64::new(0) }
+    }
+
+    /// Whether the calling thread was interrupted while it handed this request over, or ended it.
+    pub fn is_under_way_here(&self, record: &Covered) -> bool {
+        let me = thread_identity();
+        self.submitting.iter().filter(|place| place.thread.load(Ordering::Relaxed) == me).any(|place| {
+            let numbers = place.first.load(Ordering::Relaxed)..place.end.load(Ordering::Relaxed);
+            let ending = place.ending.load(Ordering::Relaxed);
+            numbers.contains(&record.seq()) || ending != 0 && record.names(ending)
+        })
+    }
+
+    /// Whether this is the process that the contexts are of: a child of vfork only shares its memory.
+    pub fn is_of_this_process(&self) -> bool {
+        self.process.load(Ordering::Relaxed) == thread::process_id()
+    }
+
     fn chain(&self, number: u64) -> &AtomicPtr<Context> {
         let [first, ..] = &self.chains;
         self.chains.get(mix(number >> 12) % CHAINS).unwrap_or(first)
@@ -97,7 +168,7 @@ impl State {
         walk(self.chain(number)).find(|context| context.number.load(Ordering::Acquire) == number)
     }
 
-    fn find(&self, number: u64) -> Option<&'static Flight> {
+    pub fn find(&self, number: u64) -> Option<&'static Flight> {
         self.entry(number)?.flight()
     }
 

@@ -36,8 +36,7 @@ pub unsafe extern "C" fn io_submit(ctx: io_context_t, nr: c_long, ios: *mut *mut
 /// cancels it, and the event will come; -EINVAL, -EFAULT, -EAGAIN.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn io_cancel(ctx: io_context_t, iocb: *mut iocb, evt: *mut io_event) -> c_int {
-    // SAFETY: the caller's promise.
-    status(unsafe { queue::cancel(ctx, iocb, evt) })
+    status(queue::cancel(ctx, iocb, evt))
 }
 
 /// Waits for `min_nr` events and takes up to `nr`. Their number; -EINVAL, -EFAULT, -EINTR.

@@ -8,8 +8,10 @@
 //! No lock: a signal handler may submit in the middle of a submission. A record belongs to whoever claims a free place for it,
 //! and is ended by whoever moves the cursor over its event.
 
+use std::ffi::c_void;
 use std::sync::atomic::{AtomicI32, AtomicPtr, AtomicU32, AtomicU64, Ordering};
 
+use super::abi::iocb;
 use crate::errno::Result;
 use crate::order::FileKey;
 use crate::slab::mix;
@@ -22,7 +24,7 @@ pub trait Ring {
     fn size(&self) -> u32;
     /// The place of the next event. Those before it are stored (Acquire).
     fn tail(&self) -> u32;
-    /// The iocb of the event at a place. It may be a torn or a later one if the tail has gone round since.
+    /// What names the iocb of the event at a place (`name`). It may be a torn or a later one if the tail has gone round since.
     fn object(&self, place: u32) -> u64;
 }
 
@@ -41,6 +43,8 @@ pub struct Flight {
     cursor: AtomicU64,
     /// How far a record is from its place at most.
     reach: AtomicU32,
+    /// How often somebody was about to end a record.
+    ends: AtomicU64,
 }
 
 /// One record. It is told from a later one at the same place by `seq`.
@@ -53,20 +57,30 @@ pub struct Place {
     inode: AtomicU64,
 }
 
+/// What an iocb is known by: its address, and what it says of itself, for programs that use one for several requests.
+pub fn name(block: *const iocb, data: *const c_void) -> u64 {
+    let part = |pointer: usize| u64::try_from(pointer).unwrap_or(0);
+    let name = part(block.addr()) ^ part(data.addr()).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    if name <= CLAIMED { u64::MAX } else { name }
+}
+
 const FREE: u64 = 0;
 /// Somebody is writing it; no iocb is at that address.
 const CLAIMED: u64 = 1;
 const ENDED: u64 = 0;
 const CLOSED: i32 = -1;
+const CLOSING: i32 = -2;
 
 /// Whose file a request is on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum On {
     Descriptor(i32),
     File(FileKey),
+    /// Its descriptor is being closed right now: on any.
+    Unknown,
 }
 
-/// A record that a sync waits for.
+/// A record, as long as it is that one: what a sync waits for.
 #[derive(Clone, Copy)]
 pub struct Covered {
     place: &'static Place,
@@ -76,6 +90,24 @@ pub struct Covered {
 impl Covered {
     pub fn is(&self, seq: u64) -> bool {
         self.seq == seq
+    }
+
+    pub fn seq(&self) -> u64 {
+        self.seq
+    }
+
+    /// Whether it is of this iocb.
+    pub fn names(&self, object: u64) -> bool {
+        self.place.object.load(Ordering::Relaxed) == object
+    }
+
+    /// Ends this very record. False: somebody else has.
+    fn end(&self) -> bool {
+        let ended = self.place.seq.compare_exchange(self.seq, ENDED, Ordering::AcqRel, Ordering::Relaxed).is_ok();
+        if ended {
+            self.place.object.store(FREE, Ordering::Release);
+        }
+        ended
     }
 
     pub fn is_older_than(&self, seq: u64) -> bool {
@@ -98,8 +130,11 @@ impl Flight {
             let bytes = usize::try_from(capacity).unwrap_or(usize::MAX).saturating_mul(size_of::<Place>());
             self.places.store(memory::map(bytes)?.cast().as_ptr(), Ordering::Relaxed);
             self.capacity.store(capacity, Ordering::Relaxed);
+            self.count.store(0, Ordering::Relaxed);
+            self.reach.store(0, Ordering::Relaxed);
+        } else {
+            self.clear();
         }
-        self.clear();
         self.most.store(size - 1, Ordering::Relaxed);
         self.cursor.store(u64::from(ring.tail() % size), Ordering::Relaxed);
         self.id.store(ring.id(), Ordering::Relaxed);
@@ -124,7 +159,11 @@ impl Flight {
         self.id.load(Ordering::Relaxed)
     }
 
-    /// Records, at most; for as long as nobody submits.
+    /// More records than there can ever be.
+    pub fn capacity(&self) -> usize {
+        usize::try_from(self.capacity.load(Ordering::Relaxed)).unwrap_or(usize::MAX)
+    }
+
     pub fn count(&self) -> usize {
         usize::try_from(self.count.load(Ordering::Acquire)).unwrap_or(usize::MAX)
     }
@@ -184,17 +223,16 @@ impl Flight {
 
     /// A request was not submitted after all.
     pub fn withdraw(&self, object: u64, seq: u64) {
-        let found = self.candidates(object).find(|place| place.seq.load(Ordering::Acquire) == seq);
-        if found.is_some_and(|place| place.end_of(seq)) {
-            self.release();
-        } else {
+        let found = self.candidates(object).find(|found| found.seq == seq);
+        if !found.is_some_and(|found| self.end_one(&found)) {
             // An event of another request with this iocb was taken for its.
             self.end(object);
         }
     }
 
-    /// Ends the records of all events that have come since the last look.
-    pub fn look(&self, ring: &impl Ring) {
+    /// Ends the records of all events that have come since the last look. `ending` is told of which iocb one is about to be ended,
+    /// and 0 afterwards.
+    pub fn look(&self, ring: &impl Ring, ending: &AtomicU64) {
         let size = u64::from(ring.size());
         loop {
             // Acquire: pairs with the exchange below, so that the tail read next is not older than the cursor.
@@ -206,30 +244,49 @@ impl Flight {
             let object = ring.object(place);
             // Whoever moves the cursor has read the event while it could not be overwritten: the tail gets there only when
             // the cursor has moved on.
+            ending.store(object, Ordering::Relaxed);
             if self.cursor.compare_exchange(seen, seen + 1, Ordering::AcqRel, Ordering::Relaxed).is_ok() {
                 self.end(object);
             }
+            ending.store(0, Ordering::Relaxed);
         }
     }
 
     /// An event of the iocb has come. If it is in flight more than once, the oldest is taken to have ended.
     fn end(&self, object: u64) {
         loop {
-            let seq_of = |place: &&Place| place.seq.load(Ordering::Acquire);
-            let oldest = self.candidates(object).filter(|place| seq_of(place) != ENDED).min_by_key(seq_of);
-            // None: it was not submitted by way of the library.
-            let Some(place) = oldest else { return };
-            if place.end_of(seq_of(&place)) {
-                self.release();
-                return;
+            // SeqCst, here and below: see there.
+            let ends = self.ends.load(Ordering::SeqCst);
+            match self.candidates(object).min_by_key(|found| found.seq) {
+                Some(oldest) if self.end_one(&oldest) => return,
+                Some(_) => {}
+                // It was not submitted by way of the library; unless, during the search, another one with this iocb was
+                // entered behind it, and somebody ended the one before it: then they are counted.
+                None if self.ends.load(Ordering::SeqCst) == ends => return,
+                None => {}
             }
         }
     }
 
-    fn candidates(&self, object: u64) -> impl Iterator<Item = &'static Place> {
+    fn end_one(&self, record: &Covered) -> bool {
+        self.ends.fetch_add(1, Ordering::SeqCst);
+        let ended = record.end();
+        if ended {
+            self.release();
+        }
+        ended
+    }
+
+    fn candidates(&self, object: u64) -> impl Iterator<Item = Covered> {
         let reach = usize::try_from(self.reach.load(Ordering::Relaxed)).unwrap_or(usize::MAX);
         let near = probe(self.places(), object).take(reach.saturating_add(1));
-        near.filter(move |place| place.object.load(Ordering::Acquire) == object)
+        near.filter_map(move |place| {
+            let seq = place.seq.load(Ordering::Acquire);
+            let found = Covered { place, seq };
+            // In this order: the number tells whether the place was used again while its iocb was read.
+            let is_it = seq != ENDED && place.object.load(Ordering::Acquire) == object && !found.has_ended();
+            is_it.then_some(found)
+        })
     }
 
     /// What is in flight, and on what.
@@ -254,7 +311,8 @@ impl Flight {
     /// The number is about to stand for something else.
     pub fn closes(&self, fd: i32, file: FileKey) {
         for (record, on) in self.records() {
-            if on == On::Descriptor(fd) {
+            // Or it has ended, and the place is another's.
+            if on == On::Descriptor(fd) && record.place.claim_number(fd) {
                 record.place.set(On::File(file));
             }
         }
@@ -272,6 +330,7 @@ impl Place {
     fn set(&self, on: On) {
         match on {
             On::Descriptor(fd) => self.fd.store(fd, Ordering::Relaxed),
+            On::Unknown => self.fd.store(CLOSING, Ordering::Relaxed),
             On::File(FileKey { device, inode }) => {
                 self.device.store(device, Ordering::Relaxed);
                 self.inode.store(inode, Ordering::Relaxed);
@@ -281,23 +340,20 @@ impl Place {
         }
     }
 
+    /// Whether this is on the descriptor; then nobody else changes that now.
+    fn claim_number(&self, fd: i32) -> bool {
+        self.fd.compare_exchange(fd, CLOSING, Ordering::AcqRel, Ordering::Relaxed).is_ok()
+    }
+
     fn on(&self) -> On {
         match self.fd.load(Ordering::Acquire) {
+            CLOSING => On::Unknown,
             CLOSED => {
                 let (device, inode) = (self.device.load(Ordering::Relaxed), self.inode.load(Ordering::Relaxed));
                 On::File(FileKey { device, inode })
             }
             fd => On::Descriptor(fd),
         }
-    }
-
-    /// Ends this very record. False: somebody else has.
-    fn end_of(&self, seq: u64) -> bool {
-        let ended = self.seq.compare_exchange(seq, ENDED, Ordering::AcqRel, Ordering::Relaxed).is_ok();
-        if ended {
-            self.object.store(FREE, Ordering::Release);
-        }
-        ended
     }
 
     fn end(&self) {
@@ -320,7 +376,8 @@ impl Ring for crate::sys::contexts::Completions {
     }
 
     fn object(&self, place: u32) -> u64 {
-        self.object(place)
+        let (block, data) = self.event(place);
+        name(block, data)
     }
 }
 

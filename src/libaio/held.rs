@@ -9,14 +9,14 @@
 use std::ffi::c_void;
 use std::mem::MaybeUninit;
 use std::ptr::{self, NonNull};
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use libc::{c_int, c_uint};
 
-use super::abi::{IO_CMD_PREAD, io_event, iocb};
+use super::abi::{IO_CMD_PREAD, IO_CMD_PWRITE, io_event, iocb};
 use super::contexts::State;
-use super::flight::{Covered, Flight, On};
+use super::flight::{self, Covered, Flight, On};
 use crate::abi::aiocb;
 use crate::engine;
 use crate::errno::{Errno, Result};
@@ -172,27 +172,29 @@ pub fn hold(state: &'static State, flight: &'static Flight, block: *mut iocb, co
     if !posix && state.held.load(Ordering::Acquire) == 0 && state.flights().all(Flight::is_empty) {
         return Ok(Fate::Free);
     }
-    look_at_all(state);
-    let found = descriptor::describe(fd, 0, Wanted::Identity)?;
-    if found.nature != Nature::File || copy.eventfd().is_some_and(|fd| !descriptor::is_eventfd(fd)) {
-        // The kernel refuses it.
+    let found = descriptor::describe(fd, descriptor::flags(fd)?, Wanted::Identity)?;
+    let is_refused = found.nature != Nature::File || found.flags & libc::O_PATH != 0;
+    if is_refused || copy.eventfd().is_some_and(|fd| !descriptor::is_eventfd(fd)) {
+        // By the kernel.
         return Ok(Fate::Free);
     }
     let file = FileKey { device: found.device, inode: found.inode };
-    let room = state.flights().map(Flight::count).sum();
+    let room = state.flights().map(Flight::capacity).sum();
     let mut needs = Needs::new(room).map_err(|_| Errno::AGAIN)?;
-    let mut same = SameFile { fd, file, others: [None; SameFile::REMEMBERED], next: 0 };
-    for (covered, on) in state.flights().flat_map(Flight::records) {
-        if covered.is_older_than(seq) && same.is_on(on) {
-            needs.push(covered);
-        }
-    }
     if posix && let Err(error) = needs.hand_in_barrier(fd) {
         needs.free();
         return Err(error);
     }
-    let _blocked = Blocked::all();
+    let blocked = Blocked::all();
     let mut holding = state.holding.lock();
+    // Under the lock: a sync is either held or has its record.
+    holding.look_at_rings(state);
+    let mut same = SameFile { fd, file, others: [None; SameFile::REMEMBERED], next: 0 };
+    for (record, on) in state.flights().flat_map(Flight::records) {
+        if record.is_older_than(seq) && !state.is_under_way_here(&record) && same.is_on(on) {
+            needs.push(record);
+        }
+    }
     let earlier = holding.begin().iter().filter(|sync| sync.file == file && !sync.cancelled).map(|sync| sync.seq).max();
     if earlier.is_none() && needs.are_over() {
         needs.free();
@@ -214,6 +216,7 @@ pub fn hold(state: &'static State, flight: &'static Flight, block: *mut iocb, co
     };
     let kept = holding.keep(state, sync);
     drop(holding);
+    drop(blocked);
     let Some(sync) = kept else { return Ok(Fate::Held) };
     let mut pause = Pause::new();
     while !sync.needs.has_no_barrier_under_way() {
@@ -239,6 +242,7 @@ impl SameFile {
             On::Descriptor(fd) if fd == self.fd => true,
             On::Descriptor(fd) => self.is_same(fd),
             On::File(file) => file == self.file,
+            On::Unknown => true,
         }
     }
 
@@ -306,7 +310,7 @@ impl Holding {
             if let Some(other) = self.begin().get_mut(other)
                 && other.behind == sync.seq
             {
-                other.behind = sync.behind;
+                (other.behind, other.since) = (sync.behind, clock::now());
             }
         }
         sync
@@ -333,12 +337,12 @@ impl Holding {
     /// Hands a sync to the kernel. False: it has no room yet.
     fn submit(&mut self, state: &'static State, id: Id) -> bool {
         let Some(sync) = self.begin().get(id) else { return true };
-        let (flight, seq, on) = (sync.flight, sync.seq, On::File(sync.file));
+        let (flight, seq, on, data) = (sync.flight, sync.seq, On::File(sync.file), sync.copy.data);
         let unchanged = sync.is_unchanged();
         let block = if unchanged { Some(sync.block) } else { sync.alias(state) };
         let Some(block) = block else { return false };
         let hand_over = || {
-            let object = u64::try_from(block.addr()).unwrap_or(0);
+            let object = flight::name(block, data);
             // It was reserved when it was taken in.
             let record = flight.enter(object, seq, on);
             let done = contexts::submit(flight.address(), 1, &raw const block);
@@ -353,7 +357,7 @@ impl Holding {
                     if let Some(other) = self.begin().get_mut(other)
                         && other.behind == seq
                     {
-                        other.behind = 0;
+                        (other.behind, other.since) = (0, clock::now());
                         record.into_iter().for_each(|record| other.needs.push(record));
                     }
                 }
@@ -364,16 +368,30 @@ impl Holding {
                 if !unchanged {
                     state.aliases.give_back(block);
                 }
-                flight.reserve_again();
-                if error == Errno::INVAL
-                    && let Some(sync) = self.begin().get_mut(id)
-                {
-                    // The file system has no fsync: there is nothing to do, but the program waits for an event.
-                    sync.copy.aio_lio_opcode = IO_CMD_PREAD;
+                let again = error == Errno::AGAIN || error == Errno(libc::ENOMEM);
+                let Some(sync) = self.begin().get_mut(id) else { return true };
+                if !again && !sync.settles_for_less(unchanged) {
+                    return true;
                 }
+                sync.flight.reserve_again();
                 false
             }
         }
+    }
+}
+
+impl Held {
+    /// The kernel refuses the sync for good, but the program waits for an event. False: there is nothing left to try.
+    fn settles_for_less(&mut self, unchanged: bool) -> bool {
+        if unchanged {
+            // The iocb cannot be written to any more, say: an alias can.
+            self.closed = true;
+            return true;
+        }
+        let flags = descriptor::flags(self.duplicate).unwrap_or(0);
+        // A file system without fsync: there is nothing to do.
+        let nothing = if flags & libc::O_ACCMODE == libc::O_WRONLY { IO_CMD_PWRITE } else { IO_CMD_PREAD };
+        std::mem::replace(&mut self.copy.aio_lio_opcode, nothing) != nothing
     }
 }
 
@@ -427,15 +445,13 @@ impl Holding {
             // Or it was destroyed by a raw system call.
             if contexts::exists(address) {
                 // SAFETY: the kernel has just said that it is there.
-                unsafe { Completions::of(address) }.into_iter().for_each(|ring| flight.look(&ring));
+                if let Some(ring) = unsafe { Completions::of(address) } {
+                    // Nothing interrupts this: signals are blocked.
+                    flight.look(&ring, &AtomicU64::new(0));
+                }
             }
         }
     }
-}
-
-fn look_at_all(state: &'static State) {
-    let _blocked = Blocked::all();
-    state.holding.lock().look_at_rings(state);
 }
 
 // ---- callers ----
@@ -451,16 +467,19 @@ pub fn look(state: &'static State) {
     }
 }
 
-/// Cancels a sync that is held. Its event, which comes by no other way. None: it is not held.
-pub fn cancel(state: &'static State, context: u64, block: *mut iocb) -> Option<io_event> {
-    let mut event = None;
+/// Cancels a sync that is held, and stores its event, which comes by no other way. None: it is not held. Error: EFAULT, the event
+/// cannot be stored, and the sync stays.
+pub fn cancel(state: &'static State, context: u64, block: *mut iocb, place: *mut io_event) -> Option<Result<()>> {
+    let mut outcome = None;
     let is_it = |sync: &Held| sync.flight.address() == context && ptr::eq(sync.block, block);
     cancel_if(state, is_it, |sync| {
         let canceled = i64::from(-libc::ECANCELED).cast_unsigned();
-        event = Some(io_event { data: sync.copy.data, obj: sync.block, res: canceled, ..io_event::NONE });
-        false
+        let event = io_event { data: sync.copy.data, obj: sync.block, res: canceled, ..io_event::NONE };
+        let stored = contexts::store_event(place, &event);
+        outcome = Some(stored);
+        if stored.is_ok() { Decision::CancelAndStop } else { Decision::Stop }
     });
-    event
+    outcome
 }
 
 /// Cancels all that a context has held, which nobody finds any more and is about to be destroyed. When this returns nobody
@@ -470,11 +489,16 @@ pub fn cancel_all(state: &'static State, context: u64) {
         let _blocked = Blocked::all();
         drop(state.holding.lock());
     }
-    cancel_if(state, |sync| sync.flight.address() == context, |_| true);
+    cancel_if(state, |sync| sync.flight.address() == context, |_| Decision::Cancel);
 }
 
-/// `each` returns whether to go on.
-fn cancel_if(state: &'static State, which: impl Fn(&Held) -> bool, mut each: impl FnMut(&Held) -> bool) {
+enum Decision {
+    Cancel,
+    CancelAndStop,
+    Stop,
+}
+
+fn cancel_if(state: &'static State, which: impl Fn(&Held) -> bool, mut decide: impl FnMut(&Held) -> Decision) {
     if state.held.load(Ordering::Acquire) == 0 {
         return;
     }
@@ -482,13 +506,27 @@ fn cancel_if(state: &'static State, which: impl Fn(&Held) -> bool, mut each: imp
     let mut holding = state.holding.lock();
     for id in holding.ids() {
         let Some(sync) = holding.begin().get_mut(id).filter(|sync| !sync.cancelled && which(sync)) else { continue };
-        sync.cancelled = true;
-        sync.flight.release();
-        if !each(sync) {
+        let decision = decide(sync);
+        if !matches!(decision, Decision::Stop) {
+            sync.cancelled = true;
+            sync.flight.release();
+        }
+        if !matches!(decision, Decision::Cancel) {
             break;
         }
     }
     holding.look(state);
+}
+
+/// The lowest of the descriptors that are held for syncs, from `first` on.
+pub fn lowest_own(state: &'static State, first: c_int) -> Option<c_int> {
+    if state.held.load(Ordering::Acquire) == 0 || !state.is_of_this_process() {
+        return None;
+    }
+    let _blocked = Blocked::all();
+    let mut holding = state.holding.lock();
+    let own = holding.begin().iter().flat_map(|sync| [Some(sync.duplicate), sync.eventfd]);
+    own.flatten().filter(|fd| *fd >= first && *fd >= 0).min()
 }
 
 /// The program closes descriptors.

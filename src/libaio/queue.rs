@@ -6,8 +6,8 @@ use std::sync::atomic::Ordering;
 use libc::{c_int, c_long, c_uint, timespec};
 
 use super::abi::{IO_CMD_FDSYNC, IO_CMD_FSYNC, io_callback_t, io_context_t, io_event, iocb};
-use super::contexts::{self, State};
-use super::flight::{Flight, On};
+use super::contexts::{self, State, Submission};
+use super::flight::{self, Flight, On};
 use super::held::{self, Fate};
 use crate::engine;
 use crate::errno::{Errno, Result};
@@ -53,16 +53,17 @@ pub fn submit(context: io_context_t, count: c_long, list: *const *mut iocb) -> R
     let known = contexts::get().ok().and_then(|state| Some((state, state.flight(number)?)));
     let total = usize::try_from(count).unwrap_or(0);
     let Some((state, flight)) = known.filter(|_| total > 0) else { return kernel::submit(number, count, list) };
+    held::look(state);
+    let submission = state.submission();
     // SAFETY: the kernel knew it when the program used it last.
     if let Some(ring) = unsafe { Completions::of(number) } {
-        flight.look(&ring);
+        flight.look(&ring, submission.ending());
     }
-    held::look(state);
     let mut done = 0;
     while done < total {
         let rest = list.wrapping_add(done);
-        let step = match Run::find(state, flight, rest, total - done) {
-            Run::Plain { len, first_seq } => submit_plain(flight, rest, len, first_seq),
+        let step = match Run::find(state, flight, &submission, rest, total - done) {
+            Run::Plain { len, first_seq } => submit_plain(state, flight, rest, len, first_seq),
             Run::Sync(block, copy) => submit_sync(state, flight, rest, block, &copy),
             Run::Unreadable => kernel::submit(number, 1, rest).map(|accepted| (1, accepted)),
             Run::Full => Err(Errno::AGAIN),
@@ -95,12 +96,20 @@ enum Run {
 }
 
 impl Run {
-    fn find(state: &'static State, flight: &Flight, list: *const *mut iocb, count: usize) -> Run {
+    fn find(
+        state: &'static State,
+        flight: &Flight,
+        submission: &Submission,
+        list: *const *mut iocb,
+        count: usize,
+    ) -> Run {
         let mut len = 0;
-        let first_seq = state.number_requests(u64::try_from(count).unwrap_or(0));
+        let numbers = u64::try_from(count).unwrap_or(0);
+        let first_seq = state.number_requests(numbers);
+        submission.numbers(first_seq, numbers);
         let mut seq = first_seq;
         while len < count {
-            let Some((block, opcode, fd)) = read_entry(state, list.wrapping_add(len)) else {
+            let Some(Entry { block, opcode, fd, name }) = read_entry(state, list.wrapping_add(len)) else {
                 return Run::plain_or(len, first_seq, Run::Unreadable);
             };
             if matches!(opcode, IO_CMD_FSYNC | IO_CMD_FDSYNC) {
@@ -110,7 +119,7 @@ impl Run {
             if !flight.reserve() {
                 return Run::plain_or(len, first_seq, Run::Full);
             }
-            flight.enter(object(block), seq, On::Descriptor(fd));
+            flight.enter(name, seq, On::Descriptor(fd));
             len += 1;
             seq += 1;
         }
@@ -122,8 +131,17 @@ impl Run {
     }
 }
 
-/// The iocb that an entry of a list points to, its opcode and its descriptor. None: one of them cannot be read.
-fn read_entry(state: &State, entry: *const *mut iocb) -> Option<(*mut iocb, i16, i32)> {
+/// What matters of an iocb in a list.
+struct Entry {
+    block: *mut iocb,
+    opcode: i16,
+    fd: i32,
+    /// See `flight::name`.
+    name: u64,
+}
+
+/// None: the entry, or its iocb, cannot be read.
+fn read_entry(state: &State, entry: *const *mut iocb) -> Option<Entry> {
     if !state.readable.has(entry.addr(), size_of::<*mut iocb>()) {
         return None;
     }
@@ -133,24 +151,29 @@ fn read_entry(state: &State, entry: *const *mut iocb) -> Option<(*mut iocb, i16,
         return None;
     }
     // SAFETY: it can be read; it need not be aligned.
-    unsafe {
-        Some((
-            block,
-            (&raw const (*block).aio_lio_opcode).read_unaligned(),
-            (&raw const (*block).aio_fildes).read_unaligned(),
-        ))
-    }
+    let (opcode, fd, data) = unsafe {
+        let opcode = (&raw const (*block).aio_lio_opcode).read_unaligned();
+        let fd = (&raw const (*block).aio_fildes).read_unaligned();
+        (opcode, fd, (&raw const (*block).data).read_unaligned())
+    };
+    Some(Entry { block, opcode, fd, name: flight::name(block, data) })
 }
 
 /// Hands over what has its records. How many were tried, and accepted.
-fn submit_plain(flight: &Flight, list: *const *mut iocb, len: usize, first_seq: u64) -> Result<(c_long, c_long)> {
+fn submit_plain(
+    state: &State,
+    flight: &Flight,
+    list: *const *mut iocb,
+    len: usize,
+    first_seq: u64,
+) -> Result<(c_long, c_long)> {
     let tried = c_long::try_from(len).unwrap_or(0);
     let done = kernel::submit(flight.address(), tried, list);
     let accepted = done.map_or(0, |done| usize::try_from(done).unwrap_or(0));
     for (index, seq) in (accepted..len).zip(first_seq + u64::try_from(accepted).unwrap_or(0)..) {
-        // SAFETY: it could be read when its record was made.
-        let block = unsafe { list.wrapping_add(index).read_unaligned() };
-        flight.withdraw(object(block), seq);
+        if let Some(entry) = read_entry(state, list.wrapping_add(index)) {
+            flight.withdraw(entry.name, seq);
+        }
     }
     done.map(|accepted| (tried, accepted))
 }
@@ -174,27 +197,15 @@ fn submit_sync(
         return Err(Errno::AGAIN);
     }
     let seq = state.number_requests(1);
-    flight.enter(object(block), seq, On::Descriptor(copy.aio_fildes));
-    submit_plain(flight, entry, 1, seq)
+    flight.enter(flight::name(block, copy.data), seq, On::Descriptor(copy.aio_fildes));
+    submit_plain(state, flight, entry, 1, seq)
 }
 
 /// io_cancel. A sync that is held back is cancelled here and now: its event is stored, and 0 returned. Errors: those of
 /// io_cancel(2); EINPROGRESS, the kernel has begun to cancel, and the event will come.
-///
-/// # Safety
-/// `event` is a place for one.
-pub unsafe fn cancel(context: io_context_t, block: *mut iocb, event: *mut io_event) -> Result<()> {
-    let held = contexts::state().and_then(|state| held::cancel(state, number(context), block));
-    match held {
-        Some(cancelled) => {
-            if !event.is_null() {
-                // SAFETY: the caller's promise.
-                unsafe { event.write_unaligned(cancelled) };
-            }
-            Ok(())
-        }
-        None => kernel::cancel(number(context), block, event),
-    }
+pub fn cancel(context: io_context_t, block: *mut iocb, event: *mut io_event) -> Result<()> {
+    let held = contexts::state().and_then(|state| held::cancel(state, number(context), block, event));
+    held.unwrap_or_else(|| kernel::cancel(number(context), block, event))
 }
 
 /// io_getevents, or io_pgetevents if there is a signal mask. How many events were stored. Errors: those of the system calls.
@@ -221,6 +232,12 @@ pub unsafe fn get_events(
     {
         // SAFETY: the kernel has just stored so many.
         state.aliases.translate(unsafe { std::slice::from_raw_parts_mut(wanted.events, len) });
+        // What has ended need not be looked through by `closes`.
+        if let Some(flight) = state.find(number) {
+            // SAFETY: the kernel has just said that it is there.
+            let ring = unsafe { Completions::of(number) };
+            ring.into_iter().for_each(|ring| flight.look(&ring, state.submission().ending()));
+        }
     }
     held::look(state);
     Ok(got)
@@ -308,13 +325,19 @@ pub fn count(counts: &mut aio_rs_stats) {
 }
 
 fn in_use() -> Option<&'static State> {
-    contexts::state().filter(|state| state.contexts.load(Ordering::Relaxed) > 0)
+    contexts::state().filter(|state| state.contexts.load(Ordering::Relaxed) > 0 && state.is_of_this_process())
+}
+
+/// Whether the descriptor is the library's own.
+pub fn owns(fd: c_int) -> bool {
+    lowest_own(fd) == Some(fd)
+}
+
+/// The lowest of the library's own descriptors from `first` on.
+pub fn lowest_own(first: c_int) -> Option<c_int> {
+    held::lowest_own(contexts::state()?, first)
 }
 
 fn number(context: io_context_t) -> u64 {
     u64::try_from(context.expose_provenance()).unwrap_or(0)
-}
-
-fn object(block: *mut iocb) -> u64 {
-    u64::try_from(block.addr()).unwrap_or(0)
 }

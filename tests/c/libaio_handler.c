@@ -82,6 +82,45 @@ static void handler(int number) {
     errno = kept;
 }
 
+static io_context_t own;
+
+// Waits for a sync of its own, whatever it has interrupted.
+static void waiting_handler(int number) {
+    (void)number;
+    struct iocb sync, *one = &sync;
+    struct io_event event;
+    io_prep_fdsync(&sync, fd);
+    submit(own, &one, 1);
+    reap_all(own, BY_CALL, &event, 1);
+    handled = handled + 1;
+}
+
+static void wait_in_handler(void) {
+    struct itimerval often = {{0, 2000}, {0, 2000}}, never = {{0, 0}, {0, 0}};
+    own = context(4);
+    on_signal(SIGALRM, waiting_handler);
+    CHECK_EQ(setitimer(ITIMER_REAL, &often, NULL), 0);
+    double begin = now_s();
+    while (now_s() < begin + 2) {
+        struct iocb reads[32], *list[32];
+        struct io_event events[32];
+        for (int i = 0; i < 32; i++) {
+            io_prep_pread(&reads[i], fd, data, 512, 0);
+            list[i] = &reads[i];
+        }
+        submit(shared, list, 32);
+        for (int got = 0; got < 32;) {
+            int n = io_getevents(shared, 1, 32 - got, events + got, NULL);
+            CHECK(n > 0 || n == -EINTR, "%d", n);
+            got += n > 0 ? n : 0;
+        }
+    }
+    CHECK_EQ(setitimer(ITIMER_REAL, &never, NULL), 0);
+    CHECK(handled > 20, "%d", handled);
+    handled = 0;
+    CHECK_EQ(io_destroy(own), 0);
+}
+
 static void *work(void *unused) {
     (void)unused;
     for (int i = 0; i < ROUNDS / THREADS; i++) {
@@ -110,6 +149,7 @@ int main(void) {
         reap_all(shared, BY_SYSTEM_CALL, events, COUNT + 1);
         CHECK(place_of(events, COUNT + 1, &sync) == COUNT, "it overtook");
     }
+    wait_in_handler();
     for (int i = 0; i < 64; i++) groups[i].free = true;
     on_signal(SIGALRM, handler);
     struct itimerval often = {{0, 700}, {0, 700}}, never = {{0, 0}, {0, 0}};

@@ -15,6 +15,15 @@ static int fd;
 static char *data;
 static struct iocb writes[COUNT];
 
+static void hand_in_writes(void) {
+    struct iocb *list[COUNT];
+    for (int i = 0; i < COUNT; i++) {
+        io_prep_pwrite(&writes[i], fd, data, BYTES, (long long)i * BYTES);
+        list[i] = &writes[i];
+    }
+    submit(made, list, COUNT);
+}
+
 // Hands in large writes and a sync. How many of the writes had completed by then.
 static int hand_in(struct iocb *sync) {
     struct iocb *list[COUNT + 1];
@@ -96,6 +105,108 @@ static void taken_back(const char *path) {
     }
 }
 
+// Everything is closed, the library's own descriptors excepted; and numbers that they have cannot be taken from them.
+static void closed(void) {
+    for (int i = 0; i < 20; i++) {
+        pid_t pid = fork();
+        CHECK(pid >= 0);
+        if (pid == 0) {
+            struct iocb sync;
+            struct io_event events[COUNT + 1];
+            io_context_t inherited = made;
+            made = context(COUNT + 1);
+            CHECK(made != inherited);
+            io_prep_fsync(&sync, fd);
+            hand_in(&sync);
+            if (i % 3 == 0) CHECK_EQ(close_range(3, ~0u, 0), 0);
+            if (i % 3 == 1) for (int number = 3; number < 1024; number++) close(number);
+            int mine = open("/dev/null", O_RDONLY), number = dup2(mine, 512);
+            reap_all(made, BY_CALL, events, COUNT + 1);
+            CHECK(events[COUNT].obj == &sync && events[COUNT].res == 0);
+            CHECK(number == 512 ? fcntl(512, F_GETFD) != -1 : errno == EBADF || number == -1);
+            _exit(0);
+        }
+        int status = -1;
+        CHECK_EQ(waitpid(pid, &status, 0), pid);
+        CHECK_EQ(status, 0);
+    }
+}
+
+// A child of vfork closes its copies: the parent's sync is none the worse.
+static void closed_by_vfork(void) {
+    for (int i = 0; i < 20; i++) {
+        struct iocb sync;
+        struct io_event events[COUNT + 1];
+        io_prep_fsync(&sync, fd);
+        hand_in(&sync);
+        pid_t pid = vfork();
+        if (pid == 0) {
+            close(fd);
+            _exit(0);
+        }
+        reap_all(made, BY_SYSTEM_CALL, events, COUNT + 1);
+        CHECK(events[COUNT].obj == &sync && events[COUNT].res == 0);
+        CHECK_EQ(waitpid(pid, NULL, 0), pid);
+    }
+}
+
+// The iocb cannot be written to, the descriptor is none to synchronise, the event cannot be stored.
+static void refused(const char *path) {
+    struct io_event events[COUNT + 1];
+    for (int i = 0; i < 10; i++) {
+        struct iocb *sync = (struct iocb *)buffer(BLOCK);
+        io_prep_fsync(sync, fd);
+        struct iocb *list[COUNT + 1];
+        for (int k = 0; k < COUNT; k++) {
+            io_prep_pwrite(&writes[k], fd, data, BYTES, (long long)k * BYTES);
+            list[k] = &writes[k];
+        }
+        list[COUNT] = sync;
+        CHECK_EQ(mprotect(sync, BLOCK, PROT_READ), 0);
+        int accepted = io_submit(made, COUNT + 1, list);
+        CHECK(accepted == COUNT + 1 || accepted == COUNT, "%d", accepted);
+        reap_all(made, BY_CALL, events, accepted);
+        if (accepted > COUNT) CHECK(events[COUNT].obj == sync && events[COUNT].res == 0);
+        CHECK_EQ(munmap(sync, BLOCK), 0);
+    }
+    int named = open(path, O_PATH | O_CLOEXEC);
+    struct iocb sync, *one = &sync;
+    CHECK(named >= 0);
+    hand_in_writes();
+    io_prep_fsync(&sync, named);
+    CHECK_EQ(io_submit(made, 1, &one), -EBADF);
+    reap_all(made, BY_CALL, events, COUNT);
+    CHECK_EQ(close(named), 0);
+    for (int i = 0, held = 0; held < 3; i++) {
+        CHECK(i < TRIES, "no sync was held");
+        io_prep_fsync(&sync, fd);
+        hand_in(&sync);
+        held += io_cancel(made, &sync, (struct io_event *)8) == -EFAULT;
+        reap_all(made, BY_CALL, events, COUNT + 1); // it was not cancelled
+        CHECK(events[COUNT].obj == &sync && events[COUNT].res == 0);
+    }
+}
+
+// Syncs of one file come in their order.
+static void chained(void) {
+    enum { SYNCS = 100 };
+    io_context_t large = context(SYNCS + 1);
+    struct iocb write, syncs[SYNCS], *list[SYNCS + 1];
+    struct io_event events[SYNCS + 1];
+    for (int round = 0; round < 20; round++) {
+        io_prep_pwrite(&write, fd, data, BYTES, 0);
+        list[0] = &write;
+        for (int i = 0; i < SYNCS; i++) {
+            i % 2 ? io_prep_fsync(&syncs[i], fd) : io_prep_fdsync(&syncs[i], fd);
+            list[i + 1] = &syncs[i];
+        }
+        submit(large, list, SYNCS + 1);
+        reap_all(large, BY_SYSTEM_CALL, events, SYNCS + 1);
+        for (int i = 0; i <= SYNCS; i++) CHECK(events[i].obj == list[i], "place %d", i);
+    }
+    CHECK_EQ(io_destroy(large), 0);
+}
+
 static void destroyed(void) {
     io_context_t other = context(8);
     for (int i = 0; i < 20; i++) {
@@ -133,6 +244,10 @@ int main(void) {
     data = buffer(BYTES);
     cancelled();
     taken_back(path);
+    closed();
+    closed_by_vfork();
+    refused(path);
+    chained();
     destroyed();
     return 0;
 }

@@ -112,7 +112,7 @@ type Prepared = Vec<(u64, u64)>;
 
 /// The first half of `queue::submit`.
 fn prepare(kernel: &Kernel, flight: &Flight, objects: &[u64], seq: &mut u64) -> Prepared {
-    flight.look(&kernel.ring);
+    flight.look(&kernel.ring, &AtomicU64::new(0));
     let reserved = objects.iter().take_while(|_| flight.reserve());
     let enter = |&object| {
         *seq += 1;
@@ -151,7 +151,7 @@ proptest! {
                 Action::GoOn(_) => {}
                 Action::Complete(which) => kernel.completes(which),
                 Action::Take(most) => kernel.takes(most),
-                Action::Look => flight.look(&kernel.ring),
+                Action::Look => flight.look(&kernel.ring, &AtomicU64::new(0)),
                 Action::Close(fd) => flight.closes(fd, FileKey { device: 1, inode: 2 }),
             }
             // Without a look there may be more, never fewer.
@@ -159,7 +159,7 @@ proptest! {
             prop_assert_eq!(flight.count(), flight.records().count());
         }
         prepared.iter().for_each(|records| hand_over(&mut kernel, &flight, records));
-        flight.look(&kernel.ring);
+        flight.look(&kernel.ring, &AtomicU64::new(0));
         prop_assert_eq!(flight.count(), kernel.in_flight.len());
         let mut objects: Vec<u64> = flight.places().iter().map(|place| place.object.load(Ordering::Relaxed)).collect();
         objects.retain(|object| *object != FREE);
@@ -169,7 +169,7 @@ proptest! {
         while !kernel.in_flight.is_empty() {
             kernel.completes(0);
         }
-        flight.look(&kernel.ring);
+        flight.look(&kernel.ring, &AtomicU64::new(0));
         prop_assert!(flight.is_empty());
         prop_assert!(flight.places().iter().all(|place| place.object.load(Ordering::Relaxed) == FREE));
     }
@@ -196,7 +196,7 @@ fn an_end_is_seen_although_the_place_is_used_again() {
     let third = submit(&mut kernel, &flight, 64, &mut seq);
     assert_eq!(flight.count(), 2);
     kernel.completes(0);
-    flight.look(&kernel.ring);
+    flight.look(&kernel.ring, &AtomicU64::new(0));
     assert!(second.has_ended() && !third.has_ended());
 }
 
@@ -217,7 +217,7 @@ fn threads_share_a_context() {
                 // SAFETY: the kernel outlives the threads; all fields are atomics, and the vector does not change.
                 let ring = unsafe { &*ring };
                 for round in 0..ROUNDS {
-                    flight.look(ring);
+                    flight.look(ring, &AtomicU64::new(0));
                     let object = 64 * (1 + thread * 8 + round % 5);
                     let seq = seqs.fetch_add(1, Ordering::Relaxed) + 1;
                     if flight.reserve() {
@@ -238,7 +238,7 @@ fn threads_share_a_context() {
     while !kernel.in_flight.is_empty() {
         kernel.completes(0);
     }
-    flight.look(&kernel.ring);
+    flight.look(&kernel.ring, &AtomicU64::new(0));
     assert!(flight.is_empty());
     assert_eq!(flight.records().count(), 0);
 }

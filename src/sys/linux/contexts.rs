@@ -145,12 +145,30 @@ impl Completions {
         self.ring.head.load(Ordering::Relaxed) == self.tail()
     }
 
-    /// Which iocb the event at this place is about. The kernel may be storing another one there: see `Flight::look`.
-    pub fn object(&self, place: u32) -> u64 {
+    /// The iocb of the event at this place, and its data. The kernel may be storing another one there: see `Flight::look`.
+    pub fn event(&self, place: u32) -> (*const iocb, *const c_void) {
         let event = self.events.wrapping_add(usize::try_from(place % self.ring.size).unwrap_or(0));
         // SAFETY: the mapping holds `size` events behind its header.
-        let object = unsafe { (&raw const (*event).obj).read_volatile() };
-        u64::try_from(object.addr()).unwrap_or(0)
+        unsafe { ((&raw const (*event).obj).read_volatile(), (&raw const (*event).data).read_volatile()) }
+    }
+}
+
+/// Stores an event where the program wants it. Error: EFAULT.
+pub fn store_event(place: *mut io_event, event: &io_event) -> Result<()> {
+    let from = libc::iovec { iov_base: ptr::from_ref(event).cast_mut().cast(), iov_len: size_of::<io_event>() };
+    let to = libc::iovec { iov_base: place.cast(), iov_len: size_of::<io_event>() };
+    // SAFETY: the kernel checks the address.
+    let done = check(unsafe { libc::process_vm_writev(libc::getpid(), &raw const from, 1, &raw const to, 1, 0) });
+    match done {
+        Ok(stored) if usize::try_from(stored) == Ok(size_of::<io_event>()) => Ok(()),
+        Ok(_) | Err(Errno(libc::EFAULT)) => Err(Errno(libc::EFAULT)),
+        // A sandbox: then nobody checks.
+        Err(_) if place.is_null() => Err(Errno(libc::EFAULT)),
+        Err(_) => {
+            // SAFETY: as the caller of the library says.
+            unsafe { place.write_unaligned(*event) };
+            Ok(())
+        }
     }
 }
 
