@@ -105,6 +105,10 @@ pub fn state() -> Option<&'static State> {
 /// The same, made now if there is none. Error: ENOMEM.
 pub fn get() -> Result<&'static State> {
     if let Some(state) = state() {
+        // In a child of _Fork it is all zeroes.
+        if state.process.load(Ordering::Relaxed) == 0 {
+            state.process.store(thread::process_id(), Ordering::Relaxed);
+        }
         return Ok(state);
     }
     let made = memory::map(size_of::<State>())?.cast::<State>();

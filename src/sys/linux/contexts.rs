@@ -85,10 +85,10 @@ pub fn wait_for_event(context: u64, patience: Option<Nanos>) -> Result<bool> {
     }
 }
 
-/// Whether the kernel knows the context.
+/// Whether the kernel knows the context. Not by io_getevents: that stores the ring's head, even if it takes nothing, and so takes
+/// back what a program has taken meanwhile that moves the head itself.
 pub fn exists(context: u64) -> bool {
-    let nothing = Wanted { at_least: 0, at_most: 0, events: ptr::null_mut(), timeout: ptr::null_mut() };
-    get_events(context, &nothing).is_ok()
+    submit(context, 0, ptr::null()).is_ok()
 }
 
 /// Whether the eight bytes from an address on can be read. Asks the kernel, and changes nothing: it reads a signal set before it
