@@ -8,20 +8,20 @@ use libc::{c_int, c_long, c_longlong, c_void, iovec, sigset_t, size_t, timespec}
 
 use super::abi::*;
 use super::queue;
-use crate::errno::Result;
+use crate::errno::{Errno, Result};
 use crate::sys::contexts::Wanted;
 
 /// Makes a context for `maxevents` requests at a time. `*ctxp` has to be 0. 0, -EINVAL, -EFAULT, -ENOMEM, -EAGAIN.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn io_setup(maxevents: c_int, ctxp: *mut io_context_t) -> c_int {
     // SAFETY: the caller's promise.
-    status(unsafe { queue::setup(maxevents, ctxp) })
+    status(|| unsafe { queue::setup(maxevents, ctxp) })
 }
 
 /// Destroys a context: waits for its requests, and cancels syncs that wait for others. 0, -EINVAL.
 #[unsafe(no_mangle)]
 pub extern "C" fn io_destroy(ctx: io_context_t) -> c_int {
-    status(queue::destroy(ctx))
+    status(|| queue::destroy(ctx))
 }
 
 /// Submits `nr` requests. An IO_CMD_FSYNC or IO_CMD_FDSYNC completes after every request on the same file that was submitted
@@ -29,14 +29,14 @@ pub extern "C" fn io_destroy(ctx: io_context_t) -> c_int {
 /// -EAGAIN.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn io_submit(ctx: io_context_t, nr: c_long, ios: *mut *mut iocb) -> c_int {
-    count(queue::submit(ctx, nr, ios))
+    count(|| queue::submit(ctx, nr, ios))
 }
 
 /// Tries to cancel a request. 0: a sync that waited for others is cancelled, and `*evt` is its event; -EINPROGRESS: the kernel
 /// cancels it, and the event will come; -EINVAL, -EFAULT, -EAGAIN.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn io_cancel(ctx: io_context_t, iocb: *mut iocb, evt: *mut io_event) -> c_int {
-    status(queue::cancel(ctx, iocb, evt))
+    status(|| queue::cancel(ctx, iocb, evt))
 }
 
 /// Waits for `min_nr` events and takes up to `nr`. Their number; -EINVAL, -EFAULT, -EINTR.
@@ -49,7 +49,7 @@ pub unsafe extern "C" fn io_getevents(
     timeout: *mut timespec,
 ) -> c_int {
     // SAFETY: the caller's promise.
-    count(unsafe { queue::get_events(ctx, &Wanted { at_least: min_nr, at_most: nr, events, timeout }, None) })
+    count(|| unsafe { queue::get_events(ctx, &Wanted { at_least: min_nr, at_most: nr, events, timeout }, None) })
 }
 
 /// io_getevents with another signal mask while it waits.
@@ -64,7 +64,7 @@ pub unsafe extern "C" fn io_pgetevents(
 ) -> c_int {
     let wanted = Wanted { at_least: min_nr, at_most: nr, events, timeout };
     // SAFETY: the caller's promise.
-    count(unsafe { queue::get_events(ctx, &wanted, Some(sigmask)) })
+    count(|| unsafe { queue::get_events(ctx, &wanted, Some(sigmask)) })
 }
 
 /// io_setup, with `*ctxp` set to 0 before.
@@ -90,14 +90,14 @@ pub extern "C" fn io_queue_release(ctx: io_context_t) -> c_int {
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn io_queue_run(ctx: io_context_t) -> c_int {
     // SAFETY: the caller's promise.
-    count(unsafe { queue::run(ctx) })
+    count(|| unsafe { queue::run(ctx) })
 }
 
 /// Waits until a request has completed, and leaves its event. 0, -ETIMEDOUT, -EINVAL, -EINTR.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn io_queue_wait(ctx: io_context_t, timeout: *mut timespec) -> c_int {
     // SAFETY: the caller's promise.
-    status(unsafe { queue::wait(ctx, timeout) })
+    status(|| unsafe { queue::wait(ctx, timeout) })
 }
 
 /// Submits a sync of `fd` and its data and metadata, with `cb` as its function. 0, or as io_submit.
@@ -250,10 +250,14 @@ fn buffers(count: c_int) -> size_t {
     size_t::try_from(count).unwrap_or(size_t::MAX)
 }
 
-fn status(result: Result<()>) -> c_int {
-    result.map_or_else(|error| -error.0, |()| 0)
+/// As libaio's calls, these leave errno alone: a signal handler may make them.
+fn count(call: impl FnOnce() -> Result<c_long>) -> c_int {
+    let errno = Errno::last();
+    let result = call();
+    errno.set();
+    result.map_or_else(|error| -error.0, |count| c_int::try_from(count).unwrap_or(c_int::MAX))
 }
 
-fn count(result: Result<c_long>) -> c_int {
-    result.map_or_else(|error| -error.0, |count| c_int::try_from(count).unwrap_or(c_int::MAX))
+fn status(call: impl FnOnce() -> Result<()>) -> c_int {
+    count(|| call().map(|()| 0))
 }

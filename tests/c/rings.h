@@ -110,7 +110,9 @@ HELPER int place_of(const struct io_event *events, int count, const struct iocb 
 }
 
 HELPER void submit(io_context_t made, struct iocb **list, int count) {
+    errno = ENOTTY;
     int done = io_submit(made, count, list);
+    CHECK_EQ(errno, ENOTTY);
     CHECK(done == count, "io_submit gives %d of %d", done, count);
 }
 
