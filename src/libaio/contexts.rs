@@ -15,13 +15,16 @@ use crate::slab::mix;
 use crate::sys::contexts::{self, Completions, ReadablePages};
 use crate::sys::inode::Wanted;
 use crate::sys::lock::RawLock;
+use crate::sys::signals::Blocked;
 use crate::sys::{descriptor, fork, memory, thread};
 
 /// Starts from all zeroes, and is all zeroes in a child.
 pub struct State {
     chains: [AtomicPtr<Context>; CHAINS],
-    /// The number of the last request.
+    /// The last number given to a request. Not all that are given are used.
     newest: AtomicU64,
+    /// Requests accepted so far.
+    pub accepted: AtomicU64,
     /// Contexts that were made and not destroyed.
     pub contexts: AtomicU32,
     /// Syncs that wait. What they are is under the lock.
@@ -134,11 +137,6 @@ impl State {
         self.newest.fetch_add(count, Ordering::Relaxed) + 1
     }
 
-    /// Requests so far.
-    pub fn requests(&self) -> u64 {
-        self.newest.load(Ordering::Relaxed)
-    }
-
     /// The calling thread begins to submit, or to look.
     pub fn submission(&'static self) -> Submission {
         let me = thread_identity();
@@ -232,8 +230,12 @@ impl State {
             if !contexts::exists(number) {
                 return None;
             }
-            self.adopt(number).ok()?;
-            self.find(number)
+            let _blocked = Blocked::all();
+            let _one_at_a_time = self.holding.lock();
+            self.find(number).or_else(|| {
+                self.adopt(number).ok()?;
+                self.find(number)
+            })
         })
     }
 
@@ -254,10 +256,6 @@ impl State {
         flight.moved_to(number);
         self.enter(self.take(number)?, number, flight);
         Ok(())
-    }
-
-    pub fn knows(&self, number: u64) -> bool {
-        number > TAKEN && self.entry(number).is_some()
     }
 
     /// The context is about to be destroyed: nobody finds it any more.

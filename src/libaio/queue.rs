@@ -79,6 +79,7 @@ pub fn submit(context: io_context_t, count: c_long, list: *const *mut iocb) -> R
             Err(_) => break,
         }
     }
+    state.accepted.fetch_add(u64::try_from(done).unwrap_or(0), Ordering::Relaxed);
     Ok(c_long::try_from(done).unwrap_or(c_long::MAX))
 }
 
@@ -223,7 +224,7 @@ pub unsafe fn get_events(
     // SAFETY: the caller's promise.
     let polls = unsafe { wanted.timeout.as_ref() }.is_some_and(|time| time.tv_sec == 0 && time.tv_nsec == 0);
     // As libaio does. SAFETY: the kernel knew it when the program used it last.
-    if polls && state.knows(number) && unsafe { Completions::of(number) }.is_some_and(|ring| ring.is_empty()) {
+    if polls && state.find(number).is_some() && unsafe { Completions::of(number) }.is_some_and(|ring| ring.is_empty()) {
         return Ok(0);
     }
     let got = take(number, wanted, mask)?;
@@ -319,7 +320,7 @@ pub fn closes_range(first: c_uint, last: c_uint) {
 /// What was done so far.
 pub fn count(counts: &mut aio_rs_stats) {
     if let Some(state) = contexts::state() {
-        counts.libaio_requests = state.requests();
+        counts.libaio_requests = state.accepted.load(Ordering::Relaxed);
         counts.libaio_syncs_held = state.held_so_far.load(Ordering::Relaxed);
     }
 }
