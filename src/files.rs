@@ -9,8 +9,6 @@ use std::ptr;
 use std::sync::atomic::{AtomicI32, AtomicUsize, Ordering};
 
 use crate::config::{Config, MOST_THREADS};
-#[cfg(libaio)]
-use crate::engine::Engine;
 use crate::errno::{Errno, Result};
 use crate::notify::Notify;
 use crate::order::{Admission, Finished, Kind, Order, State, Target};
@@ -30,12 +28,6 @@ static UNFINISHED: AtomicUsize = AtomicUsize::new(0);
 pub fn unfinished() -> usize {
     // Acquire: whoever finds nothing unfinished finds nothing `known` either.
     UNFINISHED.load(Ordering::Acquire)
-}
-
-/// Whether anything is unfinished, in the table or on its way there.
-#[cfg(libaio)]
-pub fn anything_unfinished() -> bool {
-    Engine::current().is_some_and(|engine| !engine.reception.inbox.is_empty() || unfinished() > 0)
 }
 
 pub struct Table {

@@ -88,10 +88,6 @@ pub struct Covered {
 }
 
 impl Covered {
-    pub fn is(&self, seq: u64) -> bool {
-        self.seq == seq
-    }
-
     pub fn seq(&self) -> u64 {
         self.seq
     }
@@ -255,7 +251,7 @@ impl Flight {
     /// An event of the iocb has come. If it is in flight more than once, the oldest is taken to have ended.
     fn end(&self, object: u64) {
         loop {
-            // SeqCst, here and below: see there.
+            // SeqCst: whoever ends a record counts that first, so that it is seen below or its outcome in the search.
             let ends = self.ends.load(Ordering::SeqCst);
             match self.candidates(object).min_by_key(|found| found.seq) {
                 Some(oldest) if self.end_one(&oldest) => return,

@@ -18,7 +18,7 @@ use super::abi::{IO_CMD_PREAD, IO_CMD_PWRITE, io_event, iocb};
 use super::contexts::State;
 use super::flight::{self, Covered, Flight, On};
 use crate::abi::aiocb;
-use crate::engine;
+use crate::engine::{self, Engine};
 use crate::errno::{Errno, Result};
 use crate::files;
 use crate::order::FileKey;
@@ -60,7 +60,7 @@ struct Held {
     since: Nanos,
     /// What has to be over first.
     needs: Needs,
-    /// The sync of this file before it, if that one waits, too.
+    /// The sync of this file before it, if that one waits, too; or `NOTHING`.
     behind: u64,
     /// Nobody wants it any more.
     cancelled: bool,
@@ -68,6 +68,8 @@ struct Held {
 
 // SAFETY: the pointers are names for the kernel, or the library's own pages.
 unsafe impl Send for Held {}
+
+const NOTHING: u64 = 0;
 
 /// Requests that have to end first: records of the contexts, and one of the other interface. In pages of their own.
 struct Needs {
@@ -157,8 +159,23 @@ impl Needs {
         }
     }
 
+    /// Puts down what of a file was submitted before.
+    fn cover(&mut self, state: &State, seq: u64, fd: c_int, file: FileKey) {
+        let mut same = SameFile { fd, file, others: [None; SameFile::REMEMBERED], next: 0 };
+        for (record, on) in state.flights().flat_map(Flight::records) {
+            if record.is_older_than(seq) && !state.is_under_way_here(&record) && same.is_on(on) {
+                self.push(record);
+            }
+        }
+    }
+
+    /// All has ended, or is not looked at any more.
     fn free(self) {
-        // SAFETY: mapped by `new`; all has ended, or is not looked at any more, and the barrier has ended or never was.
+        let mut pause = Pause::new();
+        while !self.has_no_barrier_under_way() {
+            pause.once();
+        }
+        // SAFETY: mapped by `new`, and nobody has the barrier any more.
         unsafe { memory::unmap(self.start.cast(), self.bytes) };
     }
 }
@@ -167,63 +184,52 @@ impl Needs {
 /// memory, no descriptor, no thread.
 pub fn hold(state: &'static State, flight: &'static Flight, block: *mut iocb, copy: &iocb) -> Result<Fate> {
     let fd = copy.aio_fildes;
-    let posix = files::anything_unfinished();
+    let posix = posix_has_unfinished();
     let seq = state.number_requests(1);
     if !posix && state.held.load(Ordering::Acquire) == 0 && state.flights().all(Flight::is_empty) {
         return Ok(Fate::Free);
     }
-    let found = descriptor::describe(fd, descriptor::flags(fd)?, Wanted::Identity)?;
-    let is_refused = found.nature != Nature::File || found.flags & libc::O_PATH != 0;
-    if is_refused || copy.eventfd().is_some_and(|fd| !descriptor::is_eventfd(fd)) {
-        // By the kernel.
-        return Ok(Fate::Free);
-    }
-    let file = FileKey { device: found.device, inode: found.inode };
+    let Some(file) = file_to_sync(copy)? else { return Ok(Fate::Free) };
     let room = state.flights().map(Flight::capacity).sum();
     let mut needs = Needs::new(room).map_err(|_| Errno::AGAIN)?;
     if posix && let Err(error) = needs.hand_in_barrier(fd) {
         needs.free();
         return Err(error);
     }
-    let blocked = Blocked::all();
-    let mut holding = state.holding.lock();
-    // Under the lock: a sync is either held or has its record.
-    holding.look_at_rings(state);
-    let mut same = SameFile { fd, file, others: [None; SameFile::REMEMBERED], next: 0 };
-    for (record, on) in state.flights().flat_map(Flight::records) {
-        if record.is_older_than(seq) && !state.is_under_way_here(&record) && same.is_on(on) {
-            needs.push(record);
+    let kept = {
+        let _blocked = Blocked::all();
+        let mut holding = state.holding.lock();
+        // Under the lock: a sync is either held or has its record.
+        holding.look_at_rings(state);
+        needs.cover(state, seq, fd, file);
+        let behind = holding.newest_on(file);
+        if behind == NOTHING && needs.are_over() {
+            needs.free();
+            return Ok(Fate::Free);
+        }
+        holding.keep(state, Held::new(flight, block, copy, file, seq, needs, behind))
+    };
+    match kept {
+        None => Ok(Fate::Held),
+        Some(sync) => {
+            sync.needs.free();
+            Err(Errno::AGAIN)
         }
     }
-    let earlier = holding.begin().iter().filter(|sync| sync.file == file && !sync.cancelled).map(|sync| sync.seq).max();
-    if earlier.is_none() && needs.are_over() {
-        needs.free();
-        return Ok(Fate::Free);
-    }
-    let sync = Held {
-        flight,
-        block,
-        copy: *copy,
-        duplicate: -1,
-        eventfd: None,
-        closed: false,
-        file,
-        seq,
-        since: clock::now(),
-        needs,
-        behind: earlier.unwrap_or(0),
-        cancelled: false,
-    };
-    let kept = holding.keep(state, sync);
-    drop(holding);
-    drop(blocked);
-    let Some(sync) = kept else { return Ok(Fate::Held) };
-    let mut pause = Pause::new();
-    while !sync.needs.has_no_barrier_under_way() {
-        pause.once();
-    }
-    sync.needs.free();
-    Err(Errno::AGAIN)
+}
+
+/// Whether the other interface has anything unfinished.
+fn posix_has_unfinished() -> bool {
+    Engine::current().is_some_and(|engine| !engine.reception.inbox.is_empty() || files::unfinished() > 0)
+}
+
+/// The file that a sync is for. None: the kernel refuses it. Error: EBADF.
+fn file_to_sync(copy: &iocb) -> Result<Option<FileKey>> {
+    let flags = descriptor::flags(copy.aio_fildes)?;
+    let found = descriptor::describe(copy.aio_fildes, flags, Wanted::Identity)?;
+    let refused = found.nature != Nature::File || flags & libc::O_PATH != 0;
+    let tells_nobody = copy.eventfd().is_some_and(|fd| !descriptor::is_eventfd(fd));
+    Ok((!refused && !tells_nobody).then_some(FileKey { device: found.device, inode: found.inode }))
 }
 
 /// Which descriptors stand for a file; each is asked once.
@@ -268,6 +274,12 @@ impl Holding {
         }
         // SAFETY: written above, or before.
         unsafe { self.syncs.assume_init_mut() }
+    }
+
+    /// The last sync of a file that waits.
+    fn newest_on(&mut self, file: FileKey) -> u64 {
+        let of_file = self.begin().iter().filter(|sync| sync.file == file && !sync.cancelled);
+        of_file.map(|sync| sync.seq).max().unwrap_or(NOTHING)
     }
 
     /// Takes a sync in. Some: it could not be, for lack of memory, a descriptor, a thread or room in its context.
@@ -357,7 +369,7 @@ impl Holding {
                     if let Some(other) = self.begin().get_mut(other)
                         && other.behind == seq
                     {
-                        (other.behind, other.since) = (0, clock::now());
+                        (other.behind, other.since) = (NOTHING, clock::now());
                         record.into_iter().for_each(|record| other.needs.push(record));
                     }
                 }
@@ -381,6 +393,32 @@ impl Holding {
 }
 
 impl Held {
+    fn new(
+        flight: &'static Flight,
+        block: *mut iocb,
+        copy: &iocb,
+        file: FileKey,
+        seq: u64,
+        needs: Needs,
+        behind: u64,
+    ) -> Held {
+        let (since, copy) = (clock::now(), *copy);
+        Held {
+            flight,
+            block,
+            copy,
+            duplicate: -1,
+            eventfd: None,
+            closed: false,
+            file,
+            seq,
+            since,
+            needs,
+            behind,
+            cancelled: false,
+        }
+    }
+
     /// The kernel refuses the sync for good, but the program waits for an event. False: there is nothing left to try.
     fn settles_for_less(&mut self, unchanged: bool) -> bool {
         if unchanged {
@@ -393,11 +431,13 @@ impl Held {
         let nothing = if flags & libc::O_ACCMODE == libc::O_WRONLY { IO_CMD_PWRITE } else { IO_CMD_PREAD };
         std::mem::replace(&mut self.copy.aio_lio_opcode, nothing) != nothing
     }
-}
 
-impl Held {
     fn is_ready(&mut self) -> bool {
-        if self.cancelled { self.needs.has_no_barrier_under_way() } else { self.behind == 0 && self.needs.are_over() }
+        if self.cancelled {
+            self.needs.has_no_barrier_under_way()
+        } else {
+            self.behind == NOTHING && self.needs.are_over()
+        }
     }
 
     /// Whether the program's iocb still says what it said, and its descriptor is the same. Then it can be handed in as it is:
@@ -423,16 +463,14 @@ impl Held {
         let duplicates = [Some(std::mem::replace(&mut self.duplicate, -1)), self.eventfd.take()];
         duplicates.into_iter().flatten().filter(|fd| *fd != -1).for_each(descriptor::close_quietly);
     }
-}
 
-impl Held {
     /// An iocb of the library's own in its place.
     fn alias(&self, state: &State) -> Option<*mut iocb> {
         let mut copy = iocb { aio_fildes: self.duplicate, ..self.copy };
         if let Some(eventfd) = self.eventfd {
             copy.common_mut().resfd = eventfd.cast_unsigned();
         }
-        let in_flight = |seq| state.flights().flat_map(Flight::records).any(|(record, _)| record.is(seq));
+        let in_flight = |seq| state.flights().flat_map(Flight::records).any(|(record, _)| record.seq() == seq);
         state.aliases.make(self.block, &copy, self.seq, in_flight)
     }
 }

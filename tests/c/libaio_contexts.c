@@ -1,5 +1,5 @@
-// 65,536 contexts, one after another and many at a time; one whose ring the program moves; and a child of fork, which has none,
-// and makes its own.
+// 65,536 contexts, one after another and many at a time; one whose ring the program moves, and some that it makes by the system
+// call; and a child of fork, which has none, and makes its own.
 // interface: libaio
 // glibc: races: a sync completes before the writes that were submitted before it
 // timeout: 300
@@ -55,6 +55,16 @@ static void moved(io_context_t made) {
     CHECK_EQ(io_destroy(made), 0);
 }
 
+// A context that the library has not made.
+static void raw(void) {
+    for (int i = 0; i < 20; i++) {
+        io_context_t made = 0;
+        CHECK_EQ(syscall(SYS_io_setup, COUNT + 1, &made), 0);
+        round_trip(made, COUNT);
+        CHECK_EQ(io_destroy(made), 0);
+    }
+}
+
 static void forked(io_context_t made) {
     struct iocb sync, *one = &sync;
     struct io_event event;
@@ -85,6 +95,7 @@ int main(void) {
     CHECK(late == tried, "overtook in %u rounds of %u", tried - late, tried);
     forked(made);
     moved(made);
+    raw();
     pthread_t threads[THREADS];
     for (int i = 0; i < THREADS; i++) threads[i] = start_thread(many, NULL);
     while (__atomic_load_n(&running, __ATOMIC_ACQUIRE)) pause_ms(10); // minutes, perhaps

@@ -178,7 +178,7 @@ proptest! {
 fn submit(kernel: &mut Kernel, flight: &Flight, object: u64, seq: &mut u64) -> Covered {
     let records = prepare(kernel, flight, &[object], seq);
     hand_over(kernel, flight, &records);
-    flight.records().map(|(covered, _)| covered).find(|covered| covered.is(*seq)).unwrap()
+    flight.records().map(|(covered, _)| covered).find(|covered| covered.seq() == *seq).unwrap()
 }
 
 /// A record that a sync waits for ends with its own event, not with another one's at the same address later; and of two at one
