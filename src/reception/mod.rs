@@ -42,7 +42,10 @@ pub struct Standby {
 impl Standby {
     /// Under the table's lock.
     pub fn set(&self, is_there: bool) {
-        self.is_there.store(is_there, Ordering::Relaxed);
+        // Callers read what lies beside it all the time.
+        if self.is_there() != is_there {
+            self.is_there.store(is_there, Ordering::Relaxed);
+        }
     }
 
     pub fn is_there(&self) -> bool {
