@@ -580,6 +580,49 @@ __attribute__((constructor)) HELPER void count_emulator_threads_(void) {
     if (emulated()) emulator_threads_ = threads_named("") - 1;
 }
 
+// Lets the user have so many threads. Root is above this limit.
+HELPER void limit_threads(rlim_t most) {
+    struct rlimit limit;
+    CHECK_EQ(getrlimit(RLIMIT_NPROC, &limit), 0);
+    limit.rlim_cur = most < limit.rlim_max ? most : limit.rlim_max;
+    CHECK_EQ(setrlimit(RLIMIT_NPROC, &limit), 0);
+}
+
+HELPER void become(uid_t user) {
+    if (setresuid(user, user, user)) SKIP("cannot become another user: %s", check_errno(errno));
+}
+
+// Becomes a user of no other process, who may have this many threads besides the caller.
+HELPER void allow_threads(int more) {
+    become(20000 + (uid_t)getpid() % 40000);
+    limit_threads((rlim_t)(1 + more + emulator_threads_));
+}
+
+HELPER void *nothing_(void *unused) { return unused; }
+
+// Else what follows would prove nothing.
+HELPER void check_no_thread_left(void) {
+    pthread_t thread;
+    CHECK_EQ(pthread_create(&thread, NULL, nothing_, NULL), EAGAIN);
+}
+
+// The exit status of a child that runs this as a user without privileges, who may write to the directory for tests.
+HELPER int run_unprivileged(void (*run)(void)) {
+    const uid_t nobody = 65534;
+    if (chown(temp_dir(), nobody, nobody)) {}
+    pid_t pid = fork();
+    CHECK(pid >= 0);
+    if (pid == 0) {
+        if (geteuid() == 0) become(nobody);
+        run();
+        _exit(0);
+    }
+    int status = -1;
+    CHECK_EQ(waitpid(pid, &status, 0), pid);
+    CHECK(WIFEXITED(status), "status %x", status);
+    return WEXITSTATUS(status);
+}
+
 HELPER pid_t thread_id(void) { return (pid_t)syscall(SYS_gettid); }
 
 // Looks once: sleeping in the kernel? `switches` gets the count of its voluntary context switches.

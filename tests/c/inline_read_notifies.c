@@ -45,24 +45,15 @@ static void chain(int fd, int number) {
     WAIT_FOR(links > 0 && aio_error(&chained) == 0);
 }
 
+static int cached;
+
 // No thread, and none to be had.
-static void no_thread(int fd, int number) {
-    pid_t pid = fork();
-    CHECK(pid >= 0);
-    if (pid == 0) {
-        if (chown(temp_dir(), 65534, 65534)) {}
-        if (geteuid() == 0 && setresuid(65534, 65534, 65534)) _exit(0);
-        struct rlimit threads = {0, 0};
-        CHECK_EQ(setrlimit(RLIMIT_NPROC, &threads), 0);
-        static unsigned char data[100];
-        struct aiocb cb = request(fd, data, 100, 0);
-        notify_by_signal(&cb, number, 0);
-        CHECK_FAILS(aio_read(&cb), EAGAIN);
-        _exit(0);
-    }
-    int status = -1;
-    CHECK_EQ(waitpid(pid, &status, 0), pid);
-    CHECK(status == 0, "status %x", status);
+static void no_thread(void) {
+    limit_threads(0);
+    static unsigned char data[100];
+    struct aiocb cb = request(cached, data, 100, 0);
+    notify_by_signal(&cb, SIGRTMIN + 1, 0);
+    CHECK_FAILS(aio_read(&cb), EAGAIN);
 }
 
 int main(void) {
@@ -70,7 +61,9 @@ int main(void) {
     static unsigned char data[N][100];
     put_pattern(fd, 0, 4096, 1);
     block_signal(number);
-    no_thread(fd, number);
+    cached = fd;
+    int status = run_unprivileged(no_thread);
+    CHECK(status == 0 || status == 77, "status %d", status);
     static struct aiocb cbs[N];
     struct aiocb *list[N];
     struct aio_rs_stats before = counts();

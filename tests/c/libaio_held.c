@@ -1,6 +1,6 @@
 // A sync that is held back can be cancelled, and is when its context is destroyed, which leaves no thread behind; its iocb and
 // its descriptors are the program's to change as soon as it was submitted: its event names the iocb all the same, and tells
-// the eventfd. A context that is made later is a new one.
+// the eventfd. What is submitted later does not wait. A context that is made later is a new one.
 // interface: libaio
 // glibc: skip: it holds nothing back
 // timeout: 120
@@ -34,15 +34,6 @@ static int hand_in(struct iocb *sync) {
     list[COUNT] = sync;
     submit(made, list, COUNT + 1);
     return (int)ring_filled(made);
-}
-
-static int threads(void) {
-    int count = 0;
-    DIR *dir = opendir("/proc/self/task");
-    CHECK(dir != NULL);
-    for (struct dirent *entry; (entry = readdir(dir)) != NULL;) count += entry->d_name[0] != '.';
-    closedir(dir);
-    return count;
 }
 
 static void cancelled(void) {
@@ -114,7 +105,7 @@ static void closed(void) {
             struct iocb sync;
             struct io_event events[COUNT + 1];
             io_context_t inherited = made;
-            made = context(COUNT + 1);
+            made = context(COUNT + 3);
             CHECK(made != inherited);
             io_prep_fsync(&sync, fd);
             hand_in(&sync);
@@ -187,6 +178,30 @@ static void refused(const char *path) {
     }
 }
 
+// What is submitted after a sync that is held does not wait for it, on its own file or another.
+static void later(void) {
+    int other = temp_file();
+    for (int round = 0, passed = 0; passed < 3; round++) {
+        CHECK(round < TRIES, "later requests come after the sync");
+        struct iocb sync, read, sync_of_other, *list[] = {&read, &sync_of_other};
+        struct io_event events[COUNT + 3];
+        io_prep_fsync(&sync, fd);
+        io_prep_pread(&read, fd, data, BLOCK, (long long)COUNT * BYTES); // the end of the file
+        io_prep_fdsync(&sync_of_other, other);
+        hand_in(&sync);
+        submit(made, list, 2);
+        reap_all(made, BY_CALL, events, COUNT + 3);
+        int last = 0;
+        for (int i = 0; i < COUNT; i++) {
+            int place = place_of(events, COUNT + 3, &writes[i]);
+            if (place > last) last = place;
+        }
+        CHECK(place_of(events, COUNT + 3, &sync) > last);
+        passed += place_of(events, COUNT + 3, &read) < last && place_of(events, COUNT + 3, &sync_of_other) < last;
+    }
+    CHECK_EQ(close(other), 0);
+}
+
 // Syncs of one file come in their order.
 static void chained(void) {
     enum { SYNCS = 100 };
@@ -222,7 +237,7 @@ static void destroyed(void) {
         CHECK_EQ(io_destroy(made), 0);
         reap_all(other, BY_CALL, events, 1);
         CHECK(events[0].obj == &of_other && events[0].res == 0);
-        made = context(COUNT + 1);
+        made = context(COUNT + 3);
         CHECK_EQ(ring_filled(made), 0);
         // Nothing of the old one is left.
         one = &sync;
@@ -232,13 +247,13 @@ static void destroyed(void) {
     }
     CHECK_EQ(io_destroy(other), 0);
     CHECK_EQ(io_destroy(made), 0);
-    WAIT_FOR(threads() == 1);
+    WAIT_FOR(thread_count() == 1);
 }
 
 int main(void) {
     char path[PATH_MAX];
     snprintf(path, sizeof path, "%s/file", temp_dir());
-    made = context(COUNT + 1);
+    made = context(COUNT + 3);
     if (completes_at_once()) SKIP("nothing is in flight here");
     fd = direct_file_at(path, COUNT * BYTES);
     data = buffer(BYTES);
@@ -247,6 +262,7 @@ int main(void) {
     closed();
     closed_by_vfork();
     refused(path);
+    later();
     chained();
     destroyed();
     return 0;

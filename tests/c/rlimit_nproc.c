@@ -5,19 +5,9 @@
 
 static int file, p[2];
 
-static void limit(bool on) {
-    struct rlimit l;
-    CHECK_EQ(getrlimit(RLIMIT_NPROC, &l), 0);
-    l.rlim_cur = on ? 0 : l.rlim_max;
-    CHECK_EQ(setrlimit(RLIMIT_NPROC, &l), 0);
-}
-
-static void *nothing(void *unused) { return unused; }
-
 static void no_thread_at_all(void) {
-    pthread_t thread;
-    limit(true);
-    CHECK_EQ(pthread_create(&thread, NULL, nothing, NULL), EAGAIN); // else this would prove nothing
+    limit_threads(0);
+    check_no_thread_left();
     char byte = 0;
     struct aiocb out = request(file, "data", 4, 0), in = request(p[0], &byte, 1, 0), sync = request(file, NULL, 0, 0);
     struct aiocb member = request(file, "list", 4, 100), *list[1] = {&member};
@@ -39,7 +29,7 @@ static void no_thread_at_all(void) {
     CHECK_EQ(fstat(file, &st), 0);
     CHECK_EQ(st.st_size, 0);
 
-    limit(false);
+    limit_threads(RLIM_INFINITY);
     CHECK_EQ(aio_write(&out), 0);
     CHECK_EQ(aio_fsync(O_SYNC, &sync), 0);
     CHECK_DONE(&out, 0, 4);
@@ -54,7 +44,7 @@ static void threads_there_are(void) {
     enum { COUNT = 200 };
     static struct aiocb cbs[COUNT];
     static unsigned char data[COUNT][64];
-    limit(true);
+    limit_threads(0);
     for (int i = 0; i < COUNT; i++) {
         fill(data[i], 64, (unsigned)i);
         cbs[i] = request(file, data[i], 64, i * 64);
@@ -75,22 +65,16 @@ static void threads_there_are(void) {
     } else {
         CHECK_EQ(errno, EAGAIN);
     }
-    limit(false);
+    limit_threads(RLIM_INFINITY);
+}
+
+static void limited(void) {
+    no_thread_at_all();
+    threads_there_are();
 }
 
 int main(void) {
     file = temp_file();
     CHECK_EQ(pipe(p), 0);
-    pid_t pid = fork();
-    CHECK(pid >= 0);
-    if (pid == 0) { // root is above this limit
-        if (geteuid() == 0 && setresuid(65534, 65534, 65534)) SKIP("cannot become another user: %s", strerror(errno));
-        no_thread_at_all();
-        threads_there_are();
-        _exit(0);
-    }
-    int status = -1;
-    CHECK_EQ(waitpid(pid, &status, 0), pid);
-    CHECK(WIFEXITED(status), "status %x", status);
-    return WEXITSTATUS(status);
+    return run_unprivileged(limited);
 }

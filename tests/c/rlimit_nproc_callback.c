@@ -13,19 +13,12 @@ static void called(union sigval value) {
     __atomic_add_fetch(&total, 1, __ATOMIC_RELEASE);
 }
 
-static void limit(bool on) {
-    struct rlimit l;
-    CHECK_EQ(getrlimit(RLIMIT_NPROC, &l), 0);
-    l.rlim_cur = on ? 0 : l.rlim_max;
-    CHECK_EQ(setrlimit(RLIMIT_NPROC, &l), 0);
-}
-
 static void run(void) {
     int file = temp_file();
     struct aiocb first = request(file, "data", 4, 0);
     CHECK_EQ(aio_write(&first), 0); // now there is a worker
     CHECK_DONE(&first, 0, 4);
-    limit(true);
+    limit_threads(0);
     static struct aiocb cbs[COUNT];
     int accepted = 0;
     for (int i = 0; i < COUNT; i++) {
@@ -39,23 +32,11 @@ static void run(void) {
             CHECK_EQ(errno, EAGAIN);
         }
     }
-    limit(false);
+    limit_threads(RLIM_INFINITY);
     WAIT_FOR(__atomic_load_n(&total, __ATOMIC_ACQUIRE) == accepted);
     for (int i = 0; i < COUNT; i++) CHECK(calls[i] <= 1);
 }
 
 int main(void) {
-    temp_dir();
-    pid_t pid = fork();
-    CHECK(pid >= 0);
-    if (pid == 0) {
-        if (chown(temp_dir(), 65534, 65534)) {}
-        if (geteuid() == 0 && setresuid(65534, 65534, 65534)) SKIP("cannot become another user: %s", strerror(errno));
-        run();
-        _exit(0);
-    }
-    int status = -1;
-    CHECK_EQ(waitpid(pid, &status, 0), pid);
-    CHECK(WIFEXITED(status), "status %x", status);
-    return WEXITSTATUS(status);
+    return run_unprivileged(run);
 }

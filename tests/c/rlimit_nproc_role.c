@@ -4,23 +4,6 @@
 // root
 #include "check.h"
 
-// Becomes a user of no other process, who may have this many threads besides the caller.
-static void allow_threads(int more) {
-    uid_t uid = 20000 + (uid_t)getpid() % 40000;
-    if (setresuid(uid, uid, uid)) SKIP("cannot become another user: %s", check_errno(errno));
-    struct rlimit l;
-    CHECK_EQ(getrlimit(RLIMIT_NPROC, &l), 0);
-    l.rlim_cur = (rlim_t)(1 + more + emulator_threads_);
-    CHECK_EQ(setrlimit(RLIMIT_NPROC, &l), 0);
-}
-
-static void *nothing(void *unused) { return unused; }
-
-static void check_no_thread_left(void) {
-    pthread_t thread;
-    CHECK_EQ(pthread_create(&thread, NULL, nothing, NULL), EAGAIN); // else this would prove nothing
-}
-
 // Whether a call took the request in.
 static bool accepted(const char *call, int returned) {
     CHECK(returned == 0 || (returned == -1 && (errno == EAGAIN || errno == EIO)), "%s", call);

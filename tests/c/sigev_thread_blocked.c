@@ -32,42 +32,26 @@ static void submit(int fd, int count, void (*function)(union sigval), int value)
     CHECK_EQ(lio_listio(LIO_WAIT, list, count, NULL), 0);
 }
 
-static void limit(bool on) {
-    struct rlimit l;
-    CHECK_EQ(getrlimit(RLIMIT_NPROC, &l), 0);
-    l.rlim_cur = on ? 0 : l.rlim_max;
-    CHECK_EQ(setrlimit(RLIMIT_NPROC, &l), 0);
-}
-
 // One thread for functions, and no other until the limit is gone.
 static void no_thread_for_the_others(void) {
     int fd = temp_file();
     submit(fd, 1, first_waits, 0);
     WAIT_FOR(__atomic_load_n(&running, __ATOMIC_ACQUIRE) == 1);
     __atomic_store_n(&running, 0, __ATOMIC_RELEASE);
-    limit(true);
+    limit_threads(0);
     submit(fd, 4, first_waits, 1);
     WAIT_FOR(__atomic_load_n(&running, __ATOMIC_ACQUIRE) >= 1);
-    limit(false);
+    limit_threads(RLIM_INFINITY);
     WAIT_FOR(__atomic_load_n(&running, __ATOMIC_ACQUIRE) == 4);
     sem_post(&go);
 }
 
 int main(void) {
     CHECK_EQ(sem_init(&go, 0, 0), 0);
-    if (chown(temp_dir(), 65534, 65534)) {}
     for (int round = 0; round < ROUNDS; round++) {
-        pid_t pid = fork();
-        CHECK(pid >= 0);
-        if (pid == 0) {
-            if (geteuid() == 0 && setresuid(65534, 65534, 65534)) SKIP("cannot become another user: %s", strerror(errno));
-            no_thread_for_the_others();
-            _exit(0);
-        }
-        int status = -1;
-        CHECK_EQ(waitpid(pid, &status, 0), pid);
-        if (WIFEXITED(status) && WEXITSTATUS(status) == 77) return 77;
-        CHECK(status == 0, "round %d: status %x", round, status);
+        int status = run_unprivileged(no_thread_for_the_others);
+        if (status == 77) return status;
+        CHECK(status == 0, "round %d: status %d", round, status);
     }
     int fd = temp_file();
     for (int round = 1; round <= 5; round++) {
