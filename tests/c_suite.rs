@@ -15,8 +15,8 @@ mod support;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, OnceLock};
 use std::time::Duration;
 use support::{End, Ran};
 
@@ -237,7 +237,7 @@ impl Suite {
             return (self.skip(program, "needs root"), None);
         }
         let by_libaio = program.libaio && matches!(mode, Mode::Glibc | Mode::Preload);
-        if by_libaio && !has_libaio() {
+        if by_libaio && !support::has_libaio() {
             return (self.skip(program, "needs libaio-dev"), None);
         }
         let object = self.built.join(format!("{}{}.o", program.name, if by_libaio { "-libaio" } else { "" }));
@@ -396,17 +396,6 @@ fn glibc_version() -> String {
 fn is_root() -> bool {
     // SAFETY: a system call without arguments.
     unsafe { libc::geteuid() == 0 }
-}
-
-/// Whether the header of libaio can be compiled with.
-fn has_libaio() -> bool {
-    static HAS: OnceLock<bool> = OnceLock::new();
-    *HAS.get_or_init(|| {
-        let source = Path::new(env!("CARGO_TARGET_TMPDIR")).join("libaio.c");
-        let written = fs::write(&source, "#include <libaio.h>\n");
-        let output = written.and_then(|()| support::cc().args(["-E", "-o", "/dev/null"]).arg(&source).output());
-        output.is_ok_and(|output| output.status.success())
-    })
 }
 
 fn compile_object(source: &Path, object: &Path, by_libaio: bool) -> Result<(), String> {

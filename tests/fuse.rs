@@ -19,14 +19,14 @@ mod scenarios;
 mod support;
 
 use fs::Record;
-use lab::{Lab, Library, Outcome};
+use lab::{Interface, Lab, Library, Outcome};
 use random::{Plan, Policy, Shape};
 
 /// An error of writing back is told once to each open descriptor of a file. One fsync serves barriers of several, so the
 /// others must be asked: on Linux this is not seen here, the portable build synchronises each again, by fdatasync.
 const SYNCS_AGAIN: bool = cfg!(feature = "portable");
 
-/// What libc's AIO is expected to make of a scenario.
+/// What libc's AIO, or libaio, is expected to make of a scenario.
 enum Libc {
     Conforms,
     Fails,
@@ -45,14 +45,17 @@ fn available(test: &str) -> bool {
     reason.is_none()
 }
 
-fn run(name: &str, library: Library, expected: Libc, scenario: fn(&mut Lab) -> Outcome) {
+fn run(name: &str, on: (Library, Interface), expected: Libc, scenario: fn(&mut Lab) -> Outcome) {
     if !available(name) {
         return;
     }
-    if library == Library::Libc && matches!(expected, Libc::Fails) {
-        return must_fail(name, library, scenario);
+    if matches!(on, (Library::Libc | Library::Preloaded, Interface::Libaio)) && !support::has_libaio() {
+        return skip(name, "needs libaio-dev");
     }
-    let (outcome, records) = attempt(name, library, Duration::from_secs(10), scenario);
+    if on.0 == Library::Libc && matches!(expected, Libc::Fails) {
+        return must_fail(name, on, scenario);
+    }
+    let (outcome, records) = attempt(name, on, Duration::from_secs(10), scenario);
     match outcome {
         Ok(()) => {}
         Err(error) if error.starts_with(lab::SKIP) => skip(name, &error),
@@ -61,9 +64,9 @@ fn run(name: &str, library: Library, expected: Libc, scenario: fn(&mut Lab) -> O
 }
 
 /// Whether libc's threads are quick enough to do what they must not is up to the scheduler: one failure will do.
-fn must_fail(name: &str, library: Library, scenario: fn(&mut Lab) -> Outcome) {
+fn must_fail(name: &str, on: (Library, Interface), scenario: fn(&mut Lab) -> Outcome) {
     for _ in 0..20 {
-        if let (Err(error), _) = attempt(name, library, Duration::from_millis(500), scenario) {
+        if let (Err(error), _) = attempt(name, on, Duration::from_millis(500), scenario) {
             println!("libc: {error}");
             return;
         }
@@ -73,36 +76,38 @@ fn must_fail(name: &str, library: Library, scenario: fn(&mut Lab) -> Outcome) {
 
 fn attempt(
     name: &str,
-    library: Library,
+    (library, interface): (Library, Interface),
     patience: Duration,
     scenario: fn(&mut Lab) -> Outcome,
 ) -> (Outcome, Vec<Record>) {
     let settings = if name == "few_workers_serve_many_requests" { "threads=2" } else { "threads=64" };
-    let mut lab = Lab::new(library, settings, patience);
+    let mut lab = Lab::new(library, interface, settings, patience);
     let outcome = scenario(&mut lab);
     let records = lab.records();
     (outcome, records)
 }
 
 macro_rules! scenarios {
-    ($($name:ident: $libc:ident,)+) => {
-        scenarios!(@module libc Libc $($name: $libc,)+);
-        scenarios!(@module linked Linked $($name: $libc,)+);
-        scenarios!(@module static_ Static $($name: $libc,)+);
-        scenarios!(@module preloaded Preloaded $($name: $libc,)+);
+    ($interface:ident: $($name:ident: $libc:ident,)+) => {
+        scenarios!(@module $interface libc Libc $($name: $libc,)+);
+        scenarios!(@module $interface linked Linked $($name: $libc,)+);
+        scenarios!(@module $interface static_ Static $($name: $libc,)+);
+        scenarios!(@module $interface preloaded Preloaded $($name: $libc,)+);
     };
-    (@module $module:ident $library:ident $($name:ident: $libc:ident,)+) => {
+    (@module $interface:ident $module:ident $library:ident $($name:ident: $libc:ident,)+) => {
         mod $module {
             use super::*;
             $(#[test]
             fn $name() {
-                run(stringify!($name), Library::$library, Libc::$libc, scenarios::$name);
+                let on = (Library::$library, Interface::$interface);
+                run(stringify!($name), on, Libc::$libc, scenarios::$name);
             })+
         }
     };
 }
 
 scenarios! {
+    Posix:
     fsync_waits_for_a_running_write: Conforms,
     fsync_waits_for_a_running_read: Conforms,
     fsync_does_not_overtake_a_less_urgent_write: Fails,
@@ -132,6 +137,31 @@ scenarios! {
     everything_ends_after_a_lazy_unmount: Conforms,
     exit_with_a_hung_write_waits_only_in_the_kernel: Conforms,
     few_workers_serve_many_requests: Conforms,
+}
+
+#[cfg(libaio)]
+mod libaio {
+    use super::*;
+
+    scenarios! {
+        Libaio:
+        fsync_waits_for_a_running_write: Fails,
+        fsync_waits_for_a_running_read: Fails,
+        fsync_covers_a_dup: Fails,
+        fsync_covers_a_second_open: Fails,
+        fsync_of_a_read_only_descriptor_covers_the_file: Fails,
+        fsync_does_not_cover_other_files: Conforms,
+        fsync_does_not_wait_for_later_requests: Fails,
+        later_requests_run_past_a_waiting_fsync: Fails,
+        lists_with_an_fsync_keep_its_order: Fails,
+        a_running_fsync_serves_no_later_barrier: Conforms,
+        an_fsync_succeeds_after_one_that_failed: Conforms,
+        an_fsync_by_libaio_tells_only_its_own_error: Fails,
+        a_waiting_fsync_can_be_cancelled_and_is_not_issued: Fails,
+        a_hung_read_delays_nothing_else: Conforms,
+        everything_ends_when_the_file_system_goes_away: Conforms,
+        everything_ends_after_a_lazy_unmount: Conforms,
+    }
 }
 
 /// Schedules of each plan, and how many: thousands where the library is linked, fewer by the other ways into the same code.

@@ -78,11 +78,8 @@ fn scratch(name: &str) -> PathBuf {
 }
 
 /// Whether libaio's own header is there.
-fn has_libaio(dir: &Path) -> bool {
-    let source = dir.join("system.c");
-    fs::write(&source, "#include <libaio.h>\n").expect("the client is written");
-    let there =
-        compiler("CC", "cc").arg("-fsyntax-only").arg(&source).output().is_ok_and(|output| output.status.success());
+fn has_libaio() -> bool {
+    let there = support::has_libaio();
     if !there {
         assert!(env::var_os("AIO_RS_REQUIRE_ALL").is_none(), "libaio-dev is not installed");
         println!("skipped: libaio-dev is not installed");
@@ -243,7 +240,7 @@ fn libaio_header_serves_c99_and_cxx11_and_links() {
 #[test]
 fn libaio_structures_are_those_of_its_own_header() {
     let dir = scratch("libaio-layout");
-    if !has_libaio(&dir) {
+    if !has_libaio() {
         return;
     }
     let said = |name: &str, header: &str| {
@@ -262,7 +259,7 @@ fn libaio_structures_are_those_of_its_own_header() {
 #[test]
 fn both_libaio_headers_are_an_error_that_says_so() {
     let dir = scratch("libaio-both");
-    if !has_libaio(&dir) {
+    if !has_libaio() {
         return;
     }
     for (name, first, second) in

@@ -3,16 +3,17 @@
  * answers each with one line. Answers are flushed when no further command is
  * waiting, so that several commands sent together run without a pause. What
  * is appended begins with its own OFF, by which the file system knows it.
+ * Compiled with LIBAIO it makes them by libaio's interface, with O_DIRECT.
  *
  *   o SLOT rw|ro|ap PATH   open            d SLOT FROM    dup       c SLOT   close
- *   w REQ SLOT OFF LEN PRIO, r REQ SLOT OFF LEN PRIO      aio_write, aio_read
- *   f REQ SLOT sync|dsync PRIO                            aio_fsync
- *   l                      collect the following w, r and f; L: lio_listio(LIO_NOWAIT) them
- *   x REQ                  aio_cancel one    X SLOT       aio_cancel all of a descriptor
- *   e REQ                  -> aio_error, aio_return once it has ended, data good or bad
- *   s REQ MS               aio_suspend, at most MS ms -> 0 or errno
+ *   w REQ SLOT OFF LEN PRIO, r REQ SLOT OFF LEN PRIO      a write, a read
+ *   f REQ SLOT sync|dsync PRIO                            a sync
+ *   l                      collect the following w, r and f; L: hand them in as one list
+ *   x REQ                  cancel one        X SLOT       cancel all of a descriptor
+ *   e REQ                  -> its error, its result once it has ended, data good or bad
+ *   s REQ MS               wait for it, at most MS ms -> 0 or errno
  *   p SLOT OFF             a plain pwrite of one byte in a thread of its own
- *   v                      -> the file whose aio_write is called
+ *   v                      -> the file whose functions are called
  *   q                      return from main
  */
 #define _GNU_SOURCE
@@ -44,8 +45,20 @@ struct request {
 static int slots[SLOTS];
 static int appends[SLOTS];
 static struct request requests[REQUESTS];
-static struct aiocb *list[REQUESTS];
+static struct request *list[REQUESTS];
 static int collecting, collected;
+
+static void die(const char *why)
+{
+    fprintf(stderr, "client: %s\n", why);
+    exit(2);
+}
+
+#ifdef LIBAIO
+#include "by_libaio.h"
+#else
+#include "by_posix.h"
+#endif
 
 static char input[1 << 16];
 static size_t begin, end;
@@ -65,12 +78,6 @@ static void answer_call(int result)
         answer("0");
     else
         answer("%d", errno);
-}
-
-static void die(const char *why)
-{
-    fprintf(stderr, "client: %s\n", why);
-    exit(2);
 }
 
 /* The next line, read by hand: stdio would hide what is still waiting. */
@@ -133,19 +140,12 @@ static void prepare_transfer(struct request *r, long offset, long length, int pr
 
 static void submit(struct request *r)
 {
-    int result;
     if (collecting) {
-        list[collected++] = &r->cb;
+        list[collected++] = r;
         answer("0");
         return;
     }
-    switch (r->opcode) {
-    case LIO_READ: result = aio_read(&r->cb); break;
-    case LIO_WRITE: result = aio_write(&r->cb); break;
-    case OP_SYNC: result = aio_fsync(O_SYNC, &r->cb); break;
-    default: result = aio_fsync(O_DSYNC, &r->cb); break;
-    }
-    answer_call(result);
+    answer_call(hand_in(r));
 }
 
 static const char *check_data(const struct request *r)
@@ -160,14 +160,11 @@ static const char *check_data(const struct request *r)
 
 static void report(struct request *r)
 {
+    if (!r->ended)
+        look(r);
     if (!r->ended) {
-        r->error = aio_error(&r->cb);
-        if (r->error == EINPROGRESS) {
-            answer("%d", EINPROGRESS);
-            return;
-        }
-        r->result = aio_return(&r->cb);
-        r->ended = 1;
+        answer("%d", EINPROGRESS);
+        return;
     }
     answer("%d %ld %s", r->error, r->result, check_data(r));
 }
@@ -180,13 +177,6 @@ static void answer_cancel(int result)
     case AIO_ALLDONE: answer("alldone"); break;
     default: answer("%d", errno);
     }
-}
-
-static void suspend(struct request *r, long milliseconds)
-{
-    const struct aiocb *one = &r->cb;
-    struct timespec limit = {milliseconds / 1000, milliseconds % 1000 * 1000000};
-    answer_call(aio_suspend(&one, 1, &limit));
 }
 
 struct plain {
@@ -217,9 +207,7 @@ static void start_plain_write(int slot, long offset)
 
 static void open_slot(int slot, const char *mode, const char *path)
 {
-    int flags = O_CLOEXEC | O_RDWR;
-    if (strcmp(mode, "ro") == 0)
-        flags = O_CLOEXEC | O_RDONLY;
+    int flags = O_CLOEXEC | OPEN_FLAGS | (strcmp(mode, "ro") == 0 ? O_RDONLY : O_RDWR);
     appends[slot] = strcmp(mode, "ap") == 0;
     if (appends[slot])
         flags |= O_APPEND;
@@ -237,13 +225,13 @@ static void dup_slot(int slot, int from)
 static void name_library(void)
 {
     Dl_info info;
-    answer("%s", dladdr((void *)aio_write, &info) ? info.dli_fname : "?");
+    answer("%s", dladdr((void *)ONE_FUNCTION, &info) ? info.dli_fname : "?");
 }
 
 static void submit_list(void)
 {
     collecting = 0;
-    answer_call(lio_listio(LIO_NOWAIT, list, collected, NULL));
+    answer_call(hand_in_list(list, collected));
 }
 
 static int run(const char *line)
@@ -277,13 +265,13 @@ static int run(const char *line)
     } else if (strcmp(line, "L") == 0)
         submit_list();
     else if (sscanf(line, "x %d", &a) == 1)
-        answer_cancel(aio_cancel(requests[a].cb.aio_fildes, &requests[a].cb));
+        answer_cancel(cancel(&requests[a]));
     else if (sscanf(line, "X %d", &a) == 1)
-        answer_cancel(aio_cancel(slots[a], NULL));
+        answer_cancel(cancel_all(slots[a]));
     else if (sscanf(line, "e %d", &a) == 1)
         report(&requests[a]);
     else if (sscanf(line, "s %d %ld", &a, &length) == 2)
-        suspend(&requests[a], length);
+        answer_call(wait_for(&requests[a], length));
     else if (sscanf(line, "p %d %ld", &a, &offset) == 2)
         start_plain_write(a, offset);
     else if (strcmp(line, "v") == 0)
@@ -298,7 +286,7 @@ static int run(const char *line)
 int main(void)
 {
     char line[LINE];
-    static unsigned char room[REQUESTS][ROOM];
+    static unsigned char room[REQUESTS][ROOM] __attribute__((aligned(ROOM)));
     for (int i = 0; i < REQUESTS; i++)
         requests[i].data = room[i];
     while (next_line(line, sizeof line) && run(line))

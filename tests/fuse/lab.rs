@@ -23,6 +23,14 @@ pub enum Library {
     Preloaded,
 }
 
+/// By which calls.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Interface {
+    Posix,
+    /// Of libaio, on descriptors with O_DIRECT: only those are asynchronous. Libaio's own take libc's part.
+    Libaio,
+}
+
 /// What a scenario found wrong.
 pub type Outcome<T = ()> = Result<T, String>;
 
@@ -63,8 +71,8 @@ pub struct Client {
 }
 
 impl Client {
-    fn start(library: Library, settings: &str) -> Client {
-        let mut command = Command::new(client_program(library));
+    fn start(library: Library, interface: Interface, settings: &str) -> Client {
+        let mut command = Command::new(client_program(library, interface));
         if library == Library::Preloaded {
             command.env("LD_PRELOAD", support::shared_library());
         }
@@ -86,18 +94,19 @@ impl Client {
             }
         });
         let mut client = Client { input: child.stdin.take(), child, lines };
-        client.check_library(library);
+        client.check_library(library, interface);
         client
     }
 
     /// That the client calls the functions it is meant to.
-    fn check_library(&mut self, library: Library) {
+    fn check_library(&mut self, library: Library, interface: Interface) {
         let answers = self.ask(&["v".into()]).unwrap_or_else(|error| panic!("{error}"));
         let file = answers.first().map_or("", String::as_str);
-        let expected = match library {
-            Library::Libc => "/libc.so.",
-            Library::Static => "/fuse-client-static",
-            Library::Linked | Library::Preloaded => "/libaio_rs.so",
+        let expected = match (library, interface) {
+            (Library::Libc, Interface::Posix) => "/libc.so.",
+            (Library::Libc, Interface::Libaio) => "/libaio.so.",
+            (Library::Static, _) => "/fuse-client-static",
+            (Library::Linked | Library::Preloaded, _) => "/libaio_rs.so",
         };
         assert!(file.contains(expected), "the client of {library:?} calls {file}");
     }
@@ -121,18 +130,18 @@ impl Client {
     }
 }
 
-/// Compiles the client once for each library.
-fn client_program(library: Library) -> PathBuf {
-    static MADE: Mutex<Option<HashMap<Library, PathBuf>>> = Mutex::new(None);
+/// Compiles the client once for each library and interface.
+fn client_program(library: Library, interface: Interface) -> PathBuf {
+    static MADE: Mutex<Option<HashMap<(Library, Interface), PathBuf>>> = Mutex::new(None);
     // Preloading works on a program that knows only libc.
     let library = if library == Library::Preloaded { Library::Libc } else { library };
     let mut made = MADE.lock().unwrap_or_else(PoisonError::into_inner);
     let made = made.get_or_insert_with(HashMap::new);
-    made.entry(library).or_insert_with(|| compile_client(library)).clone()
+    made.entry((library, interface)).or_insert_with(|| compile_client(library, interface)).clone()
 }
 
-fn compile_client(library: Library) -> PathBuf {
-    let name = format!("fuse-client-{library:?}").to_lowercase();
+fn compile_client(library: Library, interface: Interface) -> PathBuf {
+    let name = format!("fuse-client-{library:?}-{interface:?}").to_lowercase();
     let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
     let made = path.with_extension(std::process::id().to_string());
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fuse/client.c");
@@ -148,6 +157,12 @@ fn compile_client(library: Library) -> PathBuf {
         }
         Library::Libc | Library::Preloaded => {}
     }
+    if interface == Interface::Libaio {
+        cc.arg("-DLIBAIO").arg("-I").arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("include"));
+        if library == Library::Libc {
+            cc.arg("-DSYSTEM_LIBAIO").arg("-laio");
+        }
+    }
     cc.arg("-lpthread");
     support::compile(cc).unwrap_or_else(|error| panic!("{error}"));
     // Another run may be using the old one.
@@ -162,20 +177,21 @@ pub struct Lab {
     /// How long what must happen may take.
     pub patience: Duration,
     library: Library,
+    interface: Interface,
     settings: String,
 }
 
 impl Lab {
-    pub fn new(library: Library, settings: &str, patience: Duration) -> Lab {
+    pub fn new(library: Library, interface: Interface, settings: &str, patience: Duration) -> Lab {
         let fs = Mounted::new().expect("mounting the file system");
         let control = fs.control.clone();
-        let client = Client::start(library, settings);
-        Lab { client, fs: Some(fs), control, patience, library, settings: settings.into() }
+        let client = Client::start(library, interface, settings);
+        Lab { client, fs: Some(fs), control, patience, library, interface, settings: settings.into() }
     }
 
     /// A fresh client process in place of the present one, which must have ended.
     pub fn restart(&mut self) {
-        self.client = Client::start(self.library, &self.settings);
+        self.client = Client::start(self.library, self.interface, &self.settings);
     }
 
     pub fn fs(&self) -> &Mounted {

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use crate::SYNCS_AGAIN;
 use crate::fs::{FILE_SIZE, Op, Record, Rule, State, show};
-use crate::lab::{Done, Lab, Library, Outcome, ensure, parse_status};
+use crate::lab::{Done, Interface, Lab, Library, Outcome, ensure, parse_status};
 
 /// Errors of reads and writes, and errors of fsync: told apart by their numbers.
 const DATA_ERRORS: [i32; 2] = [libc::ENOSPC, libc::EDQUOT];
@@ -547,7 +547,7 @@ pub fn run(library: Library, plan: Plan, count: u64) -> Outcome {
     let first = number("AIO_RS_FUSE_SEED").unwrap_or(20_240_229);
     let count = number("AIO_RS_FUSE_SCHEDULES").unwrap_or(count);
     let patience = Duration::from_millis(if library == Library::Libc { 300 } else { 10_000 });
-    let mut lab = Lab::new(library, &plan.settings(), patience);
+    let mut lab = Lab::new(library, Interface::Posix, &plan.settings(), patience);
     for seed in first..first.saturating_add(count) {
         lab.control.reset();
         let mut schedule = Schedule {

@@ -248,6 +248,25 @@ pub fn fsync_reports_a_covered_write_that_failed(lab: &mut Lab) -> Outcome {
     fsync_reports_the_error_of_a_covered_write(lab, EIO)
 }
 
+/// The write's error is the write's alone, and the FSYNC is issued all the same.
+#[cfg(libaio)]
+pub fn an_fsync_by_libaio_tells_only_its_own_error(lab: &mut Lab) -> Outcome {
+    with_hung_write_that_fails(lab, libc::ENOSPC)?;
+    lab.fsync(1, 0)?;
+    barrier_waits(lab, 1)?;
+    lab.control.release_at(1, 0);
+    lab.expect(0, Done::failed(libc::ENOSPC))?;
+    lab.expect(1, Done::with(0))?;
+    lab.expect_sync_after(1, &[0])?;
+    hold(lab, 1, 4096);
+    lab.write(2, 0, 4096)?;
+    lab.control.next_sync(Rule::fail(EIO));
+    lab.fsync(3, 0)?;
+    lab.control.release_at(1, 4096);
+    lab.expect(2, Done::with(512))?;
+    lab.expect(3, Done::failed(EIO))
+}
+
 /// Two barriers cover the write that fails; a third, called when it has ended, does not.
 pub fn every_barrier_reports_a_failed_write_it_covers(lab: &mut Lab) -> Outcome {
     with_hung_write_that_fails(lab, libc::ENOSPC)?;
@@ -371,7 +390,8 @@ fn all_kinds_in_flight(lab: &mut Lab) -> Outcome {
         lab.open(slot, 1, name)?;
     }
     lab.open(2, 2, 0)?;
-    for offset in [0, 4096] {
+    // The second of them waits behind the first; by libaio it does not.
+    for offset in [0, 512, 4096] {
         hold(lab, 1, offset);
     }
     lab.control.all_syncs(Rule::HOLD);

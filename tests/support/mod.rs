@@ -14,6 +14,19 @@ use std::time::{Duration, Instant, SystemTime};
 /// What libaio_rs.a needs beside libc (`rustc --print native-static-libs`).
 pub const STATIC_LIBS: &[&str] = &["-lgcc_s", "-lutil", "-lrt", "-lpthread", "-lm", "-ldl"];
 
+/// Whether libaio's own header, and so its library, is installed.
+pub fn has_libaio() -> bool {
+    static HAS: OnceLock<bool> = OnceLock::new();
+    *HAS.get_or_init(|| {
+        let name = format!("libaio-{}.c", std::process::id());
+        let source = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
+        let written = fs::write(&source, "#include <libaio.h>\n");
+        let output = written.and_then(|()| cc().args(["-E", "-o", "/dev/null"]).arg(&source).output());
+        let _ = fs::remove_file(&source);
+        output.is_ok_and(|output| output.status.success())
+    })
+}
+
 /// The target directory of this cargo run.
 pub fn target_dir() -> PathBuf {
     let tmp = Path::new(env!("CARGO_TARGET_TMPDIR"));
