@@ -81,8 +81,21 @@ impl Stats {
     }
 }
 
+impl aio_rs_stats {
+    /// Which the program has used.
+    fn interfaces(&self) -> &'static str {
+        match (self.reads + self.writes + self.fsyncs > 0, self.libaio_requests > 0) {
+            (true, true) => "POSIX AIO and libaio",
+            (true, false) => "POSIX AIO",
+            (false, true) => "libaio",
+            (false, false) => "none",
+        }
+    }
+}
+
 impl Display for aio_rs_stats {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        writeln!(f, "aio_rs: interface: {}", self.interfaces())?;
         let (reads, writes, fsyncs) = (self.reads, self.writes, self.fsyncs);
         let (cancelled, failed) = (self.cancelled, self.failed);
         writeln!(

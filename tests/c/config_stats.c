@@ -41,6 +41,7 @@ int main(int argc, char **argv) {
     CHECK(read == 4 && write == 8 && fsync == 2 && cancelled == 1 && failed == 1, "%s", text);
     line = strstr(text, "aio_rs: barriers: ");
     CHECK(line && sscanf(line, "aio_rs: barriers: %d", &barriers) == 1 && barriers == 2, "%s", text);
+    CHECK(strstr(text, "aio_rs: interface: POSIX AIO\n"), "%s", text);
     static const char *const names[] = {"routes", "queue depth", "threads", "notifications delayed"};
     for (int i = 0; i < 4; i++) CHECK(strstr(text, names[i]), "no `%s` in %s", names[i], text);
     for (char *at = text; *at; at = strchr(at, '\n') + 1) {

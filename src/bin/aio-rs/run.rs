@@ -26,8 +26,9 @@ cannot be used, 126 if the program cannot be run on aio_rs (static, setuid, othe
 
 /// Run a program with its POSIX AIO, or its libaio, on aio_rs
 ///
-/// Sets LD_PRELOAD and AIO_RS, then becomes the program. Says so if LD_PRELOAD cannot work for it. With --stats the line
-/// "libaio" counts what the program did by that interface, the others what it did by aio_* calls.
+/// Sets LD_PRELOAD and AIO_RS, then becomes the program. Says so if LD_PRELOAD cannot work for it. With --stats the library
+/// says at the end which of the two interfaces the program has used, and what for: the line "libaio" counts requests by
+/// that interface, the others those by aio_* calls.
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Args {
