@@ -123,14 +123,17 @@ pub fn wait_any(requests: &[*const libc::aiocb]) {
     unsafe { libc::aio_suspend(requests.as_ptr(), count, ptr::null()) };
 }
 
+/// What this process means by a name.
+pub fn symbol(name: &CStr) -> Option<NonNull<libc::c_void>> {
+    // SAFETY: the name ends in NUL.
+    NonNull::new(unsafe { libc::dlsym(libc::RTLD_DEFAULT, name.as_ptr()) })
+}
+
 /// The version of aio_rs, if its symbols are the ones this process calls.
 pub fn library_version() -> Option<String> {
     type Version = unsafe extern "C" fn() -> *const libc::c_char;
-    // SAFETY: the name ends in NUL; the symbol, if there is one, has this type.
-    let version = unsafe {
-        let symbol = NonNull::new(libc::dlsym(libc::RTLD_DEFAULT, c"aio_rs_version".as_ptr()))?;
-        std::mem::transmute::<NonNull<libc::c_void>, Version>(symbol)
-    };
+    // SAFETY: the symbol, if there is one, has this type.
+    let version = unsafe { std::mem::transmute::<NonNull<libc::c_void>, Version>(symbol(c"aio_rs_version")?) };
     // SAFETY: it returns a string that lives for ever.
     let text = unsafe { CStr::from_ptr(version()) };
     Some(text.to_string_lossy().into_owned())
@@ -148,11 +151,9 @@ pub fn library_routes() -> Option<[u64; 4]> {
     }
     type Query = unsafe extern "C" fn(*mut Stats) -> libc::c_int;
     let mut stats = Stats::default();
-    // SAFETY: the name ends in NUL; the symbol, if there is one, has this type, and fills the struct.
-    unsafe {
-        let symbol = NonNull::new(libc::dlsym(libc::RTLD_DEFAULT, c"aio_rs_stats".as_ptr()))?;
-        std::mem::transmute::<NonNull<libc::c_void>, Query>(symbol)(&raw mut stats);
-    }
+    let query = symbol(c"aio_rs_stats")?;
+    // SAFETY: the symbol has this type, and fills the struct.
+    unsafe { std::mem::transmute::<NonNull<libc::c_void>, Query>(query)(&raw mut stats) };
     Some(stats.routes)
 }
 

@@ -4,6 +4,7 @@ use crate::client::Line;
 use crate::engine::Kind;
 use crate::measure::Figures;
 use crate::picture;
+use crate::promise::{INTERFACES, Interface, Kept, verdict};
 use crate::stage::{Side, Stage, filesystem};
 use crate::workload::WORKLOADS;
 use clap::ValueEnum;
@@ -68,9 +69,11 @@ struct Task {
     depth: Option<usize>,
 }
 
-/// Of each task and contestant, what the rounds have shown.
+/// Of each task and contestant, what the rounds have shown; and of each interface, how often aio_rs's fsync kept its promise,
+/// and the other's.
 #[derive(Default)]
 pub struct Results {
+    promises: [[Kept; 2]; INTERFACES.len()],
     figures: BTreeMap<(Task, usize), Vec<Figures>>,
     skipped: BTreeMap<(Task, usize), String>,
 }
@@ -92,6 +95,10 @@ fn bench(args: &Args) -> Result<(), String> {
     let tasks = tasks(args.quick);
     let bar = progress_bar((rounds * tasks.len() * CONTESTANTS.len()) as u64);
     let mut results = Results::default();
+    for (index, side) in [Side::AioRs, Side::Libc].into_iter().enumerate() {
+        bar.set_message(format!("promises of fsync, {}", side.name()));
+        stage.run_client(side, &["promises"], |line| results.add_promise(index, &line))?;
+    }
     for round in 0..rounds {
         for task in &tasks {
             let mut order: Vec<_> = (0..CONTESTANTS.len()).collect();
@@ -157,6 +164,15 @@ fn progress_bar(steps: u64) -> ProgressBar {
 }
 
 impl Results {
+    fn add_promise(&mut self, side: usize, line: &Line) {
+        let Line::Promise { interface, kept, .. } = line else { return };
+        for (own, sums) in INTERFACES.iter().zip(&mut self.promises) {
+            if own == interface {
+                sums[side] += *kept;
+            }
+        }
+    }
+
     fn of(&self, task: Task, index: usize) -> &[Figures] {
         self.figures.get(&(task, index)).map_or(&[], Vec::as_slice)
     }
@@ -222,6 +238,10 @@ fn table(heading: &str, results: &Results) -> String {
             text.push('\n');
         }
     }
+    text.push('\n');
+    for (interface, [ours, theirs]) in INTERFACES.into_iter().zip(results.promises) {
+        let _ = writeln!(text, "{}", verdict(interface, ours, theirs));
+    }
     text
 }
 
@@ -250,8 +270,13 @@ fn to_json(heading: &str, results: &Results) -> Value {
             "reason": reason,
         })
     };
+    let promise = |(interface, [ours, theirs]): (Interface, [Kept; 2])| {
+        let count = |kept: Kept| json!({ "kept": kept.kept, "trials": kept.trials });
+        json!({ "interface": interface.name(), "aio_rs": count(ours), interface.without(): count(theirs) })
+    };
     json!({
         "what": heading,
+        "fsync_kept_its_promise": INTERFACES.into_iter().zip(results.promises).map(promise).collect::<Vec<_>>(),
         "results": results.figures.iter().map(entry).collect::<Vec<_>>(),
         "left_out": results.skipped.iter().map(left_out).collect::<Vec<_>>(),
     })

@@ -6,7 +6,8 @@
 use crate::aio::{self, Request};
 use crate::engine::Kind;
 use crate::measure::{Extent, Figures, measure};
-use crate::workload::{self, BLOCK, Cache, WORKLOADS, Workload};
+use crate::promise::{self, Interface, Kept};
+use crate::workload::{self, Cache, WORKLOADS, Workload};
 use std::fmt;
 use std::fs::{File, OpenOptions};
 use std::io::{Error, Result, Write};
@@ -19,10 +20,6 @@ use std::time::Duration;
 const DATA_FILE: &str = "/proc/self/fd/0";
 /// A library that loses a request must not hang the tour.
 const MOST_SECONDS: u32 = 60;
-/// Trials of each promise.
-const TRIALS: usize = 10;
-/// A trial in which nothing was pending any more proves nothing and is repeated, but not for ever.
-const MOST_ATTEMPTS: usize = 10 * TRIALS;
 
 #[derive(clap::Args)]
 pub struct Args {
@@ -43,7 +40,9 @@ pub struct Args {
 
 #[derive(Clone, Copy, clap::ValueEnum)]
 enum Task {
+    /// What it writes, and what it is promised.
     Check,
+    Promises,
     Bench,
 }
 
@@ -57,9 +56,9 @@ pub enum Line {
         verdict: String,
     },
     Promise {
+        interface: Interface,
         name: String,
-        kept: usize,
-        trials: usize,
+        kept: Kept,
     },
     Figures {
         workload: String,
@@ -76,8 +75,8 @@ impl fmt::Display for Line {
         match self {
             Line::Library(version) => write!(out, "library\t{version}"),
             Line::Data { name, verdict } => write!(out, "data\t{name}\t{verdict}"),
-            Line::Promise { name, kept, trials } => {
-                write!(out, "promise\t{name}\t{kept}\t{trials}")
+            Line::Promise { interface, name, kept: Kept { kept, trials } } => {
+                write!(out, "promise\t{}\t{name}\t{kept}\t{trials}", interface.name())
             }
             Line::Figures { workload, figures } => write!(out, "figures\t{workload}\t{figures}"),
             Line::Skipped { workload, reason } => write!(out, "skipped\t{workload}\t{reason}"),
@@ -91,9 +90,11 @@ impl Line {
         Some(match fields[..] {
             ["library", version] => Line::Library(version.into()),
             ["data", name, verdict] => Line::Data { name: name.into(), verdict: verdict.into() },
-            ["promise", name, kept, trials] => {
-                Line::Promise { name: name.into(), kept: kept.parse().ok()?, trials: trials.parse().ok()? }
-            }
+            ["promise", interface, name, kept, trials] => Line::Promise {
+                interface: Interface::parse(interface)?,
+                name: name.into(),
+                kept: Kept { kept: kept.parse().ok()?, trials: trials.parse().ok()? },
+            },
             ["figures", workload, figures] => {
                 Line::Figures { workload: workload.into(), figures: Figures::parse(figures)? }
             }
@@ -108,6 +109,7 @@ pub fn main(args: &Args) -> ExitCode {
     unsafe { libc::alarm(MOST_SECONDS) };
     let done = match args.task {
         Task::Check => run_checks(),
+        Task::Promises => promise::try_all(say),
         Task::Bench => run_workloads(args),
     };
     match done {
@@ -123,7 +125,7 @@ fn say(line: &Line) -> Result<()> {
     writeln!(std::io::stdout(), "{line}")
 }
 
-fn open(flags: i32) -> Result<File> {
+pub fn open(flags: i32) -> Result<File> {
     OpenOptions::new().read(true).write(true).custom_flags(flags).open(DATA_FILE)
 }
 
@@ -136,7 +138,7 @@ fn run_checks() -> Result<()> {
         };
         say(&Line::Data { name: name.into(), verdict })?;
     }
-    PROMISES.iter().try_for_each(|promise| say(&try_promise(promise)?))
+    promise::try_all(say)
 }
 
 /// Writes a pattern in scattered order with many requests in flight, syncs it, reads it back and compares.
@@ -194,85 +196,6 @@ fn compare(data: &[u8], count: usize, offset: usize) -> Result<()> {
     }
 }
 
-/// What aio_fsync promises: to complete after all requests before it, and to tell if one of them failed.
-struct Promise {
-    name: &'static str,
-    target: Target,
-    /// `aio_reqprio` of the writes; the fsync has 0, the most urgent.
-    priority: i32,
-    failing_write: bool,
-}
-
-/// Which descriptor of the file the fsync names; the writes name the first.
-enum Target {
-    Same,
-    Dup,
-    Reopened,
-}
-
-const PROMISES: [Promise; 5] = [
-    Promise { name: "after writes on its descriptor", target: Target::Same, priority: 0, failing_write: false },
-    Promise { name: "after writes of lower priority", target: Target::Same, priority: 10, failing_write: false },
-    Promise { name: "through a dup of the descriptor", target: Target::Dup, priority: 0, failing_write: false },
-    Promise { name: "through a second open", target: Target::Reopened, priority: 0, failing_write: false },
-    Promise { name: "reports a write that failed", target: Target::Same, priority: 0, failing_write: true },
-];
-
-fn try_promise(promise: &Promise) -> Result<Line> {
-    let file = open_direct_if_possible()?;
-    let other = match promise.target {
-        Target::Same => None,
-        Target::Dup => Some(file.try_clone()?),
-        Target::Reopened => Some(open_direct_if_possible()?),
-    };
-    let target = other.as_ref().unwrap_or(&file).as_fd();
-    let (mut kept, mut trials) = (0, 0);
-    for _ in 0..MOST_ATTEMPTS {
-        if let Some(good) = trial(promise, file.as_fd(), target)? {
-            kept += usize::from(good);
-            trials += 1;
-        }
-        if trials == TRIALS {
-            break;
-        }
-    }
-    Ok(Line::Promise { name: promise.name.into(), kept, trials })
-}
-
-/// Direct writes leave no dirty pages, so that a careless fsync has nothing to do and is done before them.
-fn open_direct_if_possible() -> Result<File> {
-    open(libc::O_DIRECT).or_else(|_| open(0))
-}
-
-/// `None` if nothing was pending when `aio_fsync` had returned: then there was nothing to wait for.
-fn trial(promise: &Promise, file: BorrowedFd, target: BorrowedFd) -> Result<Option<bool>> {
-    const WRITES: usize = 16;
-    const SIZE: usize = 256 << 10;
-    let mut writes: Vec<_> = (0..WRITES).map(|_| Request::new(SIZE)).collect();
-    for (index, write) in writes.iter_mut().enumerate() {
-        write.write(file, index * SIZE, promise.priority)?;
-    }
-    let mut bad = Request::new(BLOCK);
-    if promise.failing_write {
-        // In the last write's range, so that it stays queued until that one has ended.
-        bad.bad_write(file, (WRITES - 1) * SIZE)?;
-    }
-    let mut sync = Request::new(0);
-    sync.fsync(target)?;
-    let early = if promise.failing_write { !bad.pending() } else { !writes.iter().any(Request::pending) };
-    // Watched, not slept for: waking up takes longer than a write.
-    while sync.pending() {
-        std::thread::yield_now();
-    }
-    let overtaken = writes.iter().any(Request::pending);
-    let outcome = sync.result();
-    let good = if promise.failing_write { outcome.is_err() } else { outcome.is_ok() && !overtaken };
-    for write in &mut writes {
-        write.result()?;
-    }
-    Ok((!early).then_some(good))
-}
-
 fn run_workloads(args: &Args) -> Result<()> {
     let wanted = match &args.only {
         None => WORKLOADS.to_vec(),
@@ -309,7 +232,8 @@ mod tests {
         let lines = [
             Line::Library(String::new()),
             Line::Data { name: "buffered".into(), verdict: "ok".into() },
-            Line::Promise { name: "a dup".into(), kept: 3, trials: 10 },
+            Line::Promise { interface: Interface::Posix, name: "a dup".into(), kept: Kept { kept: 3, trials: 10 } },
+            Line::Promise { interface: Interface::Libaio, name: "a dup".into(), kept: Kept::default() },
             Line::Figures {
                 workload: "read".into(),
                 figures: Figures { rate: 1234.5, cpu: 2.0, p50: 10.0, p99: 20.0 },
@@ -319,7 +243,8 @@ mod tests {
         for line in lines {
             assert_eq!(Line::parse(&line.to_string()), Some(line));
         }
-        assert_eq!(Line::parse("promise\ta\tmany\t10"), None);
+        assert_eq!(Line::parse("promise\tposix\ta\tmany\t10"), None);
+        assert_eq!(Line::parse("promise\tother\ta\t9\t10"), None);
         assert_eq!(Line::parse("noise"), None);
     }
 

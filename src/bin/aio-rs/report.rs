@@ -1,6 +1,7 @@
 //! What the tour found out, and how it prints it. No I/O here.
 
 use crate::client::Line;
+use crate::promise::{INTERFACES, Interface, Kept, verdict};
 use crate::stage::{SIDES, Side};
 use crate::tour::FILE_SIZE;
 use crate::workload::WORKLOADS;
@@ -21,7 +22,7 @@ pub struct Report {
 struct Facts {
     version: Option<String>,
     data: Vec<(String, String)>,
-    promises: Vec<(String, usize, usize)>,
+    promises: Vec<(Interface, String, Kept)>,
     rates: BTreeMap<String, Vec<f64>>,
     skipped: BTreeMap<String, String>,
 }
@@ -61,9 +62,9 @@ impl Report {
                 failures.push(format!("data, {name}: {verdict}"));
             }
         }
-        for (name, kept, trials) in &self.aio_rs.promises {
-            if kept < trials {
-                failures.push(format!("fsync {name}: {kept} of {trials}"));
+        for (interface, name, kept) in &self.aio_rs.promises {
+            if !kept.always() {
+                failures.push(format!("{} {name}: {kept}", sync_of(*interface)));
             }
         }
         failures
@@ -85,18 +86,17 @@ impl Report {
         Ok(())
     }
 
-    fn promises(&self, out: &mut fmt::Formatter) -> fmt::Result {
-        row(out, "\nfsync completes in time", ["aio_rs", "libc", ""])?;
-        for (index, promise) in self.aio_rs.promises.iter().enumerate() {
-            let cell = |promise: Option<&(String, usize, usize)>| match promise {
-                Some((_, kept, trials)) if *trials > 0 => format!("{kept} of {trials}"),
-                _ => "not tried".to_owned(),
-            };
-            let cells = [cell(Some(promise)), cell(self.libc.promises.get(index))];
-            row(out, &format!("  {}", promise.0), [&cells[0], &cells[1], ""])?;
+    fn promises(&self, out: &mut fmt::Formatter, interface: Interface) -> fmt::Result {
+        row(out, &format!("\n{} completes in time", sync_of(interface)), ["aio_rs", interface.without(), ""])?;
+        let of_libc = |name: &str| {
+            let mut found = self.libc.promises.iter().filter(|promise| promise.0 == interface && promise.1 == name);
+            found.next().map(|promise| promise.2).unwrap_or_default()
+        };
+        for (_, name, kept) in self.aio_rs.promises.iter().filter(|promise| promise.0 == interface) {
+            row(out, &format!("  {name}"), [&kept.to_string(), &of_libc(name).to_string(), ""])?;
         }
-        let [(libc, of_libc), (kept, trials)] = SIDES.map(|side| self.side(side).kept());
-        writeln!(out, "fsync kept its promise: {kept} of {trials} (libc: {libc} of {of_libc})")
+        let [libc, ours] = SIDES.map(|side| self.side(side).kept(interface));
+        writeln!(out, "{}", verdict(interface, ours, libc))
     }
 
     fn rates(&self, out: &mut fmt::Formatter) -> fmt::Result {
@@ -128,7 +128,7 @@ impl fmt::Display for Report {
     fn fmt(&self, out: &mut fmt::Formatter) -> fmt::Result {
         writeln!(out, "{}", self.heading)?;
         self.data(out)?;
-        self.promises(out)?;
+        INTERFACES.into_iter().try_for_each(|interface| self.promises(out, interface))?;
         self.rates(out)?;
         let failures = self.failures();
         if failures.is_empty() {
@@ -145,20 +145,29 @@ impl Facts {
         match line {
             Line::Library(version) => self.version = Some(version),
             Line::Data { name, verdict } => self.data.push((name, verdict)),
-            Line::Promise { name, kept, trials } => self.promises.push((name, kept, trials)),
+            Line::Promise { interface, name, kept } => self.promises.push((interface, name, kept)),
             Line::Figures { workload, figures } => self.rates.entry(workload).or_default().push(figures.rate),
             Line::Skipped { workload, reason } => drop(self.skipped.insert(workload, reason)),
         }
     }
 
-    fn kept(&self) -> (usize, usize) {
-        self.promises.iter().fold((0, 0), |sum, (_, kept, trials)| (sum.0 + kept, sum.1 + trials))
+    fn kept(&self, interface: Interface) -> Kept {
+        let mut sum = Kept::default();
+        self.promises.iter().filter(|promise| promise.0 == interface).for_each(|promise| sum += promise.2);
+        sum
     }
 
     fn median(&self, workload: &str) -> Option<f64> {
         let mut rates = self.rates.get(workload)?.clone();
         rates.sort_by(f64::total_cmp);
         rates.get(rates.len() / 2).copied()
+    }
+}
+
+fn sync_of(interface: Interface) -> &'static str {
+    match interface {
+        Interface::Posix => "aio_fsync",
+        Interface::Libaio => "io_fdsync",
     }
 }
 
@@ -183,18 +192,21 @@ mod tests {
         report
     }
 
-    fn promise(kept: usize) -> Line {
-        Line::Promise { name: "through a dup".into(), kept, trials: 10 }
+    fn promise(interface: Interface, kept: usize) -> Line {
+        Line::Promise { interface, name: "through a dup".into(), kept: Kept { kept, trials: 10 } }
     }
 
     #[test]
     fn libc_may_fail_and_aio_rs_may_not() {
-        let good = report(vec![promise(10)], vec![promise(3)]);
+        use Interface::{Libaio, Posix};
+        let good = report(vec![promise(Posix, 10), promise(Libaio, 10)], vec![promise(Posix, 3), promise(Libaio, 0)]);
         assert!(good.failures().is_empty());
         assert!(good.to_string().contains("fsync kept its promise: 10 of 10 (libc: 3 of 10)"));
-        let bad = report(vec![promise(9)], vec![promise(10)]);
-        assert_eq!(bad.failures(), ["fsync through a dup: 9 of 10"]);
+        assert!(good.to_string().contains("fsync kept its promise: 10 of 10 (plain libaio: 0 of 10)"));
+        let bad = report(vec![promise(Posix, 9), promise(Libaio, 8)], vec![promise(Posix, 10)]);
+        assert_eq!(bad.failures(), ["aio_fsync through a dup: 9 of 10", "io_fdsync through a dup: 8 of 10"]);
         assert!(bad.to_string().contains("FAILED"));
+        assert!(bad.to_string().contains("(plain libaio: not tried)"));
     }
 
     #[test]

@@ -67,7 +67,7 @@ fn tour(args: &Args) -> Result<Report, String> {
 
 /// Invisible when standard error is no terminal.
 fn progress_bar(rounds: usize) -> ProgressBar {
-    const LINES_OF_A_CHECK: usize = 8;
+    const LINES_OF_A_CHECK: usize = 12;
     let steps = SIDES.len() * (LINES_OF_A_CHECK + rounds * WORKLOADS.len());
     let style = ProgressStyle::with_template("{msg:20} {wide_bar} {pos:>3}/{len}");
     let bar = ProgressBar::new(steps as u64);

@@ -53,24 +53,24 @@ pub fn open<'a>(kind: Kind, file: BorrowedFd<'a>, slots: usize, size: usize) -> 
 }
 
 /// Memory for a request, aligned as O_DIRECT wants it.
-struct Buffer(Vec<Page>);
+pub struct Buffer(Vec<Page>);
 
 #[derive(Clone, Copy)]
 #[repr(C, align(4096))]
 struct Page([u8; 4096]);
 
 impl Buffer {
-    fn new(size: usize) -> Buffer {
+    pub fn new(size: usize) -> Buffer {
         Buffer(vec![Page([b'.'; 4096]); size.div_ceil(4096)])
     }
 
-    fn pointer(&mut self) -> *mut u8 {
+    pub fn pointer(&mut self) -> *mut u8 {
         self.0.as_mut_ptr().cast()
     }
 }
 
 /// What a completion says: the bytes, or minus the error's number.
-fn whole(result: i64, size: usize) -> Result<()> {
+pub fn whole(result: i64, size: usize) -> Result<()> {
     use std::io::Error;
     match usize::try_from(result) {
         Ok(bytes) if bytes == size => Ok(()),

@@ -1,0 +1,221 @@
+//! What an fsync promises, by either interface: to complete after all requests before it; and trials of that.
+
+use crate::aio::Request;
+use crate::client::{Line, open};
+use crate::libaio::Context;
+use crate::workload::BLOCK;
+use std::fmt;
+use std::fs::File;
+use std::io::Result;
+use std::ops::AddAssign;
+use std::os::fd::{AsFd, BorrowedFd};
+
+/// Trials of each promise.
+const TRIALS: usize = 10;
+/// A trial in which nothing was pending any more proves nothing and is repeated, but not for ever.
+const MOST_ATTEMPTS: usize = 10 * TRIALS;
+
+/// By which calls.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Interface {
+    Posix,
+    Libaio,
+}
+
+pub const INTERFACES: [Interface; 2] = [Interface::Posix, Interface::Libaio];
+
+impl Interface {
+    pub fn name(self) -> &'static str {
+        match self {
+            Interface::Posix => "posix",
+            Interface::Libaio => "libaio",
+        }
+    }
+
+    pub fn parse(text: &str) -> Option<Interface> {
+        INTERFACES.into_iter().find(|interface| interface.name() == text)
+    }
+
+    /// Who answers the calls without aio_rs.
+    pub fn without(self) -> &'static str {
+        match self {
+            Interface::Posix => "libc",
+            Interface::Libaio => "plain libaio",
+        }
+    }
+}
+
+/// How often a promise was kept.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Kept {
+    pub kept: usize,
+    pub trials: usize,
+}
+
+impl Kept {
+    pub fn always(self) -> bool {
+        self.kept == self.trials
+    }
+}
+
+impl AddAssign for Kept {
+    fn add_assign(&mut self, other: Kept) {
+        self.kept += other.kept;
+        self.trials += other.trials;
+    }
+}
+
+impl fmt::Display for Kept {
+    fn fmt(&self, out: &mut fmt::Formatter) -> fmt::Result {
+        if self.trials == 0 { out.pad("not tried") } else { out.pad(&format!("{} of {}", self.kept, self.trials)) }
+    }
+}
+
+/// The line that says it all.
+pub fn verdict(interface: Interface, ours: Kept, theirs: Kept) -> String {
+    format!("fsync kept its promise: {ours} ({}: {theirs})", interface.without())
+}
+
+/// Which descriptor of the file the sync names; the writes name the first.
+#[derive(Clone, Copy)]
+enum Target {
+    Same,
+    Dup,
+    Reopened,
+}
+
+struct Promise {
+    name: &'static str,
+    target: Target,
+    what: What,
+}
+
+enum What {
+    /// aio_fsync with the most urgent `aio_reqprio`, 0; the writes have this one.
+    Posix { priority: i32 },
+    /// aio_fsync tells if a write failed.
+    PosixError,
+    /// IO_CMD_FDSYNC, on another context than the writes or on theirs.
+    Libaio { apart: bool },
+}
+
+const PROMISES: [Promise; 9] = [
+    Promise { name: "after writes on its descriptor", target: Target::Same, what: What::Posix { priority: 0 } },
+    Promise { name: "after writes of lower priority", target: Target::Same, what: What::Posix { priority: 10 } },
+    Promise { name: "through a dup of the descriptor", target: Target::Dup, what: What::Posix { priority: 0 } },
+    Promise { name: "through a second open", target: Target::Reopened, what: What::Posix { priority: 0 } },
+    Promise { name: "reports a write that failed", target: Target::Same, what: What::PosixError },
+    Promise { name: "after writes of its context", target: Target::Same, what: What::Libaio { apart: false } },
+    Promise { name: "after writes of another context", target: Target::Same, what: What::Libaio { apart: true } },
+    Promise { name: "through a dup of the descriptor", target: Target::Dup, what: What::Libaio { apart: false } },
+    Promise { name: "through a second open", target: Target::Reopened, what: What::Libaio { apart: false } },
+];
+
+/// Tries every promise and says how often it was kept.
+pub fn try_all(say: impl Fn(&Line) -> Result<()>) -> Result<()> {
+    for promise in &PROMISES {
+        let interface = match promise.what {
+            What::Posix { .. } | What::PosixError => Interface::Posix,
+            What::Libaio { .. } => Interface::Libaio,
+        };
+        say(&Line::Promise { interface, name: promise.name.into(), kept: promise.trials()? })?;
+    }
+    Ok(())
+}
+
+impl Promise {
+    fn trials(&self) -> Result<Kept> {
+        let file = open_direct_if_possible()?;
+        let other = match self.target {
+            Target::Same => None,
+            Target::Dup => Some(file.try_clone()?),
+            Target::Reopened => Some(open_direct_if_possible()?),
+        };
+        let (file, target) = (file.as_fd(), other.as_ref().unwrap_or(&file).as_fd());
+        let mut tally = Kept::default();
+        for _ in 0..MOST_ATTEMPTS {
+            let good = match self.what {
+                What::Posix { priority } => posix_trial(file, target, priority, false)?,
+                What::PosixError => posix_trial(file, target, 0, true)?,
+                What::Libaio { apart } => libaio_trial(file, target, apart)?,
+            };
+            tally += good.map_or(Kept::default(), |good| Kept { kept: usize::from(good), trials: 1 });
+            if tally.trials == TRIALS {
+                break;
+            }
+        }
+        Ok(tally)
+    }
+}
+
+/// Direct writes leave no dirty pages, so that a careless fsync has nothing to do and is done before them.
+fn open_direct_if_possible() -> Result<File> {
+    open(libc::O_DIRECT).or_else(|_| open(0))
+}
+
+/// `None` if nothing was pending when `aio_fsync` had returned: then there was nothing to wait for.
+fn posix_trial(file: BorrowedFd, target: BorrowedFd, priority: i32, failing_write: bool) -> Result<Option<bool>> {
+    const WRITES: usize = 16;
+    const SIZE: usize = 256 << 10;
+    let mut writes: Vec<_> = (0..WRITES).map(|_| Request::new(SIZE)).collect();
+    for (index, write) in writes.iter_mut().enumerate() {
+        write.write(file, index * SIZE, priority)?;
+    }
+    let mut bad = Request::new(BLOCK);
+    if failing_write {
+        // In the last write's range, so that it stays queued until that one has ended.
+        bad.bad_write(file, (WRITES - 1) * SIZE)?;
+    }
+    let mut sync = Request::new(0);
+    sync.fsync(target)?;
+    let early = if failing_write { !bad.pending() } else { !writes.iter().any(Request::pending) };
+    // Watched, not slept for: waking up takes longer than a write.
+    while sync.pending() {
+        std::thread::yield_now();
+    }
+    let overtaken = writes.iter().any(Request::pending);
+    let outcome = sync.result();
+    let good = if failing_write { outcome.is_err() } else { outcome.is_ok() && !overtaken };
+    for write in &mut writes {
+        write.result()?;
+    }
+    Ok((!early).then_some(good))
+}
+
+/// The same by io_submit. Also `None` where there is no kernel AIO.
+fn libaio_trial(file: BorrowedFd, target: BorrowedFd, apart: bool) -> Result<Option<bool>> {
+    const WRITES: usize = 32;
+    const SIZE: usize = BLOCK;
+    let Ok(mut writes) = Context::new(WRITES + 1, SIZE) else { return Ok(None) };
+    let mut other = if apart { Some(Context::new(1, 0)?) } else { None };
+    for slot in 0..WRITES {
+        writes.prepare_write(slot, file, slot * SIZE);
+    }
+    match &mut other {
+        Some(other) => {
+            other.prepare_sync(0, target);
+            writes.submit(WRITES)?;
+            other.submit(1)?;
+        }
+        None => {
+            writes.prepare_sync(WRITES, target);
+            writes.submit(WRITES + 1)?;
+        }
+    }
+    let mut ended = writes.take(0)?;
+    let early = ended.iter().filter(|slot| **slot < WRITES).count();
+    let good = match &mut other {
+        Some(other) => {
+            other.take(1)?;
+            ended.extend(writes.take(0)?);
+            ended.len() == WRITES
+        }
+        None => {
+            while ended.len() <= WRITES {
+                ended.extend(writes.take(1)?);
+            }
+            ended.last() == Some(&WRITES)
+        }
+    };
+    Ok((early < WRITES).then_some(good))
+}
