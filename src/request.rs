@@ -7,7 +7,8 @@ use crate::engine::Engine;
 use crate::errno::{Errno, Result};
 use crate::notify::Notify;
 use crate::order::{Admission, FileKey, Kind, Target};
-use crate::reception::known::Known;
+use crate::reception::Reception;
+use crate::reception::buffered::Reads;
 use crate::slab::{Id, NONE};
 use crate::sys::clock::{self, Nanos};
 use crate::sys::descriptor::{self, Description, Nature};
@@ -130,7 +131,7 @@ fn transfer(handle: Handle, block: &aiocb, notify: Notify, kind: Kind, engine: &
         return Err(Errno::INVAL);
     }
     let priority = u8::try_from(block.aio_reqprio).unwrap_or(0);
-    let found = describe(block.aio_fildes, kind, &reception.known);
+    let found = describe(block.aio_fildes, kind, reception);
     let preset = found.and_then(|found| check_transfer(block, &found, kind)).err();
     let (target, nature) = match (&found, preset) {
         (Ok(found), None) => (target(found), found.nature),
@@ -139,7 +140,9 @@ fn transfer(handle: Handle, block: &aiocb, notify: Notify, kind: Kind, engine: &
     let flags = found.map_or(0, |found| found.flags);
     if flags & descriptor::DIRECT != 0 {
         // Perhaps it was not, once.
-        reception.buffered.remember(block.aio_fildes, false);
+        reception.buffered.remember(block.aio_fildes, Reads::with_direct(flags));
+    } else if reception.buffered.reads(block.aio_fildes) == Some(Reads::Direct) {
+        reception.buffered.forget(block.aio_fildes);
     }
     let appends = kind == Kind::Write && flags & libc::O_APPEND != 0 && nature == Nature::File;
     let (kind, position, length) = match found {
@@ -183,14 +186,23 @@ pub fn has_valid_priority(block: &aiocb) -> bool {
     (0..=MOST).contains(&block.aio_reqprio)
 }
 
-/// What a descriptor is. Its file need not be asked for if that is known; its size matters to appends only.
-fn describe(fd: c_int, kind: Kind, known: &Known) -> Result<Description> {
-    let flags = descriptor::flags(fd)?;
+/// What a descriptor is. Its file need not be asked for if that is known; its size matters to appends only. Of a read its flags
+/// need not be, if it was open for O_DIRECT when they were: the kernel looks at them anyway, and if it was opened anew since, a
+/// worker finds out what it refuses.
+fn describe(fd: c_int, kind: Kind, reception: &Reception) -> Result<Description> {
+    let is_direct_read = kind == Kind::Read && reception.buffered.reads(fd) == Some(Reads::Direct);
+    let flags = if is_direct_read { descriptor::DIRECT | libc::O_RDWR } else { descriptor::flags(fd)? };
     let appends = kind == Kind::Write && flags & libc::O_APPEND != 0;
-    match known.file(fd).filter(|_| !appends) {
-        Some(key) => Ok(Description { nature: Nature::File, device: key.device, inode: key.inode, size: 0, flags }),
-        None => descriptor::describe(fd, flags, if appends { Wanted::Size } else { Wanted::Identity }),
+    if let Some(key) = reception.known.file(fd).filter(|_| !appends) {
+        return Ok(Description { nature: Nature::File, device: key.device, inode: key.inode, size: 0, flags });
     }
+    let wanted = if appends { Wanted::Size } else { Wanted::Identity };
+    let found = descriptor::describe(fd, flags, wanted)?;
+    if is_direct_read && found.nature != Nature::File {
+        reception.buffered.forget(fd);
+        return descriptor::describe(fd, descriptor::flags(fd)?, wanted);
+    }
+    Ok(found)
 }
 
 /// What read and write would refuse, reported as the request's result.

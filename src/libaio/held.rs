@@ -2,7 +2,8 @@
 //!
 //! Nobody tells when that is: the program may take its events behind the library's back. So a thread looks at the rings, after
 //! a quarter of the time that it has waited so far; and every call of the program that comes along looks, too. (An eventfd in
-//! each request would tell, but the program's iocbs are not the library's to change: the kernel hands their addresses out.)
+//! each request would tell a little earlier, but every request would pay for it, whether or not a sync follows: see
+//! benches/README.md. And the program's iocbs are not the library's to change.)
 //!
 //! The lock is taken with all signals blocked.
 

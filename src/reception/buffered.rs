@@ -1,7 +1,7 @@
-//! What is remembered of descriptors so that a read may be served inside the call (`route::inline`): whether that works for
-//! them at all, and whether they have unfinished writes, which a read must not overtake.
+//! What is remembered of descriptors for their next read: whether it may be served inside the call (`route::inline`) or goes to
+//! the kernel's AIO, and whether they have unfinished writes, which a read must not overtake.
 //!
-//! What works is only a guess: a number that was closed behind the library's back may stand for something else by now.
+//! How it is read is only a guess: a number that was closed behind the library's back may stand for something else by now.
 //! Then the kernel refuses, or the call waits for the disk; the data are right all the same. The writes are exact, but
 //! descriptors share their places.
 
@@ -11,27 +11,56 @@ const PLACES: usize = 1024;
 
 /// Starts from all zeroes: nothing is known, nothing is written.
 pub struct Buffered {
-    /// The descriptor plus 1, and whether it works.
+    /// The descriptor plus 1, and what was found.
     guesses: [AtomicU64; PLACES],
     writes: [AtomicU32; PLACES],
 }
 
+/// How a descriptor is read.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Reads {
+    /// From the page cache, as far as they are there.
+    Cached,
+    /// O_DIRECT.
+    Direct,
+    /// By a worker.
+    Neither,
+}
+
+impl Reads {
+    /// With these flags, O_DIRECT among them.
+    pub fn with_direct(flags: i32) -> Reads {
+        // What must not be read at all is left to who tells why.
+        if flags & libc::O_ACCMODE == libc::O_WRONLY { Reads::Neither } else { Reads::Direct }
+    }
+}
+
 impl Buffered {
-    /// Whether reads of a descriptor can be served from the page cache. None: not known.
-    pub fn works(&self, fd: i32) -> Option<bool> {
+    /// None: not known.
+    pub fn reads(&self, fd: i32) -> Option<Reads> {
         let guess = self.guesses.get(place(fd))?.load(Ordering::Relaxed);
-        (guess >> 1 == owner(fd)).then_some(guess & 1 != 0)
+        let reads = match guess & 3 {
+            0 => Reads::Neither,
+            1 => Reads::Cached,
+            _ => Reads::Direct,
+        };
+        (guess >> 2 == owner(fd)).then_some(reads)
     }
 
-    pub fn remember(&self, fd: i32, works: bool) {
+    pub fn remember(&self, fd: i32, reads: Reads) {
+        let bits = match reads {
+            Reads::Neither => 0,
+            Reads::Cached => 1,
+            Reads::Direct => 2,
+        };
         if let Some(guess) = self.guesses.get(place(fd)) {
-            guess.store(owner(fd) << 1 | u64::from(works), Ordering::Relaxed);
+            guess.store(owner(fd) << 2 | bits, Ordering::Relaxed);
         }
     }
 
     /// The number is given up.
     pub fn forget(&self, fd: i32) {
-        if self.works(fd).is_some()
+        if self.reads(fd).is_some()
             && let Some(guess) = self.guesses.get(place(fd))
         {
             guess.store(0, Ordering::Relaxed);
@@ -42,7 +71,7 @@ impl Buffered {
     #[cfg(target_os = "linux")]
     pub fn forget_range(&self, first: u32, last: u32) {
         for guess in &self.guesses {
-            let owner = guess.load(Ordering::Relaxed) >> 1;
+            let owner = guess.load(Ordering::Relaxed) >> 2;
             if owner > u64::from(first) && owner <= u64::from(last) + 1 {
                 guess.store(0, Ordering::Relaxed);
             }

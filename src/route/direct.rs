@@ -128,6 +128,8 @@ impl Table {
         self.leaves_kernel(id);
         if self.is_unfinished(id, result) {
             let request = self.order.payload_mut(id);
+            // Perhaps it is not open for O_DIRECT any more: the next read asks.
+            self.reception.buffered.forget(request.submitted_on);
             // If its submitter still is at it, it sees that.
             request.runner = 0;
             // SAFETY: the request is unfinished.

@@ -11,6 +11,7 @@ use crate::abi::aiocb;
 use crate::engine::Engine;
 use crate::notify::Notify;
 use crate::reception::Reception;
+use crate::reception::buffered::Reads;
 use crate::request::{self, Handle};
 use crate::sys::descriptor;
 use crate::sys::io::{self, Cached};
@@ -61,7 +62,7 @@ pub unsafe fn read(engine: &'static Engine, block: *const aiocb) -> Inline {
         Cached::Part(bytes) => Inline::Begun(bytes),
         Cached::Nothing => Inline::No,
         Cached::Never => {
-            buffered.remember(fd, false);
+            buffered.remember(fd, Reads::Neither);
             Inline::No
         }
     };
@@ -84,10 +85,18 @@ fn may_be_sent(engine: &Engine, notify: &Notify) -> bool {
 /// Whether reads of this descriptor are worth trying: asked once for each.
 fn works(engine: &'static Engine, fd: i32) -> bool {
     let buffered = &engine.reception.buffered;
-    buffered.works(fd).unwrap_or_else(|| {
+    let reads = buffered.reads(fd).or_else(|| {
         // A number that stands for nothing now may be given to a file at any time.
-        let Ok(works) = descriptor::is_cached(fd) else { return false };
-        buffered.remember(fd, works);
-        works
-    })
+        let flags = descriptor::flags(fd).ok()?;
+        let reads = if flags & descriptor::DIRECT != 0 {
+            Reads::with_direct(flags)
+        } else if descriptor::has_pages(fd).ok()? {
+            Reads::Cached
+        } else {
+            Reads::Neither
+        };
+        buffered.remember(fd, reads);
+        Some(reads)
+    });
+    reads == Some(Reads::Cached)
 }

@@ -101,11 +101,8 @@ pub fn describe(fd: c_int, flags: c_int, wanted: Wanted) -> Result<Description> 
     })
 }
 
-/// Whether transfers go through the page cache. Error: EBADF.
-pub fn is_cached(fd: c_int) -> Result<bool> {
-    if flags(fd)? & DIRECT != 0 {
-        return Ok(false);
-    }
+/// Whether it is a file that may have pages in the page cache. Error: EBADF.
+pub fn has_pages(fd: c_int) -> Result<bool> {
     Ok(matches!(inode(fd, Wanted::Identity)?.mode & libc::S_IFMT, libc::S_IFREG | libc::S_IFBLK))
 }
 

@@ -14,6 +14,44 @@ static void reads(int fd, size_t length, int error, ssize_t result, bool inside)
     CHECK_EQ(counts().route_inline, before.route_inline + inside);
 }
 
+// The same as pread of what the number stands for now.
+static void reads_as_it_is(int fd, size_t length, int error, ssize_t result) {
+    struct aiocb cb = request(fd, buffer, length, 0);
+    CHECK_EQ(aio_read(&cb), 0);
+    CHECK_DONE(&cb, error, result);
+}
+
+// A descriptor open for O_DIRECT, whose number stands for something else behind the library's back.
+static void was_direct(int direct, const int others[3], const int pipe_ends[2]) {
+    int number = dup(direct);
+    CHECK(number >= 0);
+    reads_as_it_is(number, 4096, 0, 4096);
+    for (int round = 0; round < 20; round++) {
+        CHECK_EQ(syscall(SYS_close, number), 0);
+        CHECK_EQ(syscall(SYS_dup, others[round % 3]), number);
+        switch (round % 3) {
+        case 0: reads_as_it_is(number, 17, 0, 17); break;
+        case 1: reads_as_it_is(number, 4096, EBADF, -1); break;
+        default:
+            reads_as_it_is(number, 4096, EAGAIN, -1); // it is O_NONBLOCK
+            CHECK_EQ(write(pipe_ends[1], "pipe", 4), 4);
+            reads_as_it_is(number, 4096, 0, 4);
+        }
+        CHECK_EQ(syscall(SYS_close, number), 0);
+        if (round % 2) reads_as_it_is(number, 4096, EBADF, -1);
+        CHECK_EQ(syscall(SYS_dup, direct), number);
+        reads_as_it_is(number, 4096, 0, 4096);
+        int flags = fcntl(number, F_GETFL);
+        CHECK_EQ(fcntl(number, F_SETFL, flags & ~O_DIRECT), 0);
+        reads_as_it_is(number, 17, 0, 17);
+        drop_cache(number);
+        reads_as_it_is(number, 17, 0, 17);
+        CHECK_EQ(fcntl(number, F_SETFL, flags), 0);
+        reads_as_it_is(number, 4096, 0, 4096);
+    }
+    CHECK_EQ(close(number), 0);
+}
+
 int main(void) {
     CHECK_EQ(posix_memalign((void **)&buffer, 4096, 4096), 0);
     int fd = temp_file(), p[2];
@@ -53,6 +91,9 @@ int main(void) {
         reads(number, 4096, 0, 4096, true);
         CHECK_EQ(close(number), 0);
     }
+    int nonblocking[2];
+    CHECK_EQ(pipe2(nonblocking, O_NONBLOCK | O_CLOEXEC), 0);
+    if (direct >= 0) was_direct(direct, (int[]){fd, other, nonblocking[0]}, nonblocking);
     // A buffer that cannot be written to is an error like any other.
     struct aiocb cb = request(fd, (void *)16, 10, 0);
     CHECK_EQ(aio_read(&cb), 0);
