@@ -1,5 +1,6 @@
-//! Programs that nobody wrote for this library, preloaded with it: fio with data verification, qemu-img, and stress-ng. Each
-//! run proves that it used aio_rs: fio and qemu-img by the statistics at exit, the others by the names of their threads.
+//! Programs that nobody wrote for this library, preloaded with it: fio with data verification, qemu-img, and stress-ng here,
+//! the tools of storage in the modules. Each run proves that it used aio_rs, by the statistics at exit or by
+//! the names of its threads.
 //!
 //! A program that is not installed is skipped, with a line on stderr; a failure under AIO_RS_REQUIRE_ALL=1.
 #![cfg(target_os = "linux")]
@@ -12,19 +13,31 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+#[path = "real_programs/storage.rs"]
+mod storage;
 mod support;
 
 const LIMIT: Duration = Duration::from_secs(60);
 
 /// A command under the library; None, said on the true stderr, where it is not installed.
 fn preloaded(program: &str, settings: &str) -> Option<Command> {
-    if let Err(error) = Command::new(program).arg("--version").output() {
-        skip(&format!("{program}: {error}"));
+    if !installed(program) {
         return None;
     }
     let mut command = Command::new(program);
     command.env_remove("LD_LIBRARY_PATH").env("LD_PRELOAD", support::shared_library()).env("AIO_RS", settings);
     Some(command)
+}
+
+/// Whether a program is there; said on the true stderr where it is not.
+fn installed(program: &str) -> bool {
+    match Command::new(program).arg("--version").stdin(Stdio::null()).output() {
+        Ok(_) => true,
+        Err(error) => {
+            skip(&format!("{program}: {error}"));
+            false
+        }
+    }
 }
 
 fn skip(reason: &str) {
@@ -140,6 +153,11 @@ fn statistics(text: &str, name: &str) -> HashMap<String, u64> {
     line.split(',').filter_map(pair).collect()
 }
 
+/// The requests made by libaio's interface.
+fn libaio_requests(text: &str) -> u64 {
+    statistics(text, "libaio").get("requests").copied().unwrap_or(0)
+}
+
 fn fio(load: Load, directory: &Path) -> Result<(), String> {
     let Some(mut fio) = preloaded("fio", "stats") else {
         return Ok(());
@@ -155,7 +173,7 @@ fn fio(load: Load, directory: &Path) -> Result<(), String> {
     let (reads, writes) = jobs(&report)?;
     if load.interface == Interface::Libaio {
         // It waits for its syncs itself.
-        let counted = statistics(&ran.output, "libaio").get("requests").copied().unwrap_or(0);
+        let counted = libaio_requests(&ran.output);
         let made = reads + writes;
         return if counted == made {
             Ok(())
@@ -233,7 +251,7 @@ fn qemu_img_writes_and_copies() {
         qemu.args(first).args(second).arg(last);
         let ran = support::run(qemu, LIMIT, &directory.path().join("output")).expect("qemu-img runs");
         assert_eq!(ran.end, support::End::Exit(0), "{}", ran.output);
-        let counted = statistics(&ran.output, "libaio").get("requests").copied().unwrap_or(0);
+        let counted = libaio_requests(&ran.output);
         assert!(counted >= least, "{counted} requests by libaio: {}", ran.output);
         let data = fs::read(last).expect("the image");
         assert!(data.len() == 16 << 20 && data.iter().all(|byte| *byte == 65), "{first:?}: other data than written");
