@@ -16,6 +16,8 @@ use std::time::{Duration, Instant};
 #[path = "real_programs/storage.rs"]
 mod storage;
 mod support;
+#[path = "real_programs/sysbench.rs"]
+mod sysbench;
 
 const LIMIT: Duration = Duration::from_secs(60);
 
