@@ -1,6 +1,6 @@
-//! Programs that nobody wrote for this library, preloaded with it: fio with data verification, qemu-img, and stress-ng here,
-//! the tools of storage in the modules. Each run proves that it used aio_rs, by the statistics at exit or by
-//! the names of its threads.
+//! Programs that nobody wrote for this library, preloaded with it: fio with data verification, qemu-img and stress-ng here,
+//! a database, sysbench and the tools of storage in the modules. Each run proves that it used aio_rs: by the statistics at
+//! exit, or by the names of its threads; a server that is killed by what it has mapped.
 //!
 //! A program that is not installed is skipped, with a line on stderr; a failure under AIO_RS_REQUIRE_ALL=1.
 #![cfg(target_os = "linux")]
@@ -13,6 +13,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+#[path = "real_programs/mariadb.rs"]
+mod mariadb;
 #[path = "real_programs/storage.rs"]
 mod storage;
 mod support;

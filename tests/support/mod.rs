@@ -175,7 +175,7 @@ pub fn run(mut command: Command, limit: Duration, output: &Path) -> std::io::Res
 }
 
 /// An interrupted run leaves no programs behind: they are in process groups of their own.
-fn die_with_us(command: &mut Command) {
+pub fn die_with_us(command: &mut Command) {
     // SAFETY: a system call without pointers, which a forked child may make.
     let ask = || match unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) } {
         0 => Ok(()),
