@@ -149,7 +149,7 @@ impl Needs {
             barrier
         };
         // SAFETY: it stays in place until it has ended (`free`).
-        match unsafe { submit::submit(barrier, Operation::DataSync) } {
+        match unsafe { submit::submit(barrier, Operation::Cover) } {
             Ok(()) => {
                 self.has_barrier = true;
                 Ok(())
