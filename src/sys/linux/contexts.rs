@@ -187,10 +187,12 @@ pub fn copy_iocb(block: *const iocb) -> Option<iocb> {
 }
 
 /// A set of pages that were readable, by place: so each is asked for once.
-pub struct ReadablePages([AtomicU32; ReadablePages::PLACES]);
+pub struct ReadablePages([[AtomicU32; 2]; ReadablePages::PLACES]);
 
 impl ReadablePages {
-    const PLACES: usize = 256;
+    /// Two pages share a place without being in each other's way: a program's iocbs and its lists often lie in different parts
+    /// of its memory, and one of many runs of a program would have to ask for both again and again.
+    const PLACES: usize = 1024;
     /// No page of any system is smaller.
     const PAGE_BITS: u32 = 12;
 
@@ -204,16 +206,18 @@ impl ReadablePages {
     }
 
     fn has_page(&self, page: usize, address: usize) -> bool {
-        let Some(place) = self.0.get(page % Self::PLACES) else { return false };
+        let Some([first, second]) = self.0.get(page % Self::PLACES) else { return false };
         // Of an address with 48 bits these are all; of a longer one a stranger's page may pass for it.
         let Ok(mark) = u32::try_from((page / Self::PLACES) & 0x7fff_ffff) else { return false };
         let mark = mark | 1 << 31;
-        if place.load(Ordering::Relaxed) == mark {
+        let newer = first.load(Ordering::Relaxed);
+        if newer == mark || second.load(Ordering::Relaxed) == mark {
             return true;
         }
         let readable = is_readable(address);
         if readable {
-            place.store(mark, Ordering::Relaxed);
+            second.store(newer, Ordering::Relaxed);
+            first.store(mark, Ordering::Relaxed);
         }
         readable
     }
