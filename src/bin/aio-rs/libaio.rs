@@ -2,7 +2,7 @@
 //! that libaio makes of them.
 
 use crate::aio;
-use crate::engine::{Buffer, whole};
+use crate::engine::{Buffer, Event, whole};
 use std::ffi::CStr;
 use std::io::{Error, Result};
 use std::os::fd::{AsRawFd, BorrowedFd};
@@ -12,16 +12,6 @@ type Setup = unsafe extern "C" fn(libc::c_int, *mut u64) -> libc::c_int;
 type Submit = unsafe extern "C" fn(u64, libc::c_long, *mut *mut libc::iocb) -> libc::c_int;
 type Take = unsafe extern "C" fn(u64, libc::c_long, libc::c_long, *mut Event, *mut libc::timespec) -> libc::c_int;
 type Destroy = unsafe extern "C" fn(u64) -> libc::c_int;
-
-/// struct io_event.
-#[repr(C)]
-#[derive(Clone, Copy, Default)]
-struct Event {
-    data: u64,
-    iocb: u64,
-    result: i64,
-    result2: i64,
-}
 
 const PWRITE: u16 = 1;
 const FDSYNC: u16 = 3;

@@ -17,10 +17,10 @@ pub struct Kernel<'a> {
 /// struct io_event.
 #[repr(C)]
 #[derive(Clone, Copy, Default)]
-struct Event {
-    data: u64,
+pub struct Event {
+    pub data: u64,
     iocb: u64,
-    result: i64,
+    pub result: i64,
     result2: i64,
 }
 

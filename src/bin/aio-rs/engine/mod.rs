@@ -4,6 +4,8 @@ mod kernel;
 mod threads;
 mod uring;
 
+pub use kernel::Event;
+
 use crate::aio::{self, Request};
 use std::io::Result;
 use std::os::fd::BorrowedFd;
