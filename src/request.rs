@@ -13,6 +13,7 @@ use crate::slab::{Id, NONE};
 use crate::sys::clock::{self, Nanos};
 use crate::sys::descriptor::{self, Description, Nature};
 use crate::sys::inode::Wanted;
+use crate::sys::kaio;
 
 /// What a caller asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -158,7 +159,13 @@ fn transfer(handle: Handle, block: &aiocb, notify: Notify, kind: Kind, engine: &
     let unbuffered = flags & bypass != 0 || nature != Nature::File;
     let takes_turns = kind != Kind::Read && !unbuffered && found.is_ok_and(|found| found.writes_take_turns());
     let is_direct = flags & descriptor::DIRECT != 0 && nature == Nature::File && preset.is_none();
-    let direct = is_direct && matches!(kind, Kind::Read | Kind::Write) && engine.kernel.is_possible();
+    let direct = is_direct
+        && engine.kernel.is_possible()
+        && match kind {
+            Kind::Read => true,
+            Kind::Write => kaio::may_write_up_to(position.saturating_add(length)),
+            _ => false,
+        };
     let payload = Request {
         handle,
         buffer: Buffer(block.aio_buf),

@@ -11,7 +11,7 @@ use crate::order::Kind;
 use crate::route::reaper::ReaperState;
 use crate::route::worker::{HandOuts, Task};
 use crate::slab::{Id, NONE};
-use crate::sys::kaio::{self, Event, Iocb};
+use crate::sys::kaio::{Event, Iocb};
 use crate::sys::transfer::Transfer;
 
 /// Requests per system call. They stand on the caller's stack, which may be a signal's small one.
@@ -38,13 +38,7 @@ pub fn submit(engine: &'static Engine) {
         } else if count > 0 {
             tasks.iter().flatten().for_each(|task| table.enters_kernel(task.id));
             drop(table);
-            let before = engine.kernel.taken();
             let taken = hand_over(engine, &tasks, count);
-            let writes = tasks.iter().flatten().any(|task| task.kind != Kind::Read);
-            // A write beyond the limit has its result at once (EFBIG), and the kernel has sent a signal to this thread.
-            if writes && (engine.kernel.has_results() || engine.kernel.taken() != before) {
-                kaio::take_signal_back();
-            }
             table = engine.lock();
             tasks.iter().flatten().zip(taken).for_each(|(task, taken)| table.handed_over(task, taken));
         }

@@ -104,15 +104,13 @@ impl Iocb {
     }
 }
 
-/// Takes back the SIGXFSZ that a write beyond RLIMIT_FSIZE brings upon whoever hands it over, in whose thread it is blocked.
-pub fn take_signal_back() {
-    let no_time = timespec { tv_sec: 0, tv_nsec: 0 };
-    let (number, bytes) = (libc::SIGXFSZ.cast_unsigned(), size_of::<u64>());
-    let set = 1_u64 << (number - 1);
-    let unwanted = ptr::null_mut::<c_void>();
-    // The system call: libc's function is a cancellation point.
-    // SAFETY: the kernel reads a set of that size and a time.
-    unsafe { libc::syscall(libc::SYS_rt_sigtimedwait, &raw const set, unwanted, &raw const no_time, bytes) };
+/// Whether the process's limit lets a file be written up to this offset (RLIMIT_FSIZE). Beyond
+/// it the kernel would send SIGXFSZ to whoever hands the request over.
+pub fn may_write_up_to(end: u64) -> bool {
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: `limit` has room for the limits.
+    let known = check(unsafe { libc::getrlimit(libc::RLIMIT_FSIZE, &raw mut limit) }).is_ok();
+    known && end <= limit.rlim_cur
 }
 
 /// The process's context, made when it is first needed. It is never destroyed: not in a child of fork either, where its
