@@ -22,9 +22,6 @@ pub enum Operation {
     Write,
     DataSync,
     Sync,
-    /// As DataSync, by whatever descriptor: libaio's interface waits with it for the requests of this one.
-    #[cfg(libaio)]
-    Cover,
 }
 
 impl Operation {
@@ -125,8 +122,6 @@ pub unsafe fn parse(block: *const aiocb, operation: Operation, engine: &Engine) 
         }
         Operation::DataSync => barrier(handle, block, notify, Kind::DataSync, engine.fsync_needs_write),
         Operation::Sync => barrier(handle, block, notify, Kind::Sync, engine.fsync_needs_write),
-        #[cfg(libaio)]
-        Operation::Cover => barrier(handle, block, notify, Kind::DataSync, false),
     }
 }
 

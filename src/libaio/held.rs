@@ -18,14 +18,12 @@ use libc::{c_int, c_uint};
 use super::abi::{IO_CMD_PREAD, IO_CMD_PWRITE, io_event, iocb};
 use super::contexts::State;
 use super::flight::{self, Covered, Flight, On};
-use crate::abi::aiocb;
-use crate::engine::{self, Engine};
+use crate::engine::{self, Caller, Engine};
 use crate::errno::{Errno, Result};
 use crate::files;
 use crate::order::FileKey;
-use crate::request::Operation;
+use crate::route::attend;
 use crate::slab::{Id, Slab};
-use crate::submit;
 use crate::sys::clock::{self, Nanos};
 use crate::sys::contexts::{self, Completions};
 use crate::sys::descriptor::{self, Nature};
@@ -56,7 +54,6 @@ struct Held {
     eventfd: Option<c_int>,
     /// The program has closed one of its own.
     closed: bool,
-    file: FileKey,
     seq: u64,
     since: Nanos,
     /// What has to be over first.
@@ -72,21 +69,16 @@ unsafe impl Send for Held {}
 
 const NOTHING: u64 = 0;
 
-/// Requests that have to end first: records of the contexts, and one of the other interface. In pages of their own.
+/// Requests on a file that have to end first.
 struct Needs {
-    start: NonNull<Page>,
+    file: FileKey,
+    /// Records of the contexts, in pages of their own.
+    start: NonNull<Covered>,
     bytes: usize,
     len: usize,
     room: usize,
-    /// `Page::barrier` was handed in.
-    has_barrier: bool,
-}
-
-#[repr(C)]
-struct Page {
-    /// For the requests of POSIX's interface: an fsync of the library's own, which ends after them.
-    barrier: MaybeUninit<aiocb>,
-    first: MaybeUninit<Covered>,
+    /// Of POSIX's interface: all up to this number.
+    posix: Option<u64>,
 }
 
 /// What becomes of a sync.
@@ -97,17 +89,15 @@ pub enum Fate {
 }
 
 impl Needs {
-    fn new(room: usize) -> Result<Needs> {
+    fn new(file: FileKey, room: usize) -> Result<Needs> {
         // One more: for the sync that it stands behind.
         let room = room + 1;
-        let bytes = size_of::<Page>() + room * size_of::<Covered>();
-        Ok(Needs { start: memory::map(bytes)?.cast(), bytes, len: 0, room, has_barrier: false })
+        let bytes = room * size_of::<Covered>();
+        Ok(Needs { file, start: memory::map(bytes)?.cast(), bytes, len: 0, room, posix: None })
     }
 
     fn place(&self, index: usize) -> *mut Covered {
-        // SAFETY: the field of a mapped page.
-        let first = unsafe { &raw mut (*self.start.as_ptr()).first };
-        first.cast::<Covered>().wrapping_add(index)
+        self.start.as_ptr().wrapping_add(index)
     }
 
     fn push(&mut self, covered: Covered) {
@@ -127,42 +117,13 @@ impl Needs {
             }
             self.len = last;
         }
-        self.has_no_barrier_under_way()
+        self.posix = self.posix.filter(|newest| is_unfinished(self.file, *newest));
+        self.posix.is_none()
     }
 
-    fn has_no_barrier_under_way(&self) -> bool {
-        !self.has_barrier || self.barrier().status.error() != libc::EINPROGRESS
-    }
-
-    fn barrier(&self) -> &aiocb {
-        // SAFETY: mapped; all zeroes is an aiocb.
-        unsafe { &*(&raw const (*self.start.as_ptr()).barrier).cast() }
-    }
-
-    /// Hands in an fsync that ends after what is unfinished of the other interface. Errors: those of aio_fsync.
-    fn hand_in_barrier(&mut self, fd: c_int) -> Result<()> {
-        // SAFETY: as in `barrier`; it was not handed in.
-        let barrier = unsafe {
-            let barrier: *mut aiocb = (&raw mut (*self.start.as_ptr()).barrier).cast();
-            (*barrier).aio_fildes = fd;
-            (*barrier).aio_sigevent.sigev_notify = libc::SIGEV_NONE;
-            barrier
-        };
-        // SAFETY: it stays in place until it has ended (`free`).
-        match unsafe { submit::submit(barrier, Operation::Cover) } {
-            Ok(()) => {
-                self.has_barrier = true;
-                Ok(())
-            }
-            // Nothing can be synchronised there.
-            Err(Errno::INVAL | Errno::BADF) => Ok(()),
-            Err(error) => Err(error),
-        }
-    }
-
-    /// Puts down what of a file was submitted before.
-    fn cover(&mut self, state: &State, seq: u64, fd: c_int, file: FileKey) {
-        let mut same = SameFile { fd, file, others: [None; SameFile::REMEMBERED], next: 0 };
+    /// Puts down what was submitted before.
+    fn cover(&mut self, state: &State, seq: u64, fd: c_int) {
+        let mut same = SameFile { fd, file: self.file, others: [None; SameFile::REMEMBERED], next: 0 };
         for (record, on) in state.flights().flat_map(Flight::records) {
             if record.is_older_than(seq) && !state.is_under_way_here(&record) && same.is_on(on) {
                 self.push(record);
@@ -172,11 +133,7 @@ impl Needs {
 
     /// All has ended, or is not looked at any more.
     fn free(self) {
-        let mut pause = Pause::new();
-        while !self.has_no_barrier_under_way() {
-            pause.once();
-        }
-        // SAFETY: mapped by `new`, and nobody has the barrier any more.
+        // SAFETY: mapped by `new`.
         unsafe { memory::unmap(self.start.cast(), self.bytes) };
     }
 }
@@ -192,23 +149,22 @@ pub fn hold(state: &'static State, flight: &'static Flight, block: *mut iocb, co
     }
     let Some(file) = file_to_sync(copy)? else { return Ok(Fate::Free) };
     let room = state.flights().map(Flight::capacity).sum();
-    let mut needs = Needs::new(room).map_err(|_| Errno::AGAIN)?;
-    if posix && let Err(error) = needs.hand_in_barrier(fd) {
-        needs.free();
-        return Err(error);
+    let mut needs = Needs::new(file, room).map_err(|_| Errno::AGAIN)?;
+    if posix {
+        needs.posix = newest_unfinished(file);
     }
     let kept = {
         let _blocked = Blocked::all();
         let mut holding = state.holding.lock();
         // Under the lock: a sync is either held or has its record.
         holding.look_at_rings(state);
-        needs.cover(state, seq, fd, file);
+        needs.cover(state, seq, fd);
         let behind = holding.newest_on(file);
         if behind == NOTHING && needs.are_over() {
             needs.free();
             return Ok(Fate::Free);
         }
-        holding.keep(state, Held::new(flight, block, copy, file, seq, needs, behind))
+        holding.keep(state, Held::new(flight, block, copy, seq, needs, behind))
     };
     match kept {
         None => Ok(Fate::Held),
@@ -222,6 +178,21 @@ pub fn hold(state: &'static State, flight: &'static Flight, block: *mut iocb, co
 /// Whether the other interface has anything unfinished.
 fn posix_has_unfinished() -> bool {
     Engine::current().is_some_and(|engine| !engine.reception.inbox.is_empty() || files::unfinished() > 0)
+}
+
+/// The youngest request of the other interface, if there are unfinished ones on the file.
+fn newest_unfinished(file: FileKey) -> Option<u64> {
+    let caller = Caller::enter(Engine::current()?)?;
+    let table = caller.lock();
+    let newest = table.order.newest_seq();
+    table.order.has_unfinished_up_to(file, newest).then_some(newest)
+}
+
+/// Whether requests of the other interface on a file, up to this one, are unfinished. Signals are blocked.
+fn is_unfinished(file: FileKey, newest: u64) -> bool {
+    // Results that nobody has taken may be all there is.
+    attend::poll();
+    Engine::current().is_some_and(|engine| engine.lock().order.has_unfinished_up_to(file, newest))
 }
 
 /// The file that a sync is for. None: the kernel refuses it. Error: EBADF.
@@ -279,7 +250,7 @@ impl Holding {
 
     /// The last sync of a file that waits.
     fn newest_on(&mut self, file: FileKey) -> u64 {
-        let of_file = self.begin().iter().filter(|sync| sync.file == file && !sync.cancelled);
+        let of_file = self.begin().iter().filter(|sync| sync.needs.file == file && !sync.cancelled);
         of_file.map(|sync| sync.seq).max().unwrap_or(NOTHING)
     }
 
@@ -350,7 +321,7 @@ impl Holding {
     /// Hands a sync to the kernel. False: it has no room yet.
     fn submit(&mut self, state: &'static State, id: Id) -> bool {
         let Some(sync) = self.begin().get(id) else { return true };
-        let (flight, seq, on, data) = (sync.flight, sync.seq, On::File(sync.file), sync.copy.data);
+        let (flight, seq, on, data) = (sync.flight, sync.seq, On::File(sync.needs.file), sync.copy.data);
         let unchanged = sync.is_unchanged();
         let block = if unchanged { Some(sync.block) } else { sync.alias(state) };
         let Some(block) = block else { return false };
@@ -394,15 +365,7 @@ impl Holding {
 }
 
 impl Held {
-    fn new(
-        flight: &'static Flight,
-        block: *mut iocb,
-        copy: &iocb,
-        file: FileKey,
-        seq: u64,
-        needs: Needs,
-        behind: u64,
-    ) -> Held {
+    fn new(flight: &'static Flight, block: *mut iocb, copy: &iocb, seq: u64, needs: Needs, behind: u64) -> Held {
         let (since, copy) = (clock::now(), *copy);
         Held {
             flight,
@@ -411,7 +374,6 @@ impl Held {
             duplicate: -1,
             eventfd: None,
             closed: false,
-            file,
             seq,
             since,
             needs,
@@ -434,11 +396,7 @@ impl Held {
     }
 
     fn is_ready(&mut self) -> bool {
-        if self.cancelled {
-            self.needs.has_no_barrier_under_way()
-        } else {
-            self.behind == NOTHING && self.needs.are_over()
-        }
+        self.cancelled || self.behind == NOTHING && self.needs.are_over()
     }
 
     /// Whether the program's iocb still says what it said, and its descriptor is the same. Then it can be handed in as it is:
@@ -446,7 +404,7 @@ impl Held {
     fn is_unchanged(&self) -> bool {
         let same_file = || {
             let found = descriptor::describe(self.copy.aio_fildes, 0, Wanted::Identity);
-            found.is_ok_and(|found| FileKey { device: found.device, inode: found.inode } == self.file)
+            found.is_ok_and(|found| FileKey { device: found.device, inode: found.inode } == self.needs.file)
         };
         !self.closed
             && contexts::copy_iocb(self.block).is_some_and(|now| now.says_the_same_as(&self.copy))
