@@ -278,7 +278,9 @@ impl Table {
     /// Ends a request: out of the table, its status stored, its successors free.
     pub fn end(&mut self, id: Id, result: Result<isize>) -> Ended {
         let kind = self.order.kind(id);
-        let finished = self.order.finish(id, result.err());
+        // A descriptor that turns out not to be open for reading: the request was nobody's on that file.
+        let is_stray = self.order.payload(id).flags_assumed && result == Err(Errno::BADF);
+        let finished = self.order.finish(id, result.err().filter(|_| !is_stray));
         if kind.is_barrier() {
             self.stats.barrier_ended(request::waited(&finished.payload));
         }

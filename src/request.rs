@@ -92,6 +92,8 @@ pub struct Request {
     pub nonblocking: bool,
     /// The transfer does not end in the page cache: O_DIRECT, a write with O_SYNC or O_DSYNC, or a stream.
     pub unbuffered: bool,
+    /// Its descriptor's flags were not asked for (`describe`).
+    pub flags_assumed: bool,
     /// A stream read whose descriptor is being closed: it is cancelled when it would have to wait.
     pub abandoned: bool,
 }
@@ -175,6 +177,7 @@ fn transfer(handle: Handle, block: &aiocb, notify: Notify, kind: Kind, engine: &
         nature,
         nonblocking: flags & libc::O_NONBLOCK != 0,
         unbuffered,
+        flags_assumed: flags == ASSUMED,
         abandoned: false,
     };
     Ok(Admission { fd: block.aio_fildes, target, kind, position, length, priority, takes_turns, direct, payload })
@@ -186,12 +189,15 @@ pub fn has_valid_priority(block: &aiocb) -> bool {
     (0..=MOST).contains(&block.aio_reqprio)
 }
 
+/// The flags of a descriptor that is taken to be open for O_DIRECT still. The sign tells them from those of a descriptor.
+const ASSUMED: c_int = c_int::MIN | descriptor::DIRECT | libc::O_RDWR;
+
 /// What a descriptor is. Its file need not be asked for if that is known; its size matters to appends only. Of a read its flags
 /// need not be, if it was open for O_DIRECT when they were: the kernel looks at them anyway, and if it was opened anew since, a
 /// worker finds out what it refuses.
 fn describe(fd: c_int, kind: Kind, reception: &Reception) -> Result<Description> {
     let is_direct_read = kind == Kind::Read && reception.buffered.reads(fd) == Some(Reads::Direct);
-    let flags = if is_direct_read { descriptor::DIRECT | libc::O_RDWR } else { descriptor::flags(fd)? };
+    let flags = if is_direct_read { ASSUMED } else { descriptor::flags(fd)? };
     let appends = kind == Kind::Write && flags & libc::O_APPEND != 0;
     if let Some(key) = reception.known.file(fd).filter(|_| !appends) {
         return Ok(Description { nature: Nature::File, device: key.device, inode: key.inode, size: 0, flags });
@@ -240,6 +246,7 @@ fn barrier(handle: Handle, block: &aiocb, notify: Notify, kind: Kind, needs_writ
         nature: Nature::File,
         nonblocking: false,
         unbuffered: false,
+        flags_assumed: false,
         abandoned: false,
     };
     let (fd, target) = (block.aio_fildes, target(&found));
