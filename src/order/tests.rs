@@ -191,6 +191,19 @@ impl World {
         assert_eq!(self.order.has_stream_work(), stream);
         let direct = self.known.iter().any(|known| known.direct && self.can_start(known));
         assert_eq!(self.order.has_direct_work(), direct);
+        #[cfg(libaio)]
+        self.check_unfinished();
+    }
+
+    #[cfg(libaio)]
+    fn check_unfinished(&self) {
+        for known in &self.known {
+            let Target::File(key) = known.target else { continue };
+            let of_file = self.known.iter().filter(|other| other.target == known.target);
+            let oldest = of_file.map(|other| self.order.seq(other.id)).min().unwrap();
+            assert!(self.order.has_unfinished_up_to(key, oldest), "{:#?}", self.known);
+            assert!(!self.order.has_unfinished_up_to(key, oldest - 1), "{:#?}", self.known);
+        }
     }
 
     /// Ready, and for a barrier: no other fsync of the file runs; for one that takes turns: no other such one.
