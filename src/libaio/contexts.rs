@@ -178,7 +178,7 @@ impl State {
     pub fn begin(&self, number: u64) -> Result<()> {
         // SAFETY: the kernel has just said that it is there.
         let Some(ring) = (unsafe { Completions::of(number) }) else { return Ok(()) };
-        // One with this number was destroyed by a raw system call.
+        // One with this number was destroyed by a raw system call, and waited for what it had.
         self.hide(number).into_iter().for_each(|hidden| self.end(hidden));
         let context = self.take(number)?;
         let flight = match context.flight() {
@@ -226,17 +226,30 @@ impl State {
         if number <= TAKEN {
             return None;
         }
-        self.find(number).or_else(|| {
+        self.current(number).or_else(|| {
             if !contexts::exists(number) {
                 return None;
             }
             let _blocked = Blocked::all();
             let _one_at_a_time = self.holding.lock();
-            self.find(number).or_else(|| {
+            self.current(number).or_else(|| {
                 self.adopt(number).ok()?;
                 self.find(number)
             })
         })
+    }
+
+    /// What is known of a context, unless that was another one at its address.
+    pub fn current(&self, number: u64) -> Option<&'static Flight> {
+        self.find(number).filter(|flight| {
+            // SAFETY: the kernel knew it when the program used it last.
+            unsafe { Completions::of(number) }.is_none_or(|ring| flight.is_of(&ring))
+        })
+    }
+
+    /// The last number given to a request.
+    pub fn newest(&self) -> u64 {
+        self.newest.load(Ordering::Relaxed)
     }
 
     fn adopt(&self, number: u64) -> Result<()> {
@@ -244,8 +257,8 @@ impl State {
         let Some(ring) = (unsafe { Completions::of(number) }) else { return Ok(()) };
         let is_moved = |context: &&Context| {
             let old = context.number.load(Ordering::Acquire);
-            let id = context.flight().map(Flight::id);
-            old > TAKEN && id == Some(ring.id()) && !contexts::exists(old)
+            let is_its = |flight: &Flight| flight.id() == ring.id() && flight.is_of(&ring);
+            old > TAKEN && context.flight().is_some_and(is_its) && !contexts::exists(old)
         };
         let Some(old) = self.entries().find(is_moved) else { return self.begin(number) };
         let flight = old.flight.swap(ptr::null_mut(), Ordering::AcqRel);

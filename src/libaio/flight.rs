@@ -26,6 +26,10 @@ pub trait Ring {
     fn tail(&self) -> u32;
     /// What names the iocb of the event at a place (`name`). It may be a torn or a later one if the tail has gone round since.
     fn object(&self, place: u32) -> u64;
+    /// Whether neither an event nor a mark was ever stored at a place.
+    fn is_blank(&self, place: u32) -> bool;
+    /// Marks a place, if it is blank.
+    fn mark(&self, place: u32);
 }
 
 /// Starts from all zeroes: no room.
@@ -132,10 +136,29 @@ impl Flight {
             self.clear();
         }
         self.most.store(size - 1, Ordering::Relaxed);
-        self.cursor.store(u64::from(ring.tail() % size), Ordering::Relaxed);
+        let tail = ring.tail() % size;
+        self.cursor.store(u64::from(tail), Ordering::Relaxed);
+        // See `is_of`.
+        ring.mark((tail + size - 1) % size);
         self.id.store(ring.id(), Ordering::Relaxed);
         self.address.store(address, Ordering::Release);
         Ok(())
+    }
+
+    /// Whether the ring is the one of `begin`, not another that the program has made at its address, by raw system calls: such a
+    /// one is blank before the cursor.
+    pub fn is_of(&self, ring: &impl Ring) -> bool {
+        let size = u64::from(ring.size());
+        let before = (self.cursor.load(Ordering::Acquire) + size - 1) % size;
+        !u32::try_from(before).is_ok_and(|before| ring.is_blank(before))
+    }
+
+    /// The context is gone, by a raw system call, which waits for all that is in flight: it has ended, if its number is no
+    /// higher.
+    pub fn end_all_up_to(&self, seq: u64) {
+        for (record, _) in self.records().filter(|(record, _)| record.seq <= seq) {
+            self.end_one(&record);
+        }
     }
 
     /// The context is gone, and all that it had in flight has ended.
@@ -374,6 +397,14 @@ impl Ring for crate::sys::contexts::Completions {
     fn object(&self, place: u32) -> u64 {
         let (block, data) = self.event(place);
         name(block, data)
+    }
+
+    fn is_blank(&self, place: u32) -> bool {
+        self.is_blank(place)
+    }
+
+    fn mark(&self, place: u32) {
+        self.mark(place);
     }
 }
 

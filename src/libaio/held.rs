@@ -438,14 +438,17 @@ impl Holding {
     /// Under the lock, for which `cancel_all` waits before a context is destroyed.
     fn look_at_rings(&self, state: &'static State) {
         for flight in state.flights() {
-            let address = flight.address();
-            // Or it was destroyed by a raw system call.
-            if contexts::exists(address) {
-                // SAFETY: the kernel has just said that it is there.
-                if let Some(ring) = unsafe { Completions::of(address) } {
-                    // Nothing interrupts this: signals are blocked.
-                    flight.look(&ring, &AtomicU64::new(0));
-                }
+            let (newest, address) = (state.newest(), flight.address());
+            let exists = contexts::exists(address);
+            // SAFETY: the kernel has just said that it is there.
+            let ring = if exists { unsafe { Completions::of(address) } } else { None };
+            match ring {
+                // Nothing interrupts this: signals are blocked.
+                Some(ring) if flight.is_of(&ring) => flight.look(&ring, &AtomicU64::new(0)),
+                // Destroyed by a raw system call. (Or moved, and not used since.)
+                Some(_) => flight.end_all_up_to(newest),
+                None if !exists => flight.end_all_up_to(newest),
+                None => {}
             }
         }
     }

@@ -234,7 +234,7 @@ pub unsafe fn get_events(
         // SAFETY: the kernel has just stored so many.
         state.aliases.translate(unsafe { std::slice::from_raw_parts_mut(wanted.events, len) });
         // What has ended need not be looked through by `closes`.
-        if let Some(flight) = state.find(number) {
+        if let Some(flight) = state.current(number) {
             // SAFETY: the kernel has just said that it is there.
             let ring = unsafe { Completions::of(number) };
             ring.into_iter().for_each(|ring| flight.look(&ring, state.submission().ending()));

@@ -24,6 +24,7 @@ static void round_trip(io_context_t made, int count) {
     list[count] = &sync;
     submit(made, list, count + 1);
     reap_all(made, BY_SYSTEM_CALL, events, count + 1);
+    if (count == 0) return;
     __atomic_add_fetch(&tried, 1, __ATOMIC_RELAXED);
     if (place_of(events, count + 1, &sync) == count) __atomic_add_fetch(&late, 1, __ATOMIC_RELAXED);
 }
@@ -55,14 +56,18 @@ static void moved(io_context_t made) {
     CHECK_EQ(io_destroy(made), 0);
 }
 
-// A context that the library has not made.
+// Contexts that the library has neither made nor destroyed, many of them at one address, with rings of several sizes; and one
+// that is gone when another one's sync comes.
 static void raw(void) {
-    for (int i = 0; i < 20; i++) {
+    io_context_t other = context(1);
+    for (int i = 0; i < 60; i++) {
         io_context_t made = 0;
-        CHECK_EQ(syscall(SYS_io_setup, COUNT + 1, &made), 0);
-        round_trip(made, COUNT);
-        CHECK_EQ(io_destroy(made), 0);
+        CHECK_EQ(syscall(SYS_io_setup, i % 5 ? COUNT + 1 : 1000, &made), 0);
+        for (int k = 0; k < i % 4; k++) round_trip(made, COUNT);
+        CHECK_EQ(i % 3 ? syscall(SYS_io_destroy, made) : io_destroy(made), 0);
+        if (i % 7 == 0) round_trip(other, 0);
     }
+    CHECK_EQ(io_destroy(other), 0);
 }
 
 static void forked(io_context_t made) {

@@ -37,6 +37,15 @@ impl Ring for FakeRing {
     fn object(&self, place: u32) -> u64 {
         self.events[usize::try_from(place).unwrap()].load(Ordering::Relaxed)
     }
+
+    fn is_blank(&self, place: u32) -> bool {
+        self.object(place) == 0
+    }
+
+    fn mark(&self, place: u32) {
+        let _ =
+            self.events[usize::try_from(place).unwrap()].compare_exchange(0, 1, Ordering::Relaxed, Ordering::Relaxed);
+    }
 }
 
 impl Kernel {

@@ -3,7 +3,7 @@
 use std::ffi::c_void;
 use std::mem::MaybeUninit;
 use std::ptr;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 
 use libc::{c_int, c_long, timespec};
 
@@ -139,6 +139,24 @@ impl Completions {
     pub fn tail(&self) -> u32 {
         // Acquire: the kernel has stored the events before.
         self.ring.tail.load(Ordering::Acquire)
+    }
+
+    /// The iocb's address of the event at a place. 0: there was none so far.
+    fn name_of(&self, place: u32) -> &AtomicUsize {
+        let event = self.events.wrapping_add(usize::try_from(place % self.ring.size).unwrap_or(0));
+        // SAFETY: the mapping holds `size` events behind its header, aligned, and can be written to.
+        unsafe { AtomicUsize::from_ptr((&raw const (*event).obj).cast_mut().cast()) }
+    }
+
+    /// Whether neither an event nor a mark was ever stored at this place.
+    pub fn is_blank(&self, place: u32) -> bool {
+        self.name_of(place).load(Ordering::Relaxed) == 0
+    }
+
+    /// Marks a place, if it is blank. Nobody takes what stands there for an event, and the next event takes its place.
+    pub fn mark(&self, place: u32) {
+        const MARK: usize = 1;
+        let _ = self.name_of(place).compare_exchange(0, MARK, Ordering::Relaxed, Ordering::Relaxed);
     }
 
     pub fn is_empty(&self) -> bool {
