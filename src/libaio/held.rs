@@ -24,6 +24,7 @@ use crate::files;
 use crate::order::FileKey;
 use crate::route::attend;
 use crate::slab::{Id, Slab};
+use crate::submit;
 use crate::sys::clock::{self, Nanos};
 use crate::sys::contexts::{self, Completions};
 use crate::sys::descriptor::{self, Nature};
@@ -185,7 +186,10 @@ fn newest_unfinished(file: FileKey) -> Option<u64> {
     let caller = Caller::enter(Engine::current()?)?;
     let table = caller.lock();
     let newest = table.order.newest_seq();
-    table.order.has_unfinished_up_to(file, newest).then_some(newest)
+    let unfinished = table.order.has_unfinished_up_to(file, newest);
+    // What it has just taken in shall run.
+    submit::hand_over(&caller, table);
+    unfinished.then_some(newest)
 }
 
 /// Whether requests of the other interface on a file, up to this one, are unfinished. Signals are blocked.
