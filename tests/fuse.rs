@@ -157,6 +157,7 @@ mod libaio {
         a_running_fsync_serves_no_later_barrier: Conforms,
         an_fsync_succeeds_after_one_that_failed: Conforms,
         an_fsync_by_libaio_tells_only_its_own_error: Fails,
+        an_fsync_by_libaio_waits_for_aio_write_without_another: Fails,
         a_waiting_fsync_can_be_cancelled_and_is_not_issued: Fails,
         a_hung_read_delays_nothing_else: Conforms,
         everything_ends_when_the_file_system_goes_away: Conforms,

@@ -12,6 +12,7 @@
  *   x REQ                  cancel one        X SLOT       cancel all of a descriptor
  *   e REQ                  -> its error, its result once it has ended, data good or bad
  *   s REQ MS               wait for it, at most MS ms -> 0 or errno
+ *   a REQ SLOT OFF         aio_write of 512 bytes, whatever the others are made by; its end is not told
  *   p SLOT OFF             a plain pwrite of one byte in a thread of its own
  *   v                      -> the file whose functions are called
  *   q                      return from main
@@ -272,7 +273,11 @@ static int run(const char *line)
         report(&requests[a]);
     else if (sscanf(line, "s %d %ld", &a, &length) == 2)
         answer_call(wait_for(&requests[a], length));
-    else if (sscanf(line, "p %d %ld", &a, &offset) == 2)
+    else if (sscanf(line, "a %d %d %ld", &a, &b, &offset) == 3) {
+        struct request *r = prepare(a, b, LIO_WRITE);
+        prepare_transfer(r, offset, 512, 0, appends[b]);
+        answer_call(aio_write(&r->cb));
+    } else if (sscanf(line, "p %d %ld", &a, &offset) == 2)
         start_plain_write(a, offset);
     else if (strcmp(line, "v") == 0)
         name_library();

@@ -268,6 +268,12 @@ impl Lab {
         Ok(())
     }
 
+    /// aio_write, also where the other requests are made by libaio's interface.
+    #[cfg(libaio)]
+    pub fn posix_write(&mut self, request: usize, slot: usize, offset: u64) -> Outcome {
+        self.call(format!("a {request} {slot} {offset}"))
+    }
+
     /// A write of one byte by a thread of the client's own, without AIO.
     pub fn plain_write(&mut self, slot: usize, offset: u64) -> Outcome {
         self.call(format!("p {slot} {offset}"))

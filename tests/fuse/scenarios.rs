@@ -267,6 +267,23 @@ pub fn an_fsync_by_libaio_tells_only_its_own_error(lab: &mut Lab) -> Outcome {
     lab.expect(3, Done::failed(EIO))
 }
 
+/// The library must not sync for itself while it waits: it would take the file's error away.
+#[cfg(libaio)]
+pub fn an_fsync_by_libaio_waits_for_aio_write_without_another(lab: &mut Lab) -> Outcome {
+    lab.open(1, 1, 1)?;
+    with_hung(lab, Rule::HOLD, |lab| lab.posix_write(0, 0, 0))?;
+    lab.control.next_sync(Rule::fail(EIO));
+    lab.fsync(1, 1)?;
+    lab.elsewhere(9, 9, 9)?;
+    lab.expect_in_progress(1)?;
+    lab.control.release_at(1, 0);
+    lab.expect(1, Done::failed(EIO))?;
+    lab.expect_sync_after(1, &[0])?;
+    let syncs = lab.control.lock().syncs().len();
+    ensure!(syncs == 1, "one fsync was carried out as {syncs}");
+    Ok(())
+}
+
 /// Two barriers cover the write that fails; a third, called when it has ended, does not.
 pub fn every_barrier_reports_a_failed_write_it_covers(lab: &mut Lab) -> Outcome {
     with_hung_write_that_fails(lab, libc::ENOSPC)?;
