@@ -1,6 +1,7 @@
 //! Threads that run the program's functions (SIGEV_THREAD). They are kept for a while and used again.
 //!
-//! A function may block for ever, so each gets a thread that is idle, or a new one. The lock is only taken by library threads.
+//! A function may block for ever, so each gets a thread that is idle, or a new one. Nobody waits for the
+//! lock but library threads and aio_init: it may be held while memory is allocated.
 
 use std::ffi::c_void;
 use std::ptr;
@@ -70,6 +71,13 @@ impl Callbacks {
             drop(unsafe { Box::from_raw(job) });
             Errno::AGAIN
         })
+    }
+
+    /// Has a thread run `call` that is idle. For a caller, its signals blocked. False: none is, or one just might be: whoever
+    /// holds the lock may be waiting for memory, and the caller be a handler that has interrupted malloc.
+    pub fn run_by_idle(&self, call: Call) -> bool {
+        let idle = self.threads.try_lock().and_then(|mut threads| threads.idle.pop());
+        idle.inspect(|place| place.give(Some(call))).is_some()
     }
 
     /// Waits for the next call. None: the thread has waited long enough.

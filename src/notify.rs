@@ -1,13 +1,14 @@
 //! Telling the program that a request or a list has ended: a signal, or a thread that runs a function.
 //!
-//! Library threads deliver, after the status is stored and outside the table's lock; a caller sends nothing but signals
-//! (`route::inline`). What cannot be delivered now (a full signal queue, no more threads) is kept and tried again (see
-//! `files::Notices`); it is never dropped.
+//! Library threads deliver, after the status is stored and outside the table's lock; a caller only for a read that was
+//! served inside the call (`route::inline`). What cannot be delivered now (a full signal queue, no more threads) is kept and
+//! tried again (see `files::Notices`); it is never dropped.
 
 use libc::{c_int, pthread_attr_t};
 
 use crate::abi::{NotifyFunction, sigevent};
 use crate::callbacks::Callbacks;
+use crate::engine::{Caller, Engine};
 use crate::errno::{Errno, Result};
 use crate::sys::signals;
 
@@ -137,8 +138,8 @@ pub fn deliver(notify: &Notify, callbacks: &'static Callbacks) -> Result<()> {
     }
 }
 
-/// Sends a signal from a call of the program. False: a library thread has to try, and to judge why it cannot be.
-pub fn send_from_call(notify: &Notify) -> bool {
+/// Delivers from a call of the program. False: a library thread has to try, and to judge why it cannot be.
+pub fn send_from_call(notify: &Notify, engine: &'static Engine) -> bool {
     match *notify {
         Notify::None => true,
         Notify::Signal { signo, value } => signals::queue_to_process(c_int::from(signo), value).is_ok(),
@@ -146,6 +147,8 @@ pub fn send_from_call(notify: &Notify) -> bool {
         Notify::ThreadSignal { signo, thread, value } => {
             signals::queue_to_thread(thread, c_int::from(signo), value).is_ok()
         }
-        Notify::Function { .. } => false,
+        Notify::Function { call, .. } => {
+            Caller::enter(engine).is_some_and(|caller| caller.engine.callbacks.run_by_idle(call))
+        }
     }
 }

@@ -63,7 +63,7 @@ pub unsafe fn parse_or_serve(
 /// Announces the end of a read that was served inside the call. None: a signal handler has forked meanwhile, and this is the
 /// child. Error: EAGAIN, that cannot be done now, and there is no thread that could try again: then it was no request.
 fn tell(engine: &'static Engine, notify: Notify) -> Option<Result<()>> {
-    if notify::send_from_call(&notify) {
+    if notify::send_from_call(&notify, engine) {
         return Some(Ok(()));
     }
     Caller::enter(engine).map(|caller| {

@@ -1,8 +1,8 @@
 //! Reads of what is in the page cache: served inside the call. No lock, no memory, no other thread, and no signal is blocked.
 //!
 //! Only where the kernel does not wait for the device and nothing is overtaken: not for O_DIRECT, and not while the
-//! descriptor has an unfinished write. (A buffer that is not in memory is waited for.) A request that makes a signal handler or
-//! a function run is left to others. What the page cache has only in part is read on by a worker, as is everything that the
+//! descriptor has an unfinished write. (A buffer that is not in memory is waited for.) A request that makes a signal handler
+//! run is left to others. What the page cache has only in part is read on by a worker, as is everything that the
 //! kernel refuses: so errors are found and reported in one place.
 
 use std::sync::atomic::Ordering;
@@ -72,14 +72,19 @@ pub unsafe fn read(engine: &'static Engine, block: *const aiocb) -> Inline {
 }
 
 /// A signal whose handler makes the next request would interrupt the program from within each of them, without end, as long
-/// as the data are in the cache: that, and functions, are left to library threads. So is a signal while there is no such
-/// thread: one has to be there should the signal's queue be full, and not be started from within a handler then.
+/// as the data are in the cache: that is left to library threads, and so is a function with a thread of its own. So is
+/// everything while there is no such thread: one has to be there should a signal's queue be full, or all functions' threads
+/// be busy, and not be started from within a handler then.
 fn may_be_sent(engine: &Engine, notify: &Notify) -> bool {
     if notify.is_none() {
         return true;
     }
+    let at_once = match notify {
+        Notify::Function { attributes, .. } => attributes.0.is_null(),
+        _ => notify.signal().is_some_and(|number| !signals::has_handler(number)),
+    };
     let standby = &engine.reception.standby;
-    standby.is_there() && notify.signal().is_some_and(|number| !signals::has_handler(number)) && standby.needed()
+    standby.is_there() && at_once && standby.needed()
 }
 
 /// Whether reads of this descriptor are worth trying: asked once for each.
