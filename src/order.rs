@@ -284,6 +284,9 @@ impl<P: Copy> Order<P> {
 
     /// What `next_ready` would start.
     pub fn first_ready(&self) -> Option<Id> {
+        if self.ready_count == 0 {
+            return None;
+        }
         self.ready.iter().find(|list| list.head != NONE).map(|list| list.head)
     }
 
