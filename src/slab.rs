@@ -16,17 +16,20 @@ pub type Id = u32;
 /// No slot.
 pub const NONE: Id = Id::MAX;
 
-const FIRST_CHUNK: usize = 64;
-const CHUNKS: usize = 26;
+const FIRST_CHUNK: usize = 256;
+const CHUNKS: usize = 24;
 
 enum Slot<T> {
     Free { next: Id },
     Used(T),
 }
 
-/// Slots in chunks of 64, 128, 256, …: a chunk once mapped stays, and pages not yet used cost no memory.
+/// Slots in chunks of 256, 512, 1,024, …: a chunk once mapped stays, and pages not yet used cost no memory.
 pub struct Slab<T> {
     chunks: [Option<NonNull<Slot<T>>>; CHUNKS],
+    /// The first chunk, and how many of its slots were ever used: most of the time there are no others.
+    first: NonNull<Slot<T>>,
+    opened_first: Id,
     /// Slots ever used; those below it hold a valid `Slot`.
     opened: usize,
     free: Id,
@@ -39,7 +42,15 @@ unsafe impl<T: Send> Send for Slab<T> {}
 
 impl<T> Slab<T> {
     pub const fn new() -> Slab<T> {
-        Slab { chunks: [None; CHUNKS], opened: 0, free: NONE, free_count: 0, capacity: 0 }
+        Slab {
+            chunks: [None; CHUNKS],
+            first: NonNull::dangling(),
+            opened_first: 0,
+            opened: 0,
+            free: NONE,
+            free_count: 0,
+            capacity: 0,
+        }
     }
 
     /// Makes sure that the next `count` calls of `insert` find a slot.
@@ -48,7 +59,11 @@ impl<T> Slab<T> {
             let chunk = locate(self.capacity).0;
             let place = self.chunks.get_mut(chunk).ok_or(Errno(libc::ENOMEM))?;
             let slots = FIRST_CHUNK << chunk;
-            *place = Some(memory::map(slots * size_of::<Slot<T>>())?.cast());
+            let mapped = memory::map(slots * size_of::<Slot<T>>())?.cast();
+            *place = Some(mapped);
+            if chunk == 0 {
+                self.first = mapped;
+            }
             self.capacity += slots;
         }
         Ok(())
@@ -76,6 +91,9 @@ impl<T> Slab<T> {
             corrupt();
         }
         self.opened += 1;
+        if self.opened <= FIRST_CHUNK {
+            self.opened_first += 1;
+        }
         id
     }
 
@@ -129,6 +147,15 @@ impl<T> Slab<T> {
     }
 
     fn used(&self, id: Id) -> NonNull<Slot<T>> {
+        match usize::try_from(id) {
+            // SAFETY: the first chunk is mapped, and has more slots than that.
+            Ok(index) if id < self.opened_first => unsafe { self.first.add(index) },
+            _ => self.used_later(id),
+        }
+    }
+
+    #[inline(never)]
+    fn used_later(&self, id: Id) -> NonNull<Slot<T>> {
         if usize::try_from(id).is_ok_and(|index| index < self.opened) { self.slot(id) } else { corrupt() }
     }
 
@@ -145,10 +172,6 @@ impl<T> Slab<T> {
 
 /// Chunk and place in it of the slot with this number.
 fn locate(index: usize) -> (usize, usize) {
-    // Most of the time there are few.
-    if index < FIRST_CHUNK {
-        return (0, index);
-    }
     let scaled = index / FIRST_CHUNK + 1;
     let chunk = usize::try_from(scaled.ilog2()).unwrap_or(CHUNKS);
     (chunk, index - FIRST_CHUNK * ((1 << chunk) - 1))
