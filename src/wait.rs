@@ -9,10 +9,10 @@ use libc::{c_int, timespec};
 
 use crate::abi::aiocb;
 use crate::errno::{Errno, Result};
-use crate::route::attend;
+use crate::route::attend::{self, Attended};
 use crate::status::Status;
 use crate::sys::clock::{self, Nanos};
-use crate::sys::wait;
+use crate::sys::wait::{self, Manner};
 
 /// aio_suspend. Errors: EINVAL (n < 0, a bad timeout), EAGAIN (time-out), EINTR.
 ///
@@ -48,20 +48,33 @@ pub fn wait_for<'a>(
 ) -> Result<()> {
     // Acquire: pairs with the Release that ends a request.
     let ended = |word: &AtomicI32| word.load(Ordering::Acquire) != libc::EINPROGRESS;
-    loop {
-        if words.clone().any(ended) {
-            return Ok(());
+    let over = || words.clone().any(ended);
+    let mut followed = false;
+    let outcome = loop {
+        if over() {
+            break Ok(());
         }
-        let over = || words.clone().any(ended);
-        let attended = if in_kernel() { attend::wait(deadline, over) } else { None };
-        let sleep = || wait::sleep(words.clone(), libc::EINPROGRESS, deadline, over_soon(), attend::rouse_reaper);
-        let Err(error) = attended.unwrap_or_else(sleep) else { continue };
-        // A request may have ended together with the time, or with the signal that announces it.
-        if words.clone().any(ended) {
-            return Ok(());
+        let sleep = |manner| wait::sleep(words.clone(), libc::EINPROGRESS, deadline, manner, attend::before_sleep);
+        let waited = match if in_kernel() { attend::wait(deadline, &in_kernel, over) } else { Attended::No } {
+            Attended::Waited(waited) => waited,
+            Attended::ByAnother => {
+                followed = true;
+                sleep(Manner::Follows)
+            }
+            Attended::No => sleep(if over_soon() { Manner::Looks } else { Manner::Plain }),
+        };
+        match waited {
+            Ok(()) => {}
+            // A request may have ended together with the time, or with the signal that announces it.
+            Err(_) if over() => break Ok(()),
+            Err(error) => break Err(if error == Errno::INTR { Errno::INTR } else { Errno::AGAIN }),
         }
-        return Err(if error == Errno::INTR { Errno::INTR } else { Errno::AGAIN });
+    };
+    if followed {
+        // It may have been called to attend, and does not come.
+        attend::hand_on();
     }
+    outcome
 }
 
 /// The end of a relative timeout; None waits for ever. Error: EINVAL.

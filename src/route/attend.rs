@@ -1,6 +1,7 @@
 //! Who takes the results of the kernel's AIO. A caller that waits for nothing else waits in the kernel and takes them itself:
-//! no other thread has to run for it. The reaper's thread (`reaper`) sees to all that nobody waits for, and looks now and then
-//! whether those who wait do their part: they may be in a signal handler, or have left by one.
+//! no other thread has to run for it. Others that wait meanwhile follow: they sleep until it has taken their results, or, when
+//! it leaves, one of them is woken to take its place. The reaper's thread (`reaper`) sees to all that nobody waits for, and
+//! looks now and then whether those who wait do their part: they may be in a signal handler, or have left by one.
 
 use std::ffi::c_void;
 use std::ptr;
@@ -12,7 +13,7 @@ use crate::complete::Rest;
 use crate::engine::{Caller, Engine};
 use crate::errno::{Errno, Result, thread_identity};
 use crate::sys::clock::{self, Nanos};
-use crate::sys::signals;
+use crate::sys::{signals, wait};
 
 /// The post of the one that takes results. Without the table's lock. All zeroes: nobody has it.
 pub struct Post {
@@ -94,6 +95,16 @@ impl Post {
         }
     }
 
+    /// Whether somebody has the post.
+    fn is_taken(&self) -> bool {
+        self.hands.load(Ordering::SeqCst) % 2 == 1
+    }
+
+    /// Whether the one with this ticket has it still.
+    fn is_held(&self, ticket: Ticket) -> bool {
+        self.hands.load(Ordering::Relaxed) == ticket.0
+    }
+
     pub fn in_kernel(&self) -> u32 {
         self.in_kernel.load(Ordering::SeqCst)
     }
@@ -127,52 +138,79 @@ impl Post {
     }
 }
 
-/// To be called by a thread that is counted among the sleepers (`sys::wait::sleepers`): it may wait for something that the
-/// kernel has.
+/// To be called by a thread that is counted among the sleepers, or the followers (`sys::wait`): it may wait for something that
+/// the kernel has. False: it must not sleep, but try to attend.
 ///
-/// SeqCst on both sides: either this thread sees what was handed to the kernel, or whoever hands it over sees the sleeper.
-pub fn rouse_reaper() {
-    if let Some(engine) = Engine::current()
-        && engine.post.in_kernel() > 0
-        && !engine.post.is_wanted()
-    {
+/// SeqCst on both sides: either this thread sees what was handed to the kernel, or whoever hands it over sees the sleeper;
+/// either a follower sees that the post is free, or whoever leaves it sees the follower.
+pub fn before_sleep(follows: bool) -> bool {
+    let Some(engine) = Engine::current().filter(|engine| engine.post.in_kernel() > 0) else { return true };
+    if follows {
+        return engine.post.is_taken();
+    }
+    if !engine.post.is_wanted() {
         engine.post.call_reaper();
+    }
+    true
+}
+
+/// Has a caller that sleeps, and waits for what the kernel has, attend if nobody does.
+pub fn hand_on() {
+    if Engine::current().is_some_and(|engine| engine.post.in_kernel() > 0 && !engine.post.is_taken()) {
+        wait::wake_follower();
     }
 }
 
-/// Waits in the kernel until it has results, and takes them; not if `over` by then. None: this is not for this caller, it
-/// has to sleep.
+/// How a caller has waited for what the kernel has.
+pub enum Attended {
+    /// In the kernel, as `wait` says.
+    Waited(Result<()>),
+    /// Not: somebody else does. It follows.
+    ByAnother,
+    /// Not: that is not for callers.
+    No,
+}
+
+/// Waits in the kernel until it has results, and takes them; until `over`, or no longer all is `in_kernel`.
 ///
 /// Errors: EINTR (a signal handler ran), ETIMEDOUT (the deadline has passed). A cancellation point.
-pub fn wait(deadline: Option<Nanos>, over: impl Fn() -> bool) -> Option<Result<()>> {
-    let engine = Engine::current().filter(|engine| engine.kernel.can_be_watched() && engine.post.in_kernel() > 0)?;
-    let ticket = engine.post.take_by_caller()?;
-    // Whoever had the post before may have ended it.
-    if over() {
-        engine.post.leave(ticket);
-        return Some(Ok(()));
+pub fn wait(deadline: Option<Nanos>, in_kernel: impl Fn() -> bool, over: impl Fn() -> bool) -> Attended {
+    let may_attend = |engine: &&Engine| engine.kernel.can_be_watched() && engine.post.in_kernel() > 0;
+    let Some(engine) = Engine::current().filter(may_attend) else { return Attended::No };
+    let Some(ticket) = engine.post.take_by_caller() else {
+        return if wait::may_follow() { Attended::ByAnother } else { Attended::No };
+    };
+    // Whoever had the post before may have ended it. The reaper may want the post, or have taken it.
+    let goes_on = || !over() && in_kernel() && engine.post.is_held(ticket) && !engine.post.is_wanted();
+    let mut outcome = Ok(());
+    while outcome.is_ok() && goes_on() {
+        outcome = attend(engine, ticket, deadline);
     }
+    engine.post.leave(ticket);
+    hand_on();
+    match outcome {
+        // A sandbox that came later: the reaper will find out, too.
+        Err(error) if error != Errno::INTR && error.0 != libc::ETIMEDOUT => Attended::No,
+        outcome => Attended::Waited(outcome),
+    }
+}
+
+/// Waits for results once, for a while, and takes them.
+fn attend(engine: &'static Engine, ticket: Ticket, deadline: Option<Nanos>) -> Result<()> {
     let now = clock::now();
     let patience = deadline.map_or(LEASE, |deadline| deadline.saturating_sub(now).min(LEASE));
     let argument = ptr::without_provenance_mut(usize::try_from(ticket.0).unwrap_or(0));
     let ready = engine.kernel.has_results();
     let waited = if ready { Ok(true) } else { engine.kernel.watch(patience, leave_when_cancelled, argument) };
-    let outcome = match waited {
-        Ok(true) => {
-            take_results(engine);
-            Ok(())
-        }
-        Ok(false) if deadline.is_some_and(|deadline| clock::now() >= deadline) => Err(Errno(libc::ETIMEDOUT)),
-        Ok(false) => Ok(()),
+    if waited == Ok(true) {
+        take_results(engine);
+    }
+    match waited {
+        Ok(_) if deadline.is_some_and(|deadline| clock::now() >= deadline) => Err(Errno(libc::ETIMEDOUT)),
+        Ok(_) => Ok(()),
         // As with a sleep on a futex, which begins again.
         Err(Errno::INTR) if deadline.is_none() && signals::all_handlers_restart() => Ok(()),
         Err(error) => Err(error),
-    };
-    engine.post.leave(ticket);
-    match outcome {
-        // A sandbox that came later: the reaper will find out, too.
-        Err(error) if error != Errno::INTR && error.0 != libc::ETIMEDOUT => None,
-        outcome => Some(outcome),
     }
 }
 
@@ -191,6 +229,7 @@ pub fn poll() {
     if let Some(ticket) = engine.post.take_by_caller() {
         take_results(engine);
         engine.post.leave(ticket);
+        hand_on();
     }
 }
 
@@ -204,5 +243,6 @@ fn take_results(engine: &'static Engine) {
 extern "C" fn leave_when_cancelled(ticket: *mut c_void) {
     if let (Some(engine), Ok(ticket)) = (Engine::current(), u64::try_from(ticket.addr())) {
         engine.post.leave(Ticket(ticket));
+        hand_on();
     }
 }

@@ -11,7 +11,7 @@ use crate::complete::{self, Rest};
 use crate::engine::Engine;
 use crate::errno::Errno;
 use crate::files::Table;
-use crate::route::attend::Ticket;
+use crate::route::attend::{self, Ticket};
 use crate::route::worker::{self, HandOuts, Seat};
 use crate::sys::kaio::Event;
 use crate::sys::{clock, thread, wait};
@@ -72,6 +72,8 @@ pub fn run(engine: &'static Engine, seat: &'static Seat, thread: i32) {
                 let _ = engine.kernel.wake(engine.poller.always_ready());
             }
             Turn::Rest(patience, may_end) => {
+                // Should one that was woken for that not have come.
+                attend::hand_on();
                 let called = seat.rest(Duration::from_nanos(patience));
                 engine.post.rest(None);
                 if !called && may_end && end_role(engine) {

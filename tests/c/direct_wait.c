@@ -7,7 +7,7 @@
 #include <setjmp.h>
 #include <sys/time.h>
 
-enum { BLOCK = 4096, BLOCKS = 256 };
+enum { BLOCK = 4096, BLOCKS = 256, LONG = 32 * BLOCK };
 
 static int fd;
 
@@ -142,12 +142,93 @@ static void *read_on_and_on(void *buffer) {
     return NULL;
 }
 
-// Another thread's waiting takes the results; the notifications come all the same.
-static void signals_come(void *buffer) {
-    block_signal(SIGUSR1);
+// Runs a check beside a thread that waits for its own reads all the time.
+static void beside_another(void (*check)(void *), void *buffer) {
     enough = false;
     void *other = aligned_block();
+    sigset_t before;
+    CHECK_EQ(pthread_sigmask(SIG_BLOCK, NULL, &before), 0);
+    block_signal(SIGALRM); // the handlers are this thread's
     pthread_t thread = start_thread(read_on_and_on, other);
+    CHECK_EQ(pthread_sigmask(SIG_SETMASK, &before, NULL), 0);
+    check(buffer);
+    __atomic_store_n(&enough, true, __ATOMIC_RELEASE);
+    join_thread(thread);
+    free(other);
+}
+
+static void only_waiters_run(void *buffer) { waiter_alone_runs(buffer, "beside a thread that waits, too"); }
+
+// A thread waits for a short read while another waits for a long one. If it does nothing then until that has ended, the other
+// one takes its place: it does not have to wait until the reaper finds the result, which takes milliseconds.
+static unsigned begun, over;
+static bool leaves;
+
+static void *short_reads(void *rounds) {
+    void *buffer = aligned_block();
+    for (unsigned i = 1; i <= (uintptr_t)rounds; i++) {
+        struct aiocb cb = read_of(buffer, i);
+        CHECK_EQ(aio_read(&cb), 0);
+        __atomic_store_n(&begun, i, __ATOMIC_RELEASE);
+        suspend_until_done(&cb);
+        check_read(&cb, i);
+        while (__atomic_load_n(&over, __ATOMIC_ACQUIRE) < i)
+            if (leaves) sched_yield();
+            else read_and_suspend(buffer, i);
+    }
+    free(buffer);
+    return NULL;
+}
+
+static double long_reads(bool short_one_leaves) {
+    enum { ROUNDS = 500 };
+    void *buffer = aligned_alloc(BLOCK, LONG);
+    begun = over = 0;
+    leaves = short_one_leaves;
+    pthread_t thread = start_thread(short_reads, (void *)(uintptr_t)ROUNDS);
+    double begin = now_s();
+    for (unsigned i = 1; i <= ROUNDS; i++) {
+        while (__atomic_load_n(&begun, __ATOMIC_ACQUIRE) < i) sched_yield();
+        struct aiocb cb = request(fd, buffer, LONG, 0);
+        CHECK_EQ(aio_read(&cb), 0);
+        suspend_until_done(&cb);
+        CHECK_EQ(aio_return(&cb), LONG);
+        __atomic_store_n(&over, i, __ATOMIC_RELEASE);
+    }
+    double time = now_s() - begin;
+    join_thread(thread);
+    free(buffer);
+    return time;
+}
+
+static void another_takes_its_place(void) {
+    for (int attempt = 1;; attempt++) {
+        double stays = long_reads(false), goes = long_reads(true);
+        if (goes < 2 * stays) return;
+        CHECK(attempt < 5, "%g s where one leaves, %g s where none does", goes, stays);
+    }
+}
+
+// One that follows may be called to attend when its time is up.
+static void times_out(void *buffer) {
+    int timeouts = 0;
+    for (unsigned i = 0; i < 2000; i++) {
+        struct aiocb cb = read_of(buffer, i);
+        const struct aiocb *list[] = {&cb};
+        struct timespec timeout = {0, i % 60 * 1000};
+        CHECK_EQ(aio_read(&cb), 0);
+        while (aio_error(&cb) == EINPROGRESS) {
+            if (aio_suspend(list, 1, &timeout) == 0) continue;
+            CHECK_EQ(errno, EAGAIN);
+            timeouts++;
+        }
+        check_read(&cb, i);
+    }
+    CHECK(timeouts > 0);
+}
+
+// Another thread's waiting takes the results; the notifications come all the same.
+static void signals_come(void *buffer) {
     for (unsigned i = 0; i < 300; i++) {
         struct aiocb cb = read_of(buffer, i);
         notify_by_signal(&cb, SIGUSR1, (int)i);
@@ -156,9 +237,6 @@ static void signals_come(void *buffer) {
         CHECK_EQ(info.si_value.sival_int, (int)i);
         check_read(&cb, i);
     }
-    __atomic_store_n(&enough, true, __ATOMIC_RELEASE);
-    join_thread(thread);
-    free(other);
 }
 
 // ---- waits that are interrupted ----
@@ -188,6 +266,7 @@ static void every_us(long us) {
 
 static void waits_inside_waits(void *buffer) {
     handlers_buffer = aligned_block();
+    handled = 0;
     on_signal(SIGALRM, wait_in_handler);
     every_us(300);
     for (unsigned i = 0; handled < 500; i++) read_and_suspend(buffer, i);
@@ -200,6 +279,7 @@ static void jumps_out_of_waits(void *buffer) {
     static struct aiocb cb;
     static volatile int jumps;
     static volatile unsigned block;
+    jumps = 0;
     const struct aiocb *list[] = {&cb};
     every_us(170);
     for (block = 0; jumps < 100 && block < 50000; block++) {
@@ -252,8 +332,9 @@ int main(void) {
         fill(buffer, BLOCK, i + 1);
         CHECK_EQ(pwrite(fd, buffer, BLOCK, (off_t)i * BLOCK), BLOCK);
     }
-    // With the library's first one.
+    block_signal(SIGUSR1);
     block_signal(SIGUSR2);
+    // With the library's first one.
     struct aiocb first = read_of(buffer, 0);
     notify_by_signal(&first, SIGUSR2, 1);
     CHECK_EQ(aio_read(&first), 0);
@@ -271,11 +352,17 @@ int main(void) {
     CHECK_DONE(&waiting, 0, 1);
     whoever_looks(buffer);
     many_threads();
-    signals_come(buffer);
+    if (used) beside_another(only_waiters_run, buffer);
+    if (used) another_takes_its_place();
+    beside_another(times_out, buffer);
+    beside_another(signals_come, buffer);
     if (used) waiter_alone_runs(buffer, "after notifications");
     waits_inside_waits(buffer);
     jumps_out_of_waits(buffer);
     cancelled_threads(buffer);
+    beside_another(waits_inside_waits, buffer);
+    beside_another(jumps_out_of_waits, buffer);
+    beside_another(cancelled_threads, buffer);
     whoever_looks(buffer);
     if (has_direct_route() && !used) SKIP("the file system cannot transfer without waiting");
     return 0;

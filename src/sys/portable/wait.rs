@@ -30,12 +30,27 @@ static SLOTS: [Slot; MOST_SLOTS] = [const {
 }; MOST_SLOTS];
 static WAITING: AtomicU32 = AtomicU32::new(0);
 
+/// How a thread sleeps. Here there is one way only.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Manner {
+    Plain,
+    Looks,
+    Follows,
+}
+
+/// Nobody does.
+pub fn may_follow() -> bool {
+    false
+}
+
+pub fn wake_follower() {}
+
 /// How many threads sleep.
 pub fn sleepers() -> u32 {
     WAITING.load(Ordering::SeqCst)
 }
 
-/// Sleeps until one of the words is no longer `unchanged`; may return early. `over_soon` and `before` are for Linux. A
+/// Sleeps until one of the words is no longer `unchanged`; may return early. `manner` and `before` are for Linux. A
 /// cancellation point.
 ///
 /// Errors: EINTR (a signal handler ran), ETIMEDOUT (the deadline has passed).
@@ -43,8 +58,8 @@ pub fn sleep<'a, Words>(
     mut words: Words,
     unchanged: i32,
     deadline: Option<Nanos>,
-    _over_soon: bool,
-    _before: impl FnOnce(),
+    _manner: Manner,
+    _before: impl FnOnce(bool) -> bool,
 ) -> Result<()>
 where
     Words: Iterator<Item = &'a AtomicI32> + Clone,
