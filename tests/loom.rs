@@ -112,7 +112,7 @@ fn who_sleeps_in_a_place_is_woken() {
                 masks.iter().for_each(|mask| mask.register(PLACE));
             }
             if armed {
-                place.arm();
+                place.arm(places::Sleeper::Plain);
             }
             let workers: Vec<_> = (0..2)
                 .map(|i| {
@@ -120,7 +120,7 @@ fn who_sleeps_in_a_place_is_woken() {
                     thread::spawn(move || {
                         statuses[i].publish(0, 4096);
                         waiters::Waiters::settle();
-                        if masks[i].take() & 1 << PLACE != 0 && place.disarm() {
+                        if masks[i].take() & 1 << PLACE != 0 && place.disarm().is_some() {
                             wait::wake();
                         }
                     })
@@ -129,7 +129,7 @@ fn who_sleeps_in_a_place_is_woken() {
             // As aio_suspend: until one has ended; then for the other one.
             let mut left = vec![0, 1];
             while !left.is_empty() {
-                let word = place.arm();
+                let word = place.arm(places::Sleeper::Plain);
                 left.iter().for_each(|i| masks[*i].register(PLACE));
                 fence(Ordering::SeqCst);
                 if left.iter().all(|i| statuses[*i].error_word().load(Ordering::Relaxed) == libc::EINPROGRESS) {
@@ -140,6 +140,31 @@ fn who_sleeps_in_a_place_is_woken() {
             workers.into_iter().for_each(|worker| worker.join().unwrap());
         });
     }
+}
+
+#[test]
+fn whoever_leaves_finds_the_follower_or_it_finds_that_nobody_is_there() {
+    use loom::sync::atomic::{AtomicBool, Ordering, fence};
+    loom::model(|| {
+        let taken = Arc::new(AtomicBool::new(true));
+        let place = Arc::new(places::Place::new());
+        let leader = {
+            let (taken, place) = (taken.clone(), place.clone());
+            thread::spawn(move || {
+                taken.store(false, Ordering::SeqCst);
+                // Loom takes SeqCst for what it is in fences only.
+                fence(Ordering::SeqCst);
+                if place.has_follower() && place.disarm() == Some(places::Sleeper::Follower) {
+                    wait::wake();
+                }
+            })
+        };
+        let word = place.arm(places::Sleeper::Follower);
+        if taken.load(Ordering::SeqCst) {
+            wait::futex_sleep(place.word(), word);
+        }
+        leader.join().unwrap();
+    });
 }
 
 #[test]

@@ -13,7 +13,8 @@ use crate::complete::Rest;
 use crate::engine::{Caller, Engine};
 use crate::errno::{Errno, Result, thread_identity};
 use crate::sys::clock::{self, Nanos};
-use crate::sys::{signals, wait};
+use crate::sys::signals::{self, Blocked};
+use crate::sys::wait;
 
 /// The post of the one that takes results. Without the table's lock. All zeroes: nobody has it.
 pub struct Post {
@@ -87,12 +88,15 @@ impl Post {
         })
     }
 
-    /// Leaves the post, unless somebody else has it by now.
-    pub fn leave(&self, ticket: Ticket) {
-        let _ = self.hands.compare_exchange(ticket.0, ticket.0 + 1, Ordering::SeqCst, Ordering::Relaxed);
-        if self.wanted.load(Ordering::SeqCst) && self.wanted.swap(false, Ordering::SeqCst) {
-            self.call_reaper();
+    /// Leaves the post, unless somebody else has it by now. True: the reaper was called, and will see to it.
+    pub fn leave(&self, ticket: Ticket) -> bool {
+        if self.is_held(ticket) {
+            // Whoever takes it next is not taken for this thread before it says who it is.
+            self.thread.store(0, Ordering::Relaxed);
         }
+        let _ = self.hands.compare_exchange(ticket.0, ticket.0 + 1, Ordering::SeqCst, Ordering::Relaxed);
+        let wanted = self.wanted.load(Ordering::SeqCst) && self.wanted.swap(false, Ordering::SeqCst);
+        wanted && self.call_reaper()
     }
 
     /// Whether somebody has the post.
@@ -154,9 +158,19 @@ pub fn before_sleep(follows: bool) -> bool {
     true
 }
 
+/// Leaves the post to the reaper, if it wants it, or to a caller.
+fn leave(engine: &Engine, ticket: Ticket) {
+    if !engine.post.leave(ticket) {
+        hand_on();
+    }
+}
+
 /// Has a caller that sleeps, and waits for what the kernel has, attend if nobody does.
 pub fn hand_on() {
-    if Engine::current().is_some_and(|engine| engine.post.in_kernel() > 0 && !engine.post.is_taken()) {
+    let vacant = |engine: &Engine| engine.post.in_kernel() > 0 && !engine.post.is_taken();
+    if wait::has_followers() && Engine::current().is_some_and(vacant) {
+        // A handler that jumps away in the middle would leave one asleep that nobody else wakes any more.
+        let _blocked = Blocked::all();
         wait::wake_follower();
     }
 }
@@ -180,14 +194,15 @@ pub fn wait(deadline: Option<Nanos>, in_kernel: impl Fn() -> bool, over: impl Fn
     let Some(ticket) = engine.post.take_by_caller() else {
         return if wait::may_follow() { Attended::ByAnother } else { Attended::No };
     };
-    // Whoever had the post before may have ended it. The reaper may want the post, or have taken it.
-    let goes_on = || !over() && in_kernel() && engine.post.is_held(ticket) && !engine.post.is_wanted();
+    // Whoever had the post before may have ended it. The reaper may want the post, or have taken it. A handler may have forked:
+    // what the kernel has, and its results, are the parent's.
+    let mine = || engine.is_current() && engine.post.is_held(ticket) && !engine.post.is_wanted();
+    let goes_on = || mine() && !over() && in_kernel();
     let mut outcome = Ok(());
     while outcome.is_ok() && goes_on() {
         outcome = attend(engine, ticket, deadline);
     }
-    engine.post.leave(ticket);
-    hand_on();
+    leave(engine, ticket);
     match outcome {
         // A sandbox that came later: the reaper will find out, too.
         Err(error) if error != Errno::INTR && error.0 != libc::ETIMEDOUT => Attended::No,
@@ -228,8 +243,7 @@ pub fn poll() {
     let Some(engine) = Engine::current().filter(is_ours) else { return };
     if let Some(ticket) = engine.post.take_by_caller() {
         take_results(engine);
-        engine.post.leave(ticket);
-        hand_on();
+        leave(engine, ticket);
     }
 }
 
@@ -242,7 +256,6 @@ fn take_results(engine: &'static Engine) {
 
 extern "C" fn leave_when_cancelled(ticket: *mut c_void) {
     if let (Some(engine), Ok(ticket)) = (Engine::current(), u64::try_from(ticket.addr())) {
-        engine.post.leave(Ticket(ticket));
-        hand_on();
+        leave(engine, Ticket(ticket));
     }
 }

@@ -20,7 +20,7 @@ use super::burst::Burst;
 use super::direct;
 use super::pace::Pace;
 use super::reaper::{self, ReaperState};
-use super::{stream, watch};
+use super::{attend, stream, watch};
 use crate::complete::{self, Rest};
 use crate::engine::{Caller, Engine, Locked};
 use crate::errno::{Errno, Result};
@@ -671,6 +671,8 @@ pub fn stand_in(engine: &'static Engine, thread: i32) {
         if start(engine).is_ok() {
             return;
         }
+        // This takes a while: whoever waits for what the kernel has sees to it.
+        attend::hand_on();
         complete::try_owed(engine);
         let mut table = engine.lock();
         let Some(Job::Request(task)) = table.next_request() else { return };

@@ -16,8 +16,20 @@ use loom::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
 #[cfg(not(loom))]
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
 
-/// A place: odd while somebody sleeps there or is about to.
+/// A place: armed while somebody sleeps there or is about to. The rest of the word counts.
 pub struct Place(AtomicU32);
+
+const ARMED: u32 = 1;
+/// Together with `ARMED`: who sleeps there may be called to do more than look at its words.
+const FOLLOWS: u32 = 2;
+const COUNT: u32 = 4;
+
+/// Who slept in a place that was disarmed.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Sleeper {
+    Plain,
+    Follower,
+}
 
 impl Place {
     #[cfg(not(loom))]
@@ -31,11 +43,21 @@ impl Place {
     }
 
     /// What the word says until somebody wakes the place.
-    pub fn arm(&self) -> u32 {
-        // SeqCst, with the fence: pairs with the second fence of `Mask::take`.
-        let armed = self.0.fetch_or(1, Ordering::SeqCst) | 1;
-        fence(Ordering::SeqCst);
-        armed
+    pub fn arm(&self, sleeper: Sleeper) -> u32 {
+        let bits = if sleeper == Sleeper::Follower { ARMED | FOLLOWS } else { ARMED };
+        let mut seen = self.0.load(Ordering::Relaxed);
+        loop {
+            // In a child of fork, or after a jump out of a handler, it may be armed still.
+            let armed = next(seen) | bits;
+            // SeqCst, with the fence: pairs with the second fence of `Mask::take`.
+            match self.0.compare_exchange_weak(seen, armed, Ordering::SeqCst, Ordering::Relaxed) {
+                Ok(_) => {
+                    fence(Ordering::SeqCst);
+                    return armed;
+                }
+                Err(now) => seen = now,
+            }
+        }
     }
 
     /// The word to sleep on.
@@ -43,12 +65,26 @@ impl Place {
         &self.0
     }
 
-    /// Whether a system call is needed to wake who sleeps here.
-    pub fn disarm(&self) -> bool {
+    /// Some: a system call is needed to wake who sleeps here. Nobody else is told so.
+    pub fn disarm(&self) -> Option<Sleeper> {
         let seen = self.0.load(Ordering::SeqCst);
-        let next = seen.wrapping_add(1);
-        seen & 1 != 0 && self.0.compare_exchange(seen, next, Ordering::SeqCst, Ordering::Relaxed).is_ok()
+        if seen & ARMED == 0 {
+            return None;
+        }
+        let disarmed = self.0.compare_exchange(seen, next(seen), Ordering::SeqCst, Ordering::Relaxed).is_ok();
+        disarmed.then_some(if seen & FOLLOWS == 0 { Sleeper::Plain } else { Sleeper::Follower })
     }
+
+    /// Whether a follower sleeps here.
+    pub fn has_follower(&self) -> bool {
+        let both = ARMED | FOLLOWS;
+        self.0.load(Ordering::SeqCst) & both == both
+    }
+}
+
+/// Not armed, and not as it ever was.
+fn next(seen: u32) -> u32 {
+    (seen & !(ARMED | FOLLOWS)).wrapping_add(COUNT)
 }
 
 /// The places that a completion of one of these status words has to wake.

@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicI32, AtomicU32, AtomicU64, Ordering, fence};
 use libc::{c_int, c_long, timespec};
 
 use super::look::Look;
-use super::places::{Mask, Place};
+use super::places::{Mask, Place, Sleeper};
 use super::syscalls;
 use super::waiters::Waiters;
 use crate::errno::{Errno, Result, check};
@@ -39,8 +39,8 @@ static ANY: AtomicU32 = AtomicU32::new(0);
 static LISTENERS: Waiters = Waiters::new();
 /// Threads that sleep, and that nobody has woken yet.
 static ASLEEP: AtomicU32 = AtomicU32::new(0);
-/// The places of those that are not counted there, see `Manner::Follows`.
-static FOLLOWERS: AtomicU64 = AtomicU64::new(0);
+/// Those that are not counted there, see `Manner::Follows`. Not too few; one that jumps out of a handler may leave it too high.
+static FOLLOWERS: AtomicU32 = AtomicU32::new(0);
 
 /// How a thread sleeps.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -104,7 +104,7 @@ pub fn wake(word: *const AtomicI32) {
     let mut places = bucket.places.take();
     while let Some(place) = lowest(places) {
         places &= places - 1;
-        wake_place(place);
+        let _ = SLEEPING.get(place).is_some_and(wake_place);
     }
     if LISTENERS.any() {
         ANY.fetch_add(1, Ordering::SeqCst);
@@ -116,19 +116,18 @@ pub fn wake(word: *const AtomicI32) {
 /// direct reads, against the rate with that one: 1.14 with two threads, 0.95 with eight).
 pub fn may_follow() -> bool {
     let others = environment::processors().saturating_sub(1).max(1);
-    usize::try_from(FOLLOWERS.load(Ordering::Relaxed).count_ones()).is_ok_and(|followers| followers < others)
+    SLEEPING.iter().filter(|place| place.has_follower()).count() < others
 }
 
-/// Wakes one of those that follow, if there is one.
+/// Whether there may be some that follow.
+pub fn has_followers() -> bool {
+    // SeqCst: pairs with `sleep_in`. Either a follower is found, or its `before` sees what was done before this.
+    FOLLOWERS.load(Ordering::SeqCst) > 0
+}
+
+/// Wakes one of them. Signals are blocked.
 pub fn wake_follower() {
-    // SeqCst: pairs with `sleep_in`. Either a follower is found, and armed, or its `before` sees what was done before this.
-    let mut followers = FOLLOWERS.load(Ordering::SeqCst);
-    while let Some(place) = lowest(followers) {
-        followers &= followers - 1;
-        if wake_place(place) {
-            return;
-        }
-    }
+    let _ = SLEEPING.iter().any(|place| place.has_follower() && wake_place(place));
 }
 
 /// A child process has one thread: whoever waited in the parent does not wait here.
@@ -174,13 +173,10 @@ where
     Words: Iterator<Item = &'a AtomicI32> + Clone,
 {
     let Some(sleeping) = usize::try_from(place).ok().and_then(|place| SLEEPING.get(place)) else { return Ok(()) };
+    let sleeper = if follows { Sleeper::Follower } else { Sleeper::Plain };
     // Before it is armed: whoever disarms it takes it back.
-    if follows {
-        FOLLOWERS.fetch_or(1 << place, Ordering::SeqCst);
-    } else {
-        ASLEEP.fetch_add(1, Ordering::SeqCst);
-    }
-    let armed = sleeping.arm();
+    count_of(sleeper).fetch_add(1, Ordering::SeqCst);
+    let armed = sleeping.arm(sleeper);
     let stays = before(follows);
     words.clone().for_each(|word| bucket(word).places.register(place));
     // SeqCst: pairs with the fence of a completion, see `places`.
@@ -231,29 +227,29 @@ fn sleep_counted(
 }
 
 /// Wakes who sleeps in a place. False: nobody does, or is awake already.
-fn wake_place(place: usize) -> bool {
-    let woken = SLEEPING.get(place).filter(|_| disarm(place));
-    woken.inspect(|place| futex_wake(place.word(), c_int::MAX)).is_some()
-}
-
-/// Whether a system call is needed to wake who sleeps in a place. If so, that is not counted any more.
-fn disarm(place: usize) -> bool {
-    let armed = SLEEPING.get(place).is_some_and(Place::disarm);
+fn wake_place(place: &Place) -> bool {
+    let armed = disarm(place);
     if armed {
-        let bit = 1 << (place % PLACES);
-        let followed = FOLLOWERS.load(Ordering::SeqCst) & bit != 0;
-        if followed {
-            FOLLOWERS.fetch_and(!bit, Ordering::SeqCst);
-        } else {
-            one_less_asleep();
-        }
+        futex_wake(place.word(), c_int::MAX);
     }
     armed
 }
 
+/// Whether a system call is needed to wake who sleeps in a place. If so, that is not counted any more.
+fn disarm(place: &Place) -> bool {
+    place.disarm().inspect(|sleeper| one_less(count_of(*sleeper))).is_some()
+}
+
+fn count_of(sleeper: Sleeper) -> &'static AtomicU32 {
+    match sleeper {
+        Sleeper::Plain => &ASLEEP,
+        Sleeper::Follower => &FOLLOWERS,
+    }
+}
+
 /// Never below zero, as in `Waiters`.
-fn one_less_asleep() {
-    let _ = ASLEEP.fetch_update(Ordering::SeqCst, Ordering::Relaxed, |count| count.checked_sub(1));
+fn one_less(count: &AtomicU32) {
+    let _ = count.fetch_update(Ordering::SeqCst, Ordering::Relaxed, |count| count.checked_sub(1));
 }
 
 fn wait_on(word: *mut u32, value: u32, timeout: Option<timespec>) -> c_long {
@@ -287,7 +283,7 @@ fn take_place() -> Option<u32> {
 }
 
 fn leave_place(place: u32) {
-    let _ = usize::try_from(place).is_ok_and(disarm);
+    let _ = usize::try_from(place).ok().and_then(|place| SLEEPING.get(place)).is_some_and(disarm);
     TAKEN.fetch_and(!(1 << place), Ordering::Relaxed);
 }
 
@@ -299,7 +295,7 @@ extern "C" fn leave(place: *mut c_void) {
 extern "C" fn uncount(waiters: *mut c_void) {
     // SAFETY: `sleep_counted` passes waiters that are there for ever.
     unsafe { waiters.cast::<Waiters>().as_ref() }.inspect(|waiters| waiters.remove());
-    one_less_asleep();
+    one_less(&ASLEEP);
 }
 
 /// Sleeps while the word has this value; may return early. No cancellation point: for the lock.

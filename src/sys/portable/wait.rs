@@ -43,6 +43,10 @@ pub fn may_follow() -> bool {
     false
 }
 
+pub fn has_followers() -> bool {
+    false
+}
+
 pub fn wake_follower() {}
 
 /// How many threads sleep.
