@@ -9,6 +9,7 @@ use std::num::IntErrorKind;
 use crate::abi::aioinit;
 use crate::order::Policy;
 use crate::sys::environment;
+use crate::sys::stderr::{self, Message};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Config {
@@ -51,6 +52,8 @@ impl Routes {
     }
 }
 
+const KEYS: &str = "threads, idle, order, fsync, routes, stats";
+
 /// The highest number of workers that can be asked for.
 pub const MOST_THREADS: u32 = 1024;
 
@@ -71,9 +74,9 @@ impl Config {
     pub fn from_environment() -> Config {
         let mut config = Config::DEFAULT;
         if let Some(text) = environment::variable(c"AIO_RS") {
-            let text = text.to_string_lossy();
-            for item in text.split(',').map(str::trim).filter(|item| !item.is_empty()) {
-                if let Err(valid) = config.set(item) {
+            let items = text.to_bytes().split(|&byte| byte == b',').map(<[u8]>::trim_ascii);
+            for item in items.filter(|item| !item.is_empty()) {
+                if let Err(valid) = str::from_utf8(item).map_err(|_| KEYS).and_then(|item| config.set(item)) {
                     complain(item, valid);
                 }
             }
@@ -109,7 +112,7 @@ impl Config {
             }
             ("stats", None) => self.stats = true,
             ("stats", _) => return Err("stats (without a value)"),
-            _ => return Err("threads, idle, order, fsync, routes, stats"),
+            _ => return Err(KEYS),
         }
         Ok(())
     }
@@ -149,10 +152,13 @@ fn milliseconds(value: &str) -> Option<u64> {
     Some(number.ok()?.saturating_mul(factor))
 }
 
-fn complain(item: &str, valid: &str) {
-    let mut line = String::new();
+fn complain(item: &[u8], valid: &str) {
+    // More of it would leave no room for what is valid.
+    const MOST: usize = 100;
+    let item = item.get(..MOST).unwrap_or(item).escape_ascii();
+    let mut line = Message::<1024>::new();
     let _ = writeln!(line, "aio_rs: AIO_RS: \"{item}\" is not known; valid: {valid}");
-    environment::write_stderr(line.as_bytes());
+    stderr::write(line.bytes(), stderr::NOT_AT_ALL);
 }
 
 #[cfg(test)]

@@ -24,6 +24,7 @@ use crate::sys::kaio::Context;
 use crate::sys::lock::RawLock;
 use crate::sys::poller::Poller;
 use crate::sys::signals::Blocked;
+use crate::sys::stderr::{self, Message};
 use crate::sys::{environment, thread, wait};
 
 pub struct Engine {
@@ -214,7 +215,7 @@ extern "C" fn print_stats() {
     if counts.reads + counts.writes + counts.fsyncs + counts.libaio_requests == 0 {
         return;
     }
-    let mut text = String::new();
+    let mut text = Message::<2048>::new();
     let _ = write!(text, "{counts}");
-    environment::write_stderr(text.as_bytes());
+    stderr::write(text.bytes(), stderr::AT_EXIT);
 }

@@ -1,9 +1,7 @@
-//! The process: its environment, its standard error, its processors.
+//! The process: its environment, its processors.
 
 use std::ffi::{CStr, c_char};
 use std::sync::atomic::{AtomicUsize, Ordering};
-
-use libc::c_void;
 
 /// A variable of the environment; None in a program that runs with more rights than its user (setuid).
 pub fn variable(name: &CStr) -> Option<&'static CStr> {
@@ -27,12 +25,6 @@ unsafe fn secure_getenv(name: *const c_char) -> *const c_char {
         let raised = libc::getuid() != libc::geteuid() || libc::getgid() != libc::getegid();
         if raised { std::ptr::null() } else { libc::getenv(name) }
     }
-}
-
-/// Writes to standard error without any lock or buffer.
-pub fn write_stderr(text: &[u8]) {
-    // SAFETY: the pointer and the length are one slice's. A failure leaves nobody to tell.
-    unsafe { libc::write(2, text.as_ptr().cast::<c_void>(), text.len()) };
 }
 
 /// Calls `f` when the process exits normally.

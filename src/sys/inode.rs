@@ -61,7 +61,7 @@ pub fn inode(fd: c_int, _: Wanted) -> Result<Inode> {
     by_fstat(fd)
 }
 
-fn by_fstat(fd: c_int) -> Result<Inode> {
+pub(super) fn by_fstat(fd: c_int) -> Result<Inode> {
     let mut found = MaybeUninit::<libc::stat>::zeroed();
     // SAFETY: `found` has room for one stat, and all bits zero is one too.
     let found = unsafe {

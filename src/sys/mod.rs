@@ -2,7 +2,7 @@
 //! system call.
 //!
 //! Shared by all targets: `memory`, `signals`, `thread`, `cancellation`, `clock`, `descriptor`, `inode`, `transfer`,
-//! `environment`. The rest stands twice, side by side: `linux/` (futex, epoll, kernel AIO, RWF_NOWAIT) and `portable/`
+//! `environment`, `stderr`. The rest stands twice, side by side: `linux/` (futex, epoll, kernel AIO, RWF_NOWAIT) and `portable/`
 //! (pthreads, poll, pread and pwrite), which the feature `portable` selects on Linux too.
 
 pub mod cancellation;
@@ -12,6 +12,7 @@ pub mod environment;
 pub mod inode;
 pub mod memory;
 pub mod signals;
+pub mod stderr;
 pub mod thread;
 pub mod transfer;
 

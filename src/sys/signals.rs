@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use libc::{c_int, sigset_t};
 
-use crate::errno::{Result, check};
+use crate::errno::{Errno, Result, check};
 
 /// All signals stay blocked in this thread until the guard is dropped. (libc keeps its own internal ones open.)
 pub struct Blocked(sigset_t);
@@ -31,6 +31,58 @@ pub fn block_all() {
 /// Unblocks all signals in this thread: what a SIGEV_THREAD function starts with.
 pub fn unblock_all() {
     change_mask(libc::SIG_UNBLOCK, &full_set());
+}
+
+/// Runs a write that returns its error, if any, so that SIGPIPE or SIGXFSZ, which the error brings along, never reaches the
+/// program. (Both are sent to the thread that writes, and are pending when the write returns.)
+pub fn without_those_of_write(write: impl FnOnce() -> Option<Errno>) {
+    let _blocked = Blocked::all();
+    let before = pending();
+    let raised = match write() {
+        Some(Errno(libc::EPIPE)) => libc::SIGPIPE,
+        Some(Errno(libc::EFBIG)) => libc::SIGXFSZ,
+        _ => return,
+    };
+    // One that was pending already stays the program's: the kernel keeps one of a kind.
+    if !has(&before, raised) && has(&pending(), raised) {
+        take(raised);
+    }
+}
+
+fn has(set: &sigset_t, number: c_int) -> bool {
+    // SAFETY: a valid set.
+    unsafe { libc::sigismember(ptr::from_ref(set), number) == 1 }
+}
+
+fn pending() -> sigset_t {
+    let mut set = MaybeUninit::<sigset_t>::zeroed();
+    // SAFETY: `set` has room for one, and all bits zero is one too.
+    unsafe {
+        libc::sigpending(set.as_mut_ptr());
+        set.assume_init()
+    }
+}
+
+/// Takes a pending signal, which is blocked.
+fn take(number: c_int) {
+    let mut set = MaybeUninit::<sigset_t>::uninit();
+    // SAFETY: sigemptyset initialises the set that the other calls use; no siginfo is wanted, and the time is zero. On Linux
+    // the C library's function would be a cancellation point.
+    unsafe {
+        libc::sigemptyset(set.as_mut_ptr());
+        libc::sigaddset(set.as_mut_ptr(), number);
+        #[cfg(target_os = "linux")]
+        {
+            const BYTES: usize = 8;
+            let (set, no_time) = (set.as_ptr(), std::mem::zeroed::<libc::timespec>());
+            libc::syscall(libc::SYS_rt_sigtimedwait, set, ptr::null::<libc::siginfo_t>(), &raw const no_time, BYTES);
+        }
+        #[cfg(not(target_os = "linux"))]
+        {
+            let mut taken = 0;
+            crate::sys::cancellation::put_off(|| libc::sigwait(set.as_ptr(), &raw mut taken));
+        }
+    }
 }
 
 fn full_set() -> sigset_t {
