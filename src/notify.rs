@@ -47,26 +47,26 @@ pub struct Attributes(pub *const pthread_attr_t);
 unsafe impl Send for Attributes {}
 
 impl Notify {
-    /// Copies a sigevent. Error: EINVAL for an unknown kind, a signal number out of range, no function.
+    /// Copies a sigevent. Uninitialised memory asks for nothing, and with glibc its request is made: so is one of no known kind
+    /// here, and one whose signal cannot exist. Error: EINVAL, no function to call.
     pub fn parse(event: &sigevent) -> Result<Notify> {
         match event.sigev_notify {
-            libc::SIGEV_NONE => Ok(Notify::None),
             // A zeroed aiocb asks for signal 0: nothing is sent.
-            libc::SIGEV_SIGNAL if event.signo() == 0 => Ok(Notify::None),
-            libc::SIGEV_SIGNAL => Ok(Notify::Signal { signo: signal(event.signo())?, value: event.sigev_value }),
+            libc::SIGEV_SIGNAL => {
+                Ok(signal(event.signo())
+                    .map_or(Notify::None, |signo| Notify::Signal { signo, value: event.sigev_value }))
+            }
             #[cfg(target_os = "linux")]
-            libc::SIGEV_THREAD_ID if event.signo() == 0 => Ok(Notify::None),
-            #[cfg(target_os = "linux")]
-            libc::SIGEV_THREAD_ID => Ok(Notify::ThreadSignal {
-                signo: signal(event.signo())?,
+            libc::SIGEV_THREAD_ID => Ok(signal(event.signo()).map_or(Notify::None, |signo| Notify::ThreadSignal {
+                signo,
                 thread: event.thread_id(),
                 value: event.sigev_value,
-            }),
+            })),
             libc::SIGEV_THREAD => {
                 let call = Call { function: event.function().ok_or(Errno::INVAL)?, value: event.sigev_value };
                 Ok(Notify::Function { call, attributes: Attributes(event.attributes()) })
             }
-            _ => Err(Errno::INVAL),
+            _ => Ok(Notify::None),
         }
     }
 
@@ -117,9 +117,9 @@ impl Ways {
     }
 }
 
-fn signal(signo: c_int) -> Result<u8> {
+fn signal(signo: c_int) -> Option<u8> {
     let valid = (1..=signals::max_signal()).contains(&signo);
-    u8::try_from(signo).ok().filter(|_| valid).ok_or(Errno::INVAL)
+    u8::try_from(signo).ok().filter(|_| valid)
 }
 
 /// Delivers a notification from a library thread. Error: EAGAIN, try again later.

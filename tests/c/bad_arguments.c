@@ -38,15 +38,11 @@ int main(void) {
 
     if (is_library()) {
         cb = request(fd, buffer, sizeof buffer, 0);
-        cb.aio_sigevent.sigev_notify = 77;
+        cb.aio_sigevent.sigev_notify = SIGEV_THREAD;
+        cb.aio_sigevent.sigev_notify_function = NULL;
         CHECK_FAILS(aio_read(&cb), EINVAL);
-        const int bad_signals[] = {-1, 65, 1000};
-        for (size_t i = 0; i < sizeof bad_signals / sizeof *bad_signals; i++) {
-            notify_by_signal(&cb, bad_signals[i], 1);
-            CHECK_FAILS(aio_read(&cb), EINVAL);
-            CHECK_FAILS(aio_write(&cb), EINVAL);
-            CHECK_FAILS(aio_fsync(O_SYNC, &cb), EINVAL);
-        }
+        CHECK_FAILS(aio_write(&cb), EINVAL);
+        CHECK_FAILS(aio_fsync(O_SYNC, &cb), EINVAL);
     }
 
     // And after all that it works.
