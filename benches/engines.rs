@@ -8,6 +8,9 @@ mod aio;
 #[allow(dead_code, unused_imports)]
 #[path = "../src/bin/aio-rs/engine/mod.rs"]
 mod engine;
+#[allow(dead_code)]
+#[path = "../src/figures.rs"]
+mod figures;
 #[allow(dead_code, unused_imports)]
 #[path = "../src/bin/aio-rs/measure.rs"]
 mod measure;

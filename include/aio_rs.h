@@ -11,6 +11,7 @@
 #define AIO_RS_H
 
 #include <aio.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #define AIO_RS_VERSION_MAJOR 0
@@ -63,8 +64,11 @@ extern "C" {
 // The library's version, "1.2.3". A program can tell by this symbol that it runs on aio_rs.
 const char *aio_rs_version(void);
 
-// Copies what the library has counted so far in this process to `out`. Returns 0, or -1 with EINVAL for NULL.
-int aio_rs_stats(struct aio_rs_stats *out);
+// Copies what the library has counted so far in this process to `out`, which has room for `size` bytes: sizeof (struct aio_rs_stats).
+// Never writes more than that. Fields that the library does not know yet are set to 0; fields that the caller does not know are
+// left out. Returns 0, or -1 with EINVAL for NULL, E2BIG for a size that no structure of figures has (above 4096).
+int aio_rs_stats(struct aio_rs_stats *out,
+                 size_t size);
 
 #ifdef __cplusplus
 }  // extern "C"

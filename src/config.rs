@@ -111,6 +111,8 @@ impl Config {
                     value.and_then(Routes::parse).ok_or("routes=inline+direct+stream+worker, or some of these")?;
             }
             ("stats", None) => self.stats = true,
+            // Memory of the command's: see `sys::shared`.
+            ("stats", Some(number)) if number.parse::<i32>().is_ok_and(|number| number >= 0) => self.stats = true,
             ("stats", _) => return Err("stats (without a value)"),
             _ => return Err(KEYS),
         }
@@ -193,7 +195,7 @@ mod tests {
         assert!(errors[0].contains("threads=1") && errors[4].contains("idle=1s") && errors[7].contains("strict"));
         assert!(parsed(&["colour=red"]).1[0].contains("order"));
         assert!(parsed(&["fsync=maybe"]).1[0].contains("linux"));
-        assert!(parsed(&["stats=1"]).1.len() == 1);
+        assert!(parsed(&["stats=yes"]).1.len() == 1 && parsed(&["stats=-1"]).1.len() == 1);
         assert!(parsed(&["routes=inline+fast"]).1[0].contains("stream") && parsed(&["routes"]).1.len() == 1);
     }
 }

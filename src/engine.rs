@@ -11,13 +11,14 @@ use crate::abi::aioinit;
 use crate::callbacks::Callbacks;
 use crate::config::Config;
 use crate::errno::{Errno, Result};
+use crate::figures::{Slot, aio_rs_stats};
 use crate::files::Table;
 use crate::order::Policy;
 use crate::reception::Reception;
 use crate::route::attend::Post;
 use crate::route::reaper::{self, ReaperState};
 use crate::route::worker;
-use crate::stats::aio_rs_stats;
+use crate::stats;
 use crate::sys::descriptor::Duplicates;
 use crate::sys::fork::Mark;
 use crate::sys::kaio::Context;
@@ -25,7 +26,7 @@ use crate::sys::lock::RawLock;
 use crate::sys::poller::Poller;
 use crate::sys::signals::Blocked;
 use crate::sys::stderr::{self, Message};
-use crate::sys::{environment, thread, wait};
+use crate::sys::{environment, load, shared, thread, wait};
 
 pub struct Engine {
     table: Mutex<RawLock, Table>,
@@ -40,6 +41,7 @@ pub struct Engine {
     mark: Mark,
     /// Whether reads may be served inside the call.
     pub inline: bool,
+    pub figures: &'static Slot,
     /// `fsync=strict`: aio_fsync demands a descriptor open for writing.
     pub fsync_needs_write: bool,
     /// The process that made it; a child of vfork shares the memory, but not the descriptors.
@@ -93,6 +95,7 @@ impl Engine {
             callbacks: Callbacks::new(config.idle_ms),
             duplicates: Duplicates::new(),
             mark,
+            figures: stats::slot(),
             inline: config.routes.inline && config.order != Policy::Strict,
             fsync_needs_write: config.fsync_needs_write,
             process: thread::process_id(),
@@ -146,7 +149,9 @@ pub fn configuration() -> Config {
     let config = *CONFIG.get_or_init(|| Box::new(Config::from_environment()));
     REGISTERED.get_or_init(|| {
         thread::at_fork_in_child(forget_parent);
-        if config.stats {
+        load::stay();
+        // The command prints what it shares with the program.
+        if config.stats && shared::segment().is_none() {
             environment::at_exit(print_stats);
         }
         true
@@ -185,11 +190,13 @@ extern "C" fn forget_parent() {
     if unsafe { engine.as_ref() }.is_some() {
         forget(engine);
     }
+    stats::forget_parent();
 }
 
 fn forget(engine: *mut Engine) {
     if ENGINE.compare_exchange(engine, ptr::null_mut(), Ordering::AcqRel, Ordering::Relaxed).is_ok() {
         wait::reset_in_child();
+        stats::forget_parent();
         // SAFETY: an engine is never freed.
         let parents = unsafe { &*engine };
         parents.poller.close();
@@ -199,20 +206,14 @@ fn forget(engine: *mut Engine) {
 
 /// The figures so far; zeroes before the first request.
 pub fn stats() -> aio_rs_stats {
-    let mut counts = aio_rs_stats::default();
-    if let Some(caller) = Engine::current().and_then(Caller::enter) {
-        counts = caller.lock().stats.counts;
-        counts.route_inline = caller.engine.reception.inline_reads.load(Ordering::Relaxed);
-        counts.reads += counts.route_inline;
-    }
-    #[cfg(libaio)]
-    crate::libaio::queue::count(&mut counts);
-    counts
+    // Under the lock they are all of one moment.
+    let _locked = Engine::current().and_then(Caller::enter).map(|caller| (caller.lock(), caller));
+    stats::current().map_or_else(aio_rs_stats::default, Slot::read)
 }
 
 extern "C" fn print_stats() {
     let counts = stats();
-    if counts.reads + counts.writes + counts.fsyncs + counts.libaio_requests == 0 {
+    if !counts.any() {
         return;
     }
     let mut text = Message::<2048>::new();

@@ -8,14 +8,14 @@ use std::ffi::{CStr, c_char};
 
 #[cfg(target_os = "linux")]
 use libc::c_uint;
-use libc::{c_int, ssize_t, timespec};
+use libc::{c_int, size_t, ssize_t, timespec};
 
 use crate::abi::{aiocb, aioinit, sigevent};
 use crate::errno::{Errno, Result, to_c};
+use crate::figures::aio_rs_stats;
 use crate::request::Operation;
 use crate::route::attend;
-use crate::stats::aio_rs_stats;
-use crate::{cancel, close, engine, listio, submit, wait};
+use crate::{cancel, close, engine, listio, stats, submit, wait};
 
 /// Queues a read of `aio_nbytes` bytes at `aio_offset`. Source: POSIX.
 #[unsafe(no_mangle)]
@@ -217,12 +217,13 @@ pub extern "C" fn aio_rs_version() -> *const c_char {
     VERSION.as_ptr()
 }
 
-/// Copies what the library has counted so far in this process to `out`. Returns 0, or -1 with EINVAL for NULL.
+/// Copies what the library has counted so far in this process to `out`, which has room for `size` bytes: sizeof (struct aio_rs_stats).
+/// Never writes more than that. Fields that the library does not know yet are set to 0; fields that the caller does not know are
+/// left out. Returns 0, or -1 with EINVAL for NULL, E2BIG for a size that no structure of figures has (above 4096).
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn aio_rs_stats(out: *mut aio_rs_stats) -> c_int {
+pub unsafe extern "C" fn aio_rs_stats(out: *mut aio_rs_stats, size: size_t) -> c_int {
     // SAFETY: the caller's promise.
-    let out = unsafe { out.as_mut() }.ok_or(Errno::INVAL);
-    status(out.map(|out| *out = engine::stats()))
+    status(unsafe { stats::copy(out.cast(), size) })
 }
 
 fn status(result: Result<()>) -> c_int {

@@ -48,5 +48,7 @@ pub mod libaio;
 
 mod config;
 mod engine;
+#[allow(dead_code)] // the command uses the rest
+mod figures;
 mod stats;
 mod sys;

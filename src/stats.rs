@@ -1,58 +1,100 @@
-//! What the library has done so far: counted under the table's lock, read by `aio_rs_stats`, printed at exit on demand.
+//! Counting what the library does: under the table's lock, or by atomics, in the slot of this process.
 
-use std::fmt::{self, Display, Formatter};
+use std::ops::{Deref, DerefMut};
+use std::ptr;
+use std::sync::atomic::{AtomicI32, AtomicPtr, Ordering};
 
-use crate::errno::Errno;
+use crate::engine;
+use crate::errno::{Errno, Result};
+use crate::figures::{Slot, aio_rs_stats};
 use crate::order::Kind;
 use crate::sys::clock::Nanos;
+use crate::sys::{shared, thread};
 
-/// Figures since the process (or, in a child of fork, this child) made its first request.
-#[repr(C)]
-#[derive(Clone, Copy, Debug, Default)]
-pub struct aio_rs_stats {
-    /// Requests accepted: reads.
-    pub reads: u64,
-    /// Requests accepted: writes.
-    pub writes: u64,
-    /// Requests accepted: aio_fsync.
-    pub fsyncs: u64,
-    /// Requests that ended as cancelled.
-    pub cancelled: u64,
-    /// Requests that ended with another error.
-    pub failed: u64,
-    /// Requests served inside the submitting call.
-    pub route_inline: u64,
-    /// Requests served by the kernel's own AIO.
-    pub route_direct: u64,
-    /// Requests served by the poller of streams.
-    pub route_stream: u64,
-    /// Requests served by a worker thread.
-    pub route_worker: u64,
-    /// aio_fsync requests that had to wait for older requests.
-    pub barriers_waited: u64,
-    /// The longest time from aio_fsync to its completion, in microseconds.
-    pub barrier_longest_us: u64,
-    /// aio_fsync requests served by the fsync of another one.
-    pub fsyncs_coalesced: u64,
-    /// The most requests that were unfinished at the same time.
-    pub depth_most: u64,
-    /// The most library threads that existed at the same time.
-    pub threads_most: u64,
-    /// Notifications that could not be delivered at once.
-    pub notifications_delayed: u64,
-    /// Requests submitted by io_submit.
-    pub libaio_requests: u64,
-    /// IO_CMD_FSYNC and IO_CMD_FDSYNC requests that were held back until older requests had completed.
-    pub libaio_syncs_held: u64,
+/// For a process that shares its figures with nobody.
+static OWN: Slot = Slot::new();
+static CURRENT: AtomicPtr<Slot> = AtomicPtr::new(ptr::null_mut());
+/// The process that counts there.
+static PROCESS: AtomicI32 = AtomicI32::new(0);
+
+/// Where this process has begun to count, if it has.
+pub fn current() -> Option<&'static Slot> {
+    // SAFETY: a slot is never unmapped.
+    unsafe { CURRENT.load(Ordering::Acquire).as_ref() }
 }
 
+/// Where this process counts. It begins no earlier than fork is watched: a child begins anew.
+pub fn slot() -> &'static Slot {
+    current().unwrap_or_else(choose)
+}
+
+#[cold]
+fn choose() -> &'static Slot {
+    PROCESS.store(thread::process_id(), Ordering::Relaxed);
+    let new = shared::segment().and_then(|segment| segment.claim()).unwrap_or(&OWN);
+    let first =
+        CURRENT.compare_exchange(ptr::null_mut(), ptr::from_ref(new).cast_mut(), Ordering::AcqRel, Ordering::Acquire);
+    // SAFETY: as above.
+    first.map_or_else(|theirs| unsafe { &*theirs }, |_| new)
+}
+
+/// In a child of fork: its figures begin at zero. (A child of vfork has its parent's memory, and counts for it.)
+pub fn forget_parent() {
+    let process = thread::process_id();
+    if PROCESS.swap(process, Ordering::Relaxed) != process {
+        OWN.clear();
+        CURRENT.store(ptr::null_mut(), Ordering::Release);
+    }
+}
+
+/// For the caller's structure of `size` bytes, which may be an older or a newer one. Errors: EINVAL (NULL), E2BIG.
+///
+/// # Safety
+/// `out` is NULL or has room for `size` bytes.
+pub unsafe fn copy(out: *mut u8, size: usize) -> Result<()> {
+    const MOST: usize = 4096;
+    if out.is_null() {
+        return Err(Errno::INVAL);
+    }
+    if size > MOST {
+        return Err(Errno(libc::E2BIG));
+    }
+    let counts = engine::stats();
+    let known = size.min(size_of::<aio_rs_stats>());
+    // SAFETY: the caller's promise; not more is copied than there is.
+    unsafe {
+        ptr::copy_nonoverlapping((&raw const counts).cast(), out, known);
+        out.add(known).write_bytes(0, size - known);
+    }
+    Ok(())
+}
+
+/// What the table counts. It is reached by whoever holds the lock only.
 pub struct Stats {
-    pub counts: aio_rs_stats,
+    pub counts: Counts,
+}
+
+pub struct Counts(&'static Slot);
+
+impl Deref for Counts {
+    type Target = aio_rs_stats;
+
+    fn deref(&self) -> &aio_rs_stats {
+        // SAFETY: a slot is never unmapped, and only one table counts there, under its lock.
+        unsafe { &*self.0.table() }
+    }
+}
+
+impl DerefMut for Counts {
+    fn deref_mut(&mut self) -> &mut aio_rs_stats {
+        // SAFETY: as above.
+        unsafe { &mut *self.0.table() }
+    }
 }
 
 impl Stats {
     pub fn new() -> Stats {
-        Stats { counts: aio_rs_stats::default() }
+        Stats { counts: Counts(slot()) }
     }
 
     pub fn admitted(&mut self, kind: Kind, depth: usize) {
@@ -78,38 +120,5 @@ impl Stats {
 
     pub fn threads(&mut self, now: u32) {
         self.counts.threads_most = self.counts.threads_most.max(u64::from(now));
-    }
-}
-
-impl aio_rs_stats {
-    /// Which the program has used.
-    fn interfaces(&self) -> &'static str {
-        match (self.reads + self.writes + self.fsyncs > 0, self.libaio_requests > 0) {
-            (true, true) => "POSIX AIO and libaio",
-            (true, false) => "POSIX AIO",
-            (false, true) => "libaio",
-            (false, false) => "none",
-        }
-    }
-}
-
-impl Display for aio_rs_stats {
-    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        writeln!(f, "aio_rs: interface: {}", self.interfaces())?;
-        let (reads, writes, fsyncs) = (self.reads, self.writes, self.fsyncs);
-        let (cancelled, failed) = (self.cancelled, self.failed);
-        writeln!(
-            f,
-            "aio_rs: requests: read {reads}, write {writes}, fsync {fsyncs}, cancelled {cancelled}, failed {failed}"
-        )?;
-        let (inline, direct) = (self.route_inline, self.route_direct);
-        let (stream, worker) = (self.route_stream, self.route_worker);
-        writeln!(f, "aio_rs: routes: inline {inline}, direct {direct}, stream {stream}, worker {worker}")?;
-        let (waited, longest, shared) = (self.barriers_waited, self.barrier_longest_us, self.fsyncs_coalesced);
-        writeln!(f, "aio_rs: barriers: {fsyncs}, waited {waited}, longest wait {longest} us, coalesced {shared}")?;
-        writeln!(f, "aio_rs: queue depth: highest {}", self.depth_most)?;
-        writeln!(f, "aio_rs: threads: most {}", self.threads_most)?;
-        writeln!(f, "aio_rs: notifications delayed: {}", self.notifications_delayed)?;
-        writeln!(f, "aio_rs: libaio: requests {}, syncs held {}", self.libaio_requests, self.libaio_syncs_held)
     }
 }

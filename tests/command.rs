@@ -58,11 +58,15 @@ fn stderr(output: &Output) -> String {
 }
 
 fn compile(directory: &Path, name: &str, options: &[&str]) -> PathBuf {
+    compile_text(directory, name, CLIENT, &[&["-std=c99"], options].concat())
+}
+
+fn compile_text(directory: &Path, name: &str, text: &str, options: &[&str]) -> PathBuf {
     let source = directory.join(format!("{name}.c"));
     let program = directory.join(name);
-    fs::write(&source, CLIENT).expect("the source is written");
+    fs::write(&source, text).expect("the source is written");
     let mut cc = support::cc();
-    cc.arg("-std=c99").args(options).args(support::out(&program)).arg(source);
+    cc.args(options).args(support::out(&program)).arg(source);
     support::compile(cc).unwrap_or_else(|error| panic!("{error}"));
     program
 }
@@ -145,6 +149,18 @@ fn the_benchmark_compares_all_engines_and_draws() {
     assert_refused(&output(aio_rs().args(["bench", "--dir", "/nonexistent"])), 1, "/nonexistent");
 }
 
+/// Every row behind the facts names a route, or why the file system has the kernel keep its pages.
+fn check_rows(text: &str) {
+    let (_, rows) = text.split_once("\n\n").unwrap_or_else(|| panic!("{text}"));
+    assert!(rows.lines().count() >= 3, "{text}");
+    for row in rows.lines() {
+        let (name, answer) = row.trim_start().split_at_checked(28).unwrap_or_else(|| panic!("{row}: {text}"));
+        let may_be_kept =
+            name.starts_with("read, not in the page cache") && answer.trim() == "the kernel keeps it there";
+        assert!(["inline", "direct", "stream", "worker"].contains(&answer.trim()) || may_be_kept, "{row}: {text}");
+    }
+}
+
 #[test]
 fn the_probe_shows_which_way_requests_take() {
     let directory = support::fresh_dir("command-probe");
@@ -154,6 +170,7 @@ fn the_probe_shows_which_way_requests_take() {
     for what in ["O_DIRECT", "the kernel's AIO", "read, in the page cache", "fsync"] {
         assert!(text.contains(what), "{what}: {text}");
     }
+    check_rows(&text);
     assert_eq!(fs::read_dir(&directory).expect("the directory").count(), 0);
     let by_workers = stdout(&output(aio_rs().env("AIO_RS", "routes=worker").arg("probe").arg(&directory)));
     assert!(by_workers.contains("worker") && !by_workers.contains("inline"), "{by_workers}");
@@ -162,6 +179,7 @@ fn the_probe_shows_which_way_requests_take() {
     fs::write(&file, [7; 300_000]).expect("the file is written");
     let ran = output(aio_rs().arg("probe").arg(&file));
     assert!(ran.status.success() && !stdout(&ran).contains("write"), "{}{}", stdout(&ran), stderr(&ran));
+    check_rows(&stdout(&ran));
     assert_eq!(fs::read(&file).expect("the file"), [7; 300_000]);
     fs::remove_dir_all(directory).expect("the directory is removed");
     assert_refused(&output(aio_rs().args(["probe", "/nonexistent"])), 1, "/nonexistent");
@@ -190,6 +208,130 @@ fn run_puts_a_program_on_the_library_and_passes_its_status_on() {
     assert!(stderr(&ran).contains("write 1") && stderr(&ran).contains("fsync 1"), "{}", stderr(&ran));
     let quiet = client(&[]);
     assert_eq!((stdout(&quiet).as_str(), stderr(&quiet).as_str()), ("client done\n", ""));
+    fs::remove_dir_all(directory).expect("the directory is removed");
+}
+
+/// How the program ends: its first argument says.
+const ENDS: &str = r#"
+#define _GNU_SOURCE
+#include <aio.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+static void use(int times)
+{
+    FILE *file = tmpfile();
+    for (int i = 0; i < times; i++) {
+        struct aiocb cb;
+        memset(&cb, 0, sizeof cb);
+        cb.aio_fildes = fileno(file);
+        cb.aio_buf = "data";
+        cb.aio_nbytes = 4;
+        if (aio_write(&cb) != 0)
+            _exit(90);
+        const struct aiocb *list[1] = { &cb };
+        while (aio_error(&cb) == EINPROGRESS)
+            aio_suspend(list, 1, NULL);
+    }
+}
+int main(int argc, char **argv)
+{
+    const char *how = argv[1];
+    if (strcmp(how, "nothing") == 0)
+        return 3;
+    use(2);
+    if (strcmp(how, "exit") == 0)
+        return 3;
+    if (strcmp(how, "closed") == 0) {
+        close_range(0, ~0u, 0);
+        _exit(3);
+    }
+    if (strcmp(how, "_exit") == 0)
+        _exit(3);
+    if (strcmp(how, "fork") == 0) {
+        for (int i = 0; i < 3; i++) {
+            pid_t pid = fork();
+            if (pid == 0) {
+                use(10);
+                _exit(0);
+            }
+            waitpid(pid, NULL, 0);
+        }
+        _exit(3);
+    }
+    if (strcmp(how, "exec") == 0)
+        execl("/proc/self/exe", argv[0], "_exit", NULL);
+    if (strcmp(how, "signal") == 0)
+        raise(SIGKILL);
+    if (strcmp(how, "abort") == 0)
+        abort();
+    if (strcmp(how, "wait") == 0)
+        for (puts("waiting"), fflush(stdout);;)
+            pause();
+    return argc;
+}
+"#;
+
+/// The figures come however the program ends, of its children as well; and the command ends as it did.
+#[test]
+fn run_tells_the_figures_whichever_way_the_program_ends() {
+    use std::os::unix::process::ExitStatusExt;
+    let directory = support::fresh_dir("command-ends");
+    let program = compile_text(&directory, "ends", ENDS, &["-std=gnu11"]);
+    let run = |how: &str| output(aio_rs().args(["run", "--stats", "--"]).arg(&program).arg(how));
+    for (how, writes, processes) in [
+        ("exit", 2, "1 started with the library, 1 made"),
+        ("_exit", 2, "1 started with the library, 1 made"),
+        ("closed", 2, "1 started with the library, 1 made"),
+        ("fork", 32, "1 started with the library, 4 made"),
+        ("exec", 4, "2 started with the library, 2 made"),
+        ("nothing", 0, "1 started with the library, 0 made"),
+    ] {
+        let ran = run(how);
+        let said = stderr(&ran);
+        assert_eq!(ran.status.code(), Some(3), "{how}: {said}");
+        assert!(said.contains(&format!("write {writes},")) && said.contains(processes), "{how}: {said}");
+        let interface = if writes == 0 { "none" } else { "POSIX AIO" };
+        assert!(said.starts_with(&format!("aio_rs: interface: {interface}\n")), "{how}: {said}");
+    }
+    for (how, signal) in [("signal", libc::SIGKILL), ("abort", libc::SIGABRT)] {
+        let ran = run(how);
+        assert_eq!(ran.status.signal(), Some(signal), "{how}: {}", stderr(&ran));
+        assert!(stderr(&ran).contains("write 2,"), "{how}: {}", stderr(&ran));
+    }
+    // It prints once, whatever the variable says besides.
+    let ran = output(aio_rs().env("AIO_RS", "stats").args(["run", "--stats", "--"]).arg(&program).arg("exit"));
+    assert_eq!(stderr(&ran).matches("interface").count(), 1, "{}", stderr(&ran));
+    fs::remove_dir_all(directory).expect("the directory is removed");
+}
+
+/// A signal that is sent to the command is meant for the program.
+#[test]
+fn run_passes_signals_on() {
+    use std::io::{BufRead, BufReader, Read};
+    use std::os::unix::process::ExitStatusExt;
+    let directory = support::fresh_dir("command-signals");
+    let program = compile_text(&directory, "ends", ENDS, &["-std=gnu11"]);
+    let mut command = aio_rs();
+    command.args(["run", "--stats", "--"]).arg(&program).arg("wait").stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().expect("the command starts");
+    let mut out = BufReader::new(child.stdout.take().expect("its output"));
+    let mut line = String::new();
+    out.read_line(&mut line).expect("a line");
+    assert_eq!(line, "waiting\n");
+    let pid = libc::pid_t::try_from(child.id()).expect("a number");
+    // SAFETY: the child has not been waited for.
+    unsafe { libc::kill(pid, libc::SIGTERM) };
+    let mut said = String::new();
+    child.stderr.take().expect("its messages").read_to_string(&mut said).expect("text");
+    let status = child.wait().expect("its end");
+    assert_eq!(status.signal(), Some(libc::SIGTERM), "{said}");
+    assert!(said.contains("write 2,"), "{said}");
     fs::remove_dir_all(directory).expect("the directory is removed");
 }
 

@@ -27,7 +27,7 @@ fn version_macros() -> String {
 fn generate() -> String {
     let mut config = cbindgen::Config::from_file(Path::new(ROOT).join("cbindgen.toml")).expect("cbindgen.toml");
     config.after_includes = Some(version_macros());
-    made_of(config, &["src/entry.rs", "src/stats.rs"])
+    made_of(config, &["src/entry.rs", "src/figures.rs"])
 }
 
 /// The system's header, if it comes second, begins by naming this.
@@ -182,7 +182,7 @@ int main(void) {
     sprintf(macros, "%d.%d.%d", AIO_RS_VERSION_MAJOR, AIO_RS_VERSION_MINOR, AIO_RS_VERSION_PATCH);
     if (strncmp(macros, AIO_RS_VERSION, strlen(macros)) != 0) return 1;
     if (strcmp(AIO_RS_VERSION, aio_rs_version()) != 0) return 2;
-    if (aio_rs_stats(&stats) != 0) return 3;
+    if (aio_rs_stats(&stats, sizeof stats) != 0) return 3;
     return 0;
 }
 "#;

@@ -12,6 +12,7 @@ use super::held::Holding;
 use crate::errno::{Result, thread_identity};
 use crate::order::FileKey;
 use crate::slab::mix;
+use crate::stats;
 use crate::sys::contexts::{self, Completions, ReadablePages};
 use crate::sys::inode::Wanted;
 use crate::sys::lock::RawLock;
@@ -23,14 +24,10 @@ pub struct State {
     chains: [AtomicPtr<Context>; CHAINS],
     /// The last number given to a request. Not all that are given are used.
     newest: AtomicU64,
-    /// Requests accepted so far.
-    pub accepted: AtomicU64,
     /// Contexts that were made and not destroyed.
     pub contexts: AtomicU32,
     /// Syncs that wait. What they are is under the lock.
     pub held: AtomicU32,
-    /// Syncs that had to wait so far.
-    pub held_so_far: AtomicU64,
     pub readable: ReadablePages,
     submitting: [Submitting; SUBMITTERS],
     process: AtomicI32,
@@ -111,6 +108,7 @@ pub fn get() -> Result<&'static State> {
         // In a child of _Fork it is all zeroes.
         if state.process.load(Ordering::Relaxed) == 0 {
             state.process.store(thread::process_id(), Ordering::Relaxed);
+            stats::forget_parent();
         }
         return Ok(state);
     }

@@ -24,6 +24,7 @@ use crate::files;
 use crate::order::FileKey;
 use crate::route::attend;
 use crate::slab::{Id, Slab};
+use crate::stats;
 use crate::submit;
 use crate::sys::clock::{self, Nanos};
 use crate::sys::contexts::{self, Completions};
@@ -271,7 +272,7 @@ impl Holding {
         }
         self.begin().insert(sync);
         state.held.fetch_add(1, Ordering::Release);
-        state.held_so_far.fetch_add(1, Ordering::Relaxed);
+        stats::slot().libaio_syncs_held.fetch_add(1, Ordering::Relaxed);
         PARKER.call();
         None
     }

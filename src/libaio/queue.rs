@@ -11,7 +11,7 @@ use super::flight::{self, Flight, On};
 use super::held::{self, Fate};
 use crate::engine;
 use crate::errno::{Errno, Result};
-use crate::stats::aio_rs_stats;
+use crate::stats;
 use crate::sys::clock::{self, Nanos};
 use crate::sys::contexts::{self as kernel, Completions, Wanted};
 
@@ -79,7 +79,7 @@ pub fn submit(context: io_context_t, count: c_long, list: *const *mut iocb) -> R
             Err(_) => break,
         }
     }
-    state.accepted.fetch_add(u64::try_from(done).unwrap_or(0), Ordering::Relaxed);
+    stats::slot().libaio_requests.fetch_add(u64::try_from(done).unwrap_or(0), Ordering::Relaxed);
     Ok(c_long::try_from(done).unwrap_or(c_long::MAX))
 }
 
@@ -314,14 +314,6 @@ pub fn closes_range(first: c_uint, last: c_uint) {
         {
             state.closes(fd);
         }
-    }
-}
-
-/// What was done so far.
-pub fn count(counts: &mut aio_rs_stats) {
-    if let Some(state) = contexts::state() {
-        counts.libaio_requests = state.accepted.load(Ordering::Relaxed);
-        counts.libaio_syncs_held = state.held_so_far.load(Ordering::Relaxed);
     }
 }
 

@@ -6,7 +6,7 @@ pub mod claims;
 pub mod inbox;
 pub mod known;
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::errno::Result;
 use crate::order::{Admission, Kind};
@@ -29,8 +29,6 @@ pub struct Reception {
     pub post: Post,
     /// A library thread, for what a call cannot do itself.
     pub standby: Standby,
-    /// Reads served inside the call: all of them, for the statistics.
-    pub inline_reads: AtomicU64,
 }
 
 /// Whether there is a library thread, and whether callers rely on it. Starts from all zeroes.

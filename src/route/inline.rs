@@ -34,7 +34,7 @@ const MOST: usize = 128 << 10;
 /// # Safety
 /// `block` is NULL or points to an aiocb as for aio_read.
 pub unsafe fn read(engine: &'static Engine, block: *const aiocb) -> Inline {
-    let Reception { buffered, claims, inbox, inline_reads, .. } = engine.reception;
+    let Reception { buffered, claims, inbox, .. } = engine.reception;
     let Ok(handle) = Handle::new(block) else { return Inline::No };
     // SAFETY: the caller is handing it in.
     let fields = unsafe { handle.block() };
@@ -55,7 +55,7 @@ pub unsafe fn read(engine: &'static Engine, block: *const aiocb) -> Inline {
     let outcome = match cached {
         Cached::All(bytes) => {
             // Counted before anybody can ask.
-            inline_reads.fetch_add(1, Ordering::Relaxed);
+            engine.figures.inline_reads.0.fetch_add(1, Ordering::Relaxed);
             fields.status.publish(0, bytes);
             Inline::Served(notify)
         }

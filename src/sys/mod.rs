@@ -2,7 +2,7 @@
 //! system call.
 //!
 //! Shared by all targets: `memory`, `signals`, `thread`, `cancellation`, `clock`, `descriptor`, `inode`, `transfer`,
-//! `environment`, `stderr`. The rest stands twice, side by side: `linux/` (futex, epoll, kernel AIO, RWF_NOWAIT) and `portable/`
+//! `environment`, `stderr`, `shared`, `load`. The rest stands twice, side by side: `linux/` (futex, epoll, kernel AIO, RWF_NOWAIT) and `portable/`
 //! (pthreads, poll, pread and pwrite), which the feature `portable` selects on Linux too.
 
 pub mod cancellation;
@@ -10,7 +10,9 @@ pub mod clock;
 pub mod descriptor;
 pub mod environment;
 pub mod inode;
+pub mod load;
 pub mod memory;
+pub mod shared;
 pub mod signals;
 pub mod stderr;
 pub mod thread;

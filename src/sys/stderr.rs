@@ -31,9 +31,8 @@ static BIRTH: AtomicU64 = AtomicU64::new(0);
 static HANDLE: AtomicU64 = AtomicU64::new(0);
 static ACCESS: AtomicU64 = AtomicU64::new(0);
 
-/// The dynamic linker, or the start-up code of a static program, calls it before `main`. It only records: it allocates
-/// nothing, opens nothing and starts nothing.
-extern "C" fn at_load() {
+/// Before `main`.
+pub(super) fn at_load() {
     if !loaded_at_start() {
         return;
     }
@@ -47,13 +46,7 @@ extern "C" fn at_load() {
     KNOWN.store(true, Ordering::Release);
 }
 
-#[used]
-#[cfg_attr(not(miri), unsafe(link_section = ".init_array"))]
-static AT_LOAD: extern "C" fn() = at_load;
-
 fn is_the_first() -> bool {
-    // A static library's object is linked only if something refers to it.
-    std::hint::black_box(&raw const AT_LOAD);
     let recorded = || {
         let load = |word: &AtomicU64| word.load(Ordering::Relaxed);
         let access = c_int::try_from(load(&ACCESS)).unwrap_or(-1);
@@ -254,10 +247,10 @@ unsafe extern "C" fn look(object: *mut libc::dl_phdr_info, _: libc::size_t, sear
     c_int::from(answer.is_some())
 }
 
-/// Whether this code is a part of the object.
+/// Whether the library is a part of the object.
 #[cfg(target_os = "linux")]
 fn is_ours(object: &libc::dl_phdr_info) -> bool {
-    let here = (&raw const AT_LOAD).addr() as u64;
+    let here = (&raw const KNOWN).addr() as u64;
     let mut headers = (0..usize::from(object.dlpi_phnum)).map(|i| object.dlpi_phdr.wrapping_add(i));
     headers.any(|header| {
         // SAFETY: the object has so many headers.

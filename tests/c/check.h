@@ -136,7 +136,7 @@ HELPER void check_format(char *to, size_t size, const char *format, ...) {
 
 #include "../../include/aio_rs.h"
 extern const char *aio_rs_version(void) __attribute__((weak));
-extern int aio_rs_stats(struct aio_rs_stats *) __attribute__((weak));
+extern int aio_rs_stats(struct aio_rs_stats *, size_t) __attribute__((weak));
 
 HELPER const char *test_mode(void) {
     const char *mode = getenv("AIO_RS_TEST_MODE");
@@ -157,7 +157,7 @@ static UNUSED int emulator_threads_;
 HELPER struct aio_rs_stats counts(void) {
     struct aio_rs_stats stats;
     memset(&stats, 0, sizeof stats);
-    if (aio_rs_stats) aio_rs_stats(&stats);
+    if (aio_rs_stats) aio_rs_stats(&stats, sizeof stats);
     return stats;
 }
 

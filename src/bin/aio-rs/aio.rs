@@ -2,6 +2,7 @@
 //!
 //! A [`Request`] owns its aiocb and its buffer and waits for them before it frees them.
 
+use crate::figures::aio_rs_stats;
 use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
 use std::ffi::CStr;
 use std::io::{Error, Result};
@@ -141,20 +142,14 @@ pub fn library_version() -> Option<String> {
 
 /// How many requests aio_rs has served inside the call, by the kernel's AIO, by its poller and by workers.
 pub fn library_routes() -> Option<[u64; 4]> {
-    /// struct aio_rs_stats of aio_rs.h.
-    #[repr(C)]
-    #[derive(Default)]
-    struct Stats {
-        requests: [u64; 5],
-        routes: [u64; 4],
-        rest: [u64; 6],
-    }
-    type Query = unsafe extern "C" fn(*mut Stats) -> libc::c_int;
-    let mut stats = Stats::default();
+    type Query = unsafe extern "C" fn(*mut aio_rs_stats, usize) -> libc::c_int;
+    let mut stats = aio_rs_stats::default();
     let query = symbol(c"aio_rs_stats")?;
-    // SAFETY: the symbol has this type, and fills the struct.
-    unsafe { std::mem::transmute::<NonNull<libc::c_void>, Query>(query)(&raw mut stats) };
-    Some(stats.routes)
+    // SAFETY: the symbol has this type, and fills as much of the structure as it is told there is.
+    let done = unsafe {
+        std::mem::transmute::<NonNull<libc::c_void>, Query>(query)(&raw mut stats, size_of::<aio_rs_stats>())
+    };
+    (done == 0).then_some([stats.route_inline, stats.route_direct, stats.route_stream, stats.route_worker])
 }
 
 fn check(result: libc::c_int) -> Result<()> {

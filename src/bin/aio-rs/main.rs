@@ -1,6 +1,7 @@
 //! The command `aio-rs`: a tour of the library, a benchmark, and a runner that puts any program on it.
 //!
-//! It deliberately uses nothing of the crate `aio_rs`: linked in, the library's `aio_*` would answer instead of libc's.
+//! It deliberately uses nothing of the crate `aio_rs`: linked in, the library's `aio_*` would answer instead of libc's. What both
+//! have to agree on, the figures, is one file of both.
 //! Child processes get the library with `LD_PRELOAD`, as any other program does.
 
 mod aio;
@@ -8,6 +9,9 @@ mod bench;
 mod client;
 mod elf;
 mod engine;
+#[allow(dead_code)] // the library uses the rest
+#[path = "../../figures.rs"]
+mod figures;
 mod libaio;
 mod library;
 mod measure;
@@ -16,6 +20,7 @@ mod probe;
 mod promise;
 mod report;
 mod run;
+mod share;
 mod stage;
 mod tour;
 mod workload;

@@ -1,6 +1,7 @@
-//! `aio-rs run`: the environment that puts a program on aio_rs, then exec.
+//! `aio-rs run`: the environment that puts a program on aio_rs, then exec; with `--stats` a child, and the figures that it leaves.
 
-use crate::{elf, library};
+use crate::share::{Share, end_as, report};
+use crate::{elf, library, share};
 use std::env;
 use std::ffi::{OsStr, OsString};
 use std::io::{Error, ErrorKind};
@@ -8,7 +9,7 @@ use std::num::NonZeroU32;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitCode};
+use std::process::{Command, ExitCode, ExitStatus};
 
 // As env(1) ends: its own failure, cannot be run, not found.
 const FAILED: u8 = 125;
@@ -26,13 +27,13 @@ cannot be used, 126 if the program cannot be run on aio_rs (static, setuid, othe
 
 /// Run a program with its POSIX AIO, or its libaio, on aio_rs
 ///
-/// Sets LD_PRELOAD and AIO_RS, then becomes the program. Says so if LD_PRELOAD cannot work for it. With --stats the library
-/// says at the end which of the two interfaces the program has used, and what for: the line "libaio" counts requests by
-/// that interface, the others those by aio_* calls.
+/// Sets LD_PRELOAD and AIO_RS, then becomes the program. Says so if LD_PRELOAD cannot work for it. With --stats it stays the
+/// program's parent instead, passes signals on, and says when the program has ended, whichever way, which of the two interfaces
+/// it and its children have used, and what for: the line "libaio" counts requests by that interface, the others those by aio_* calls.
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Args {
-    /// Print what the library did to standard error when the program exits
+    /// Print what the library did to standard error when the program has ended
     #[arg(long)]
     stats: bool,
     /// Use at most N worker threads
@@ -44,33 +45,39 @@ pub struct Args {
 }
 
 pub fn main(args: &Args) -> ExitCode {
-    let (code, message) = become_program(args);
+    let (code, message) = match start(args) {
+        Err(failure) => failure,
+        Ok((status, share)) => {
+            report(&share);
+            return end_as(status);
+        }
+    };
     eprintln!("aio-rs: {message}");
     ExitCode::from(code)
 }
 
-/// Returns only when the program could not be started.
-fn become_program(args: &Args) -> (u8, String) {
+/// Becomes the program, or returns when it has ended. Error: an exit status and a message.
+fn start(args: &Args) -> Result<(ExitStatus, Share), (u8, String)> {
     let Some((program, arguments)) = args.program.split_first() else {
-        return (FAILED, "no program given".into());
+        return Err((FAILED, "no program given".into()));
     };
-    let library = match library::find() {
-        Ok(path) => path,
-        Err(message) => return (FAILED, message),
-    };
+    let library = library::find().map_err(|message| (FAILED, message))?;
     let Some(path) = look_up(program, env::var_os("PATH")) else {
-        return (NOT_FOUND, format!("{}: no such program", program.display()));
+        return Err((NOT_FOUND, format!("{}: no such program", program.display())));
     };
-    if let Err(reason) = elf::check(&path, &library) {
-        return (CANNOT_RUN, format!("cannot run on aio_rs: {reason}"));
+    elf::check(&path, &library).map_err(|reason| (CANNOT_RUN, format!("cannot run on aio_rs: {reason}")))?;
+    // Without such memory the library prints the figures itself, if the program exits.
+    let share = args.stats.then(Share::new).and_then(Result::ok);
+    let existing = env::var_os("AIO_RS").unwrap_or_default();
+    let mut command = Command::new(&path);
+    command.arg0(program).args(arguments);
+    command.env("LD_PRELOAD", library::preload(&library, env::var_os("LD_PRELOAD")));
+    command.env("AIO_RS", configuration(args, share.as_ref().map(Share::number), &existing.to_string_lossy()));
+    let failed = |error: Error| (code_of(&error), format!("{}: {error}", program.display()));
+    match share {
+        None => Err(failed(command.exec())),
+        Some(share) => Ok((share::run(command).map_err(failed)?, share)),
     }
-    let error = Command::new(&path)
-        .arg0(program)
-        .args(arguments)
-        .env("LD_PRELOAD", library::preload(&library, env::var_os("LD_PRELOAD")))
-        .env("AIO_RS", configuration(args, &env::var_os("AIO_RS").unwrap_or_default().to_string_lossy()))
-        .exec();
-    (code_of(&error), format!("{}: {error}", program.display()))
 }
 
 fn code_of(error: &Error) -> u8 {
@@ -92,14 +99,14 @@ fn is_executable(file: &Path) -> bool {
 }
 
 /// `AIO_RS` with the options of the command line in place of its own words for the same.
-fn configuration(args: &Args, existing: &str) -> String {
+fn configuration(args: &Args, share: Option<i32>, existing: &str) -> String {
     let replaced = |word: &&str| {
         let key = word.split('=').next().unwrap_or(word).trim();
         (args.stats && key == "stats") || (args.threads.is_some() && key == "threads")
     };
     let kept = existing.split(',').filter(|word| !word.trim().is_empty() && !replaced(word));
     let threads = args.threads.map(|threads| format!("threads={threads}"));
-    let stats = args.stats.then(|| "stats".to_owned());
+    let stats = args.stats.then(|| share.map_or("stats".to_owned(), |number| format!("stats={number}")));
     kept.map(str::to_owned).chain(threads).chain(stats).collect::<Vec<_>>().join(",")
 }
 
@@ -113,11 +120,12 @@ mod tests {
 
     #[test]
     fn options_merge_with_the_variable() {
-        assert_eq!(configuration(&args(false, None), ""), "");
-        assert_eq!(configuration(&args(true, Some(8)), ""), "threads=8,stats");
-        assert_eq!(configuration(&args(false, None), "idle=1s,stats"), "idle=1s,stats");
+        assert_eq!(configuration(&args(false, None), None, ""), "");
+        assert_eq!(configuration(&args(true, Some(8)), None, ""), "threads=8,stats");
+        assert_eq!(configuration(&args(false, None), None, "idle=1s,stats"), "idle=1s,stats");
+        assert_eq!(configuration(&args(true, None), Some(7), "stats=3,idle=1s"), "idle=1s,stats=7");
         assert_eq!(
-            configuration(&args(true, Some(8)), "threads=2, stats,order=strict,"),
+            configuration(&args(true, Some(8)), None, "threads=2, stats,order=strict,"),
             "order=strict,threads=8,stats"
         );
     }
