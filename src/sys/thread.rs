@@ -2,6 +2,8 @@
 
 use std::ffi::{CStr, c_void};
 use std::mem::MaybeUninit;
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::errno::{Result, check_code};
 use crate::sys::signals::Blocked;
@@ -14,11 +16,72 @@ const SMALL_STACK: usize = 256 * 1024;
 
 /// Starts a detached thread with all signals blocked. Errors: EAGAIN (no more threads), ENOMEM.
 pub fn spawn(main: Main, argument: *mut c_void) -> Result<()> {
-    // A program with much thread-local storage needs more than the small stack: then the default.
-    spawn_with_stack(SMALL_STACK, main, argument).or_else(|error| match error.0 {
+    spawn_with_stack(small_stack(), main, argument).or_else(|error| match error.0 {
         libc::EINVAL => spawn_with_stack(0, main, argument),
         _ => Err(error),
     })
+}
+
+/// The small stack, and what the C library takes from a thread's stack for itself: above all the thread-local storage of the
+/// program and its libraries, of any size. Asked once: it is fixed when the program starts.
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+fn small_stack() -> usize {
+    static BYTES: AtomicUsize = AtomicUsize::new(0);
+    let known = BYTES.load(Ordering::Relaxed);
+    if known != 0 {
+        return known;
+    }
+    let bytes = SMALL_STACK.saturating_add(taken_from_stack()).next_multiple_of(PAGE);
+    BYTES.store(bytes, Ordering::Relaxed);
+    bytes
+}
+
+/// The largest page that a kernel may have.
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+const PAGE: usize = 64 * 1024;
+
+/// glibc says itself what the smallest stack is (Rust's standard library asks like this, too); in a program that is linked
+/// statically it cannot be asked, and the segments of the modules tell.
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+fn taken_from_stack() -> usize {
+    type Smallest = unsafe extern "C" fn(*const libc::pthread_attr_t) -> usize;
+    let mut attributes = MaybeUninit::<libc::pthread_attr_t>::zeroed();
+    let mut segments = 0;
+    // SAFETY: the symbol, if it is there, is glibc's function of this type, which reads initialised attributes; `add_segments`
+    // gets the sum that it adds to.
+    unsafe {
+        libc::dl_iterate_phdr(Some(add_segments), (&raw mut segments).cast());
+        let symbol = libc::dlsym(libc::RTLD_DEFAULT, c"__pthread_get_minstack".as_ptr());
+        let smallest = std::mem::transmute::<*mut c_void, Option<Smallest>>(symbol);
+        if let Some(smallest) = smallest
+            && libc::pthread_attr_init(attributes.as_mut_ptr()) == 0
+        {
+            segments = smallest(attributes.as_ptr()).max(segments);
+            libc::pthread_attr_destroy(attributes.as_mut_ptr());
+        }
+    }
+    segments
+}
+
+/// Adds the thread-local storage of one module.
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+unsafe extern "C" fn add_segments(module: *mut libc::dl_phdr_info, _size: usize, sum: *mut c_void) -> libc::c_int {
+    // SAFETY: dl_iterate_phdr passes a module, whose headers lie in memory, and the sum of `taken_from_stack`.
+    unsafe {
+        let headers = std::slice::from_raw_parts((*module).dlpi_phdr, usize::from((*module).dlpi_phnum));
+        for header in headers.iter().filter(|header| header.p_type == libc::PT_TLS) {
+            let bytes = header.p_memsz.saturating_add(header.p_align);
+            let sum = &mut *sum.cast::<usize>();
+            *sum = sum.saturating_add(usize::try_from(bytes).unwrap_or(0));
+        }
+    }
+    0
+}
+
+/// musl adds it by itself; elsewhere it does not lie on the stack.
+#[cfg(not(all(target_os = "linux", target_env = "gnu")))]
+fn small_stack() -> usize {
+    SMALL_STACK
 }
 
 /// Has the calling thread's short sleeps end when they should, not up to 50 microseconds later.
@@ -31,7 +94,11 @@ pub fn be_on_time() {
 
 /// Starts a detached thread with the default stack, for functions of the program. Signals are blocked at its start.
 pub fn spawn_for_program(main: Main, argument: *mut c_void) -> Result<()> {
-    spawn_with_stack(0, main, argument)
+    spawn_with_stack(0, main, argument).or_else(|error| match error.0 {
+        // The default (`ulimit -s`) is too small for the program's own thread-local storage.
+        libc::EINVAL => spawn_with_stack(small_stack(), main, argument),
+        _ => Err(error),
+    })
 }
 
 fn spawn_with_stack(bytes: usize, main: Main, argument: *mut c_void) -> Result<()> {
