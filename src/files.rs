@@ -6,7 +6,7 @@
 //! a request for which very many others wait, take time for each of them.
 
 use std::ptr;
-use std::sync::atomic::{AtomicI32, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::config::{Config, MOST_THREADS};
 use crate::errno::{Errno, Result};
@@ -19,6 +19,7 @@ use crate::route::reaper::ReaperState;
 use crate::route::worker::Workers;
 use crate::slab::{Id, Index, NONE, Slab};
 use crate::stats::Stats;
+use crate::status::Status;
 use crate::sys::park;
 
 /// Number of unfinished requests, for those who ask without the lock.
@@ -71,16 +72,16 @@ pub struct Batch {
     /// A member failed.
     pub failed: bool,
     pub notify: Notify,
-    /// EINPROGRESS until the last member has ended: what LIO_WAIT sleeps on.
-    pub word: AtomicI32,
+    /// In progress until the last member has ended: what LIO_WAIT sleeps on.
+    pub status: Status,
 }
 
 /// What has to be done for a request that ended, once the lock is released.
 pub struct Ended {
-    /// The status word that waiters sleep on: an address, the aiocb may be gone.
-    pub word: *const AtomicI32,
+    /// The word that waiters sleep on: an address, the aiocb may be gone.
+    pub word: *const u32,
     /// The same of a list that ended with it.
-    pub list_word: *const AtomicI32,
+    pub list_word: *const u32,
     pub notice: Notice,
     /// A descriptor of the library's own that is no longer needed.
     pub retired: Option<i32>,
@@ -312,7 +313,7 @@ impl Table {
         self.by_aiocb.remove(handle.key(), id, |other| order.payload(other).handle.key());
         // SAFETY: nobody has been told yet that the request ended; the next line does, and is the last to touch it.
         let status = unsafe { &handle.block().status };
-        let word = ptr::from_ref(status.error_word());
+        let word = status.address();
         match result {
             Ok(count) => status.publish(0, count),
             Err(error) => status.publish(error.0, -1),
@@ -326,7 +327,7 @@ impl Table {
     }
 
     /// A member of a list has ended. Some: it was the last; waiters sleep on this word.
-    pub fn leave_batch(&mut self, id: Id, failed: bool) -> Option<*const AtomicI32> {
+    pub fn leave_batch(&mut self, id: Id, failed: bool) -> Option<*const u32> {
         if id == NONE {
             return None;
         }
@@ -336,9 +337,8 @@ impl Table {
         if batch.pending != 0 {
             return None;
         }
-        // Release: pairs with the Acquire of the waiter's sleep.
-        batch.word.store(0, Ordering::Release);
-        let word = ptr::from_ref(&batch.word);
+        batch.status.publish(0, 0);
+        let word = batch.status.address();
         self.drop_batch_if_done(id);
         Some(word)
     }

@@ -3,7 +3,6 @@
 use std::ffi::c_void;
 use std::ptr;
 use std::slice;
-use std::sync::atomic::AtomicI32;
 
 use libc::c_int;
 
@@ -16,6 +15,7 @@ use crate::order::Admission;
 use crate::request::{self, Operation, Request};
 use crate::route::{attend, worker};
 use crate::slab::{Id, NONE};
+use crate::status::Status;
 use crate::submit;
 use crate::sys::cancellation::with_cleanup;
 use crate::wait;
@@ -81,8 +81,9 @@ fn open_batch(engine: &'static Engine, waits: bool, notify: Notify) -> Result<Id
     let mut table = if waits { caller.lock() } else { worker::ensure(&caller)? };
     table.reserve_batch().map_err(|_| Errno::AGAIN)?;
     let undelivered = u32::from(!notify.is_none());
-    let word = AtomicI32::new(libc::EINPROGRESS);
-    Ok(table.batches.insert(Batch { pending: 1, undelivered, awaited: waits, failed: false, notify, word }))
+    let status = Status::default();
+    status.begin(false);
+    Ok(table.batches.insert(Batch { pending: 1, undelivered, awaited: waits, failed: false, notify, status }))
 }
 
 /// All members are in: from here on the last one to end finishes the list.
@@ -193,20 +194,21 @@ fn worse(one: Option<Errno>, other: Option<Errno>) -> Option<Errno> {
 
 /// LIO_WAIT. Returns whether a member failed. Error: EINTR; the members go on.
 fn wait_for_batch(engine: &'static Engine, batch: Id) -> Result<bool> {
-    let word = word_of(engine, batch).ok_or(Errno::INTR)?;
+    let status = status_of(engine, batch).ok_or(Errno::INTR)?;
     let argument = ptr::without_provenance_mut(usize::try_from(batch).unwrap_or(0));
     let in_kernel = || attend::is_all_in_kernel(files::unfinished);
     // SAFETY: the record stays while `awaited` is set, and its memory is never unmapped.
-    let word = unsafe { &*word };
-    let waited = with_cleanup(abandon_batch, argument, || wait::wait_for([word].into_iter(), None, in_kernel, || true));
+    let status = unsafe { &*status };
+    let wait = || wait::wait_for([status].into_iter(), None, in_kernel, || true);
+    let waited = with_cleanup(abandon_batch, argument, wait);
     let failed = leave(engine, batch);
     waited.map(|()| failed)
 }
 
-fn word_of(engine: &'static Engine, batch: Id) -> Option<*const AtomicI32> {
+fn status_of(engine: &'static Engine, batch: Id) -> Option<*const Status> {
     let caller = Caller::enter(engine)?;
     let table = caller.lock();
-    Some(ptr::from_ref(&table.batches[batch].word))
+    Some(ptr::from_ref(&table.batches[batch].status))
 }
 
 /// Nobody waits for the list any more; what it had to say.

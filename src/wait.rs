@@ -1,16 +1,15 @@
-//! aio_suspend, and LIO_WAIT's sleep. No lock is taken; a waiter looks at status words and sleeps on them.
+//! aio_suspend, and LIO_WAIT's sleep. No lock is taken; a waiter looks at status words and sleeps on their generations.
 //!
 //! These are cancellation points: no frame here has anything to drop.
 
 use std::slice;
-use std::sync::atomic::{AtomicI32, Ordering};
 
 use libc::{c_int, timespec};
 
 use crate::abi::aiocb;
 use crate::errno::{Errno, Result};
 use crate::route::attend::{self, Attended};
-use crate::status::Status;
+use crate::status::{Seen, Status};
 use crate::sys::clock::{self, Nanos};
 use crate::sys::wait::{self, Manner};
 
@@ -34,28 +33,26 @@ pub unsafe fn suspend(list: *const *const aiocb, n: c_int, timeout: *const times
     }
     let in_kernel = || statuses.clone().all(Status::is_in_kernel);
     let over_soon = || !statuses.clone().all(Status::is_for_device);
-    wait_for(statuses.clone().map(Status::error_word), deadline, in_kernel, over_soon)
+    wait_for(statuses.clone(), deadline, in_kernel, over_soon)
 }
 
-/// Waits until one of the words is no longer EINPROGRESS. `in_kernel` says whether they all stand for requests that the
-/// kernel's AIO has; `over_soon`, whether it may be worth while to look a moment longer before sleeping. Errors: EAGAIN
+/// Waits until one of the requests has ended, be it that its aiocb is in flight again by then. `in_kernel` says whether the
+/// kernel's AIO has them all; `over_soon`, whether it may be worth while to look a moment longer before sleeping. Errors: EAGAIN
 /// (time-out), EINTR.
 pub fn wait_for<'a>(
-    words: impl Iterator<Item = &'a AtomicI32> + Clone,
+    statuses: impl Iterator<Item = &'a Status> + Clone,
     deadline: Option<Nanos>,
     in_kernel: impl Fn() -> bool,
     over_soon: impl Fn() -> bool,
 ) -> Result<()> {
-    // Acquire: pairs with the Release that ends a request.
-    let ended = |word: &AtomicI32| word.load(Ordering::Acquire) != libc::EINPROGRESS;
-    let over = || words.clone().any(ended);
+    let Some(seen) = Seen::of(statuses.clone()) else { return Ok(()) };
+    let over = || Seen::of(statuses.clone()) != Some(seen);
+    let words = statuses.clone().map(Status::address);
     let mut followed = false;
     let outcome = loop {
-        if over() {
-            break Ok(());
-        }
-        let sleep = |manner| wait::sleep(words.clone(), libc::EINPROGRESS, deadline, manner, attend::before_sleep);
-        let waited = match if in_kernel() { attend::wait(deadline, &in_kernel, over) } else { Attended::No } {
+        let sleep =
+            |manner| wait::sleep(words.clone(), seen.of_only_one(), &over, deadline, manner, attend::before_sleep);
+        let waited = match if in_kernel() { attend::wait(deadline, &in_kernel, &over) } else { Attended::No } {
             Attended::Waited(waited) => waited,
             Attended::ByAnother => {
                 followed = true;
@@ -64,9 +61,11 @@ pub fn wait_for<'a>(
             Attended::No => sleep(if over_soon() { Manner::Looks } else { Manner::Plain }),
         };
         match waited {
-            Ok(()) => {}
+            // The aiocb is gone, so its request has ended. (The kernel has looked, not this thread.)
+            Err(Errno(libc::EFAULT)) => break Ok(()),
             // A request may have ended together with the time, or with the signal that announces it.
-            Err(_) if over() => break Ok(()),
+            _ if over() => break Ok(()),
+            Ok(()) => {}
             Err(error) => break Err(if error == Errno::INTR { Errno::INTR } else { Errno::AGAIN }),
         }
     };

@@ -26,7 +26,7 @@ mod waiters;
 /// The kernel's side of futex: it looks at the word and puts the thread to sleep in one step. A wake-up that is lost leaves
 /// a thread asleep for ever, which loom reports as a deadlock.
 mod wait {
-    use loom::sync::atomic::{AtomicI32, AtomicU32, Ordering};
+    use loom::sync::atomic::{AtomicU32, Ordering};
     use loom::sync::{Condvar, Mutex};
 
     loom::lazy_static! {
@@ -38,11 +38,11 @@ mod wait {
         sleep_while(|| word.load(Ordering::SeqCst) == value);
     }
 
-    pub fn sleep_on_status(word: &AtomicI32, value: i32) {
-        sleep_while(|| word.load(Ordering::SeqCst) == value);
+    pub fn sleep_on_generation(status: &crate::status::Status, seen: crate::status::Seen) {
+        sleep_while(|| crate::status::Seen::of([status].into_iter()) == Some(seen));
     }
 
-    fn sleep_while(unchanged: impl Fn() -> bool) {
+    pub fn sleep_while(unchanged: impl Fn() -> bool) {
         let kernel = KERNEL.lock().unwrap();
         if unchanged() {
             drop(SLEEPERS.wait(kernel).unwrap());
@@ -129,10 +129,11 @@ fn who_sleeps_in_a_place_is_woken() {
             // As aio_suspend: until one has ended; then for the other one.
             let mut left = vec![0, 1];
             while !left.is_empty() {
+                let over = || status::Seen::of(left.iter().map(|i| &statuses[*i])).is_none();
                 let word = place.arm(places::Sleeper::Plain);
                 left.iter().for_each(|i| masks[*i].register(PLACE));
                 fence(Ordering::SeqCst);
-                if left.iter().all(|i| statuses[*i].error_word().load(Ordering::Relaxed) == libc::EINPROGRESS) {
+                if !over() {
                     wait::futex_sleep(place.word(), word);
                 }
                 left.retain(|i| statuses[*i].error() == libc::EINPROGRESS);
@@ -186,9 +187,9 @@ fn a_waiter_sees_the_data_and_no_wakeup_is_lost() {
                 }
             })
         };
-        while status.error() == libc::EINPROGRESS {
+        while let Some(seen) = status::Seen::of([&*status].into_iter()) {
             waiters.add();
-            wait::sleep_on_status(status.error_word(), libc::EINPROGRESS);
+            wait::sleep_on_generation(&status, seen);
             waiters.remove();
         }
         // SAFETY: the status says that the request has ended.
@@ -196,6 +197,36 @@ fn a_waiter_sees_the_data_and_no_wakeup_is_lost() {
         assert_eq!((status.error(), status.returned()), (0, 4096));
         worker.join().unwrap();
     });
+}
+
+/// The aiocb is in flight again before its waiter runs: alone, or beside one that never ends.
+#[test]
+fn a_waiter_sees_the_end_of_a_request_whose_aiocb_is_in_flight_again() {
+    for listed in [1, 2] {
+        loom::model(move || {
+            let statuses: Arc<[status::Status; 2]> = Arc::new(Default::default());
+            let waiters = Arc::new(waiters::Waiters::new());
+            statuses.iter().for_each(|status| _ = status.begin(false));
+            let seen = status::Seen::of(statuses.iter().take(listed)).unwrap();
+            let worker = {
+                let (statuses, waiters) = (statuses.clone(), waiters.clone());
+                thread::spawn(move || {
+                    statuses[0].publish(0, 1);
+                    statuses[0].begin(false);
+                    waiters::Waiters::settle();
+                    if waiters.any() {
+                        wait::wake();
+                    }
+                })
+            };
+            while status::Seen::of(statuses.iter().take(listed)) == Some(seen) {
+                waiters.add();
+                wait::sleep_while(|| status::Seen::of(statuses.iter().take(listed)) == Some(seen));
+                waiters.remove();
+            }
+            worker.join().unwrap();
+        });
+    }
 }
 
 /// A worker that can be called.

@@ -1,13 +1,13 @@
-//! Sleeping until a status word changes, and waking whoever sleeps on one.
+//! Sleeping until a request ends, and waking whoever sleeps for that.
 //!
-//! Who waits for one word sleeps on the word itself, which lies in the caller's aiocb. Nothing is linked anywhere, and the
+//! Who waits for one request sleeps on the word of its generation (`status`), which lies in the caller's aiocb. Nothing is linked anywhere, and the
 //! waker uses the word's address as a number only, so the aiocb may be gone by then. `Waiters` counts the waiters by a hash
 //! of the address. Who waits for several sleeps in a place of its own (`places`); should all of them be taken, on one word
 //! for all, `ANY`, that every completion moves while somebody listens.
 
 use std::ffi::c_void;
 use std::ptr;
-use std::sync::atomic::{AtomicI32, AtomicU32, AtomicU64, Ordering, fence};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
 
 use libc::{c_int, c_long, timespec};
 
@@ -57,49 +57,50 @@ pub fn sleepers() -> u32 {
     ASLEEP.load(Ordering::SeqCst)
 }
 
-/// Sleeps until one of the words is no longer `unchanged`; may return early. `before` is called when the thread is counted
-/// among the sleepers, or (true) the followers, before it looks at the words once more; if it says no, the thread does not
-/// sleep. A cancellation point.
+/// Sleeps until `over`; may return early. Each request that may make it so is woken for at its word; `seen` is what the first of
+/// them said at the beginning. `before` is called when the thread is counted among the sleepers, or (true) the followers, before
+/// it looks once more; if it says no, the thread does not sleep. A cancellation point.
 ///
 /// Errors: EINTR (a signal handler ran), ETIMEDOUT (the deadline has passed).
-pub fn sleep<'a, Words>(
+pub fn sleep<Words>(
     words: Words,
-    unchanged: i32,
+    seen: u32,
+    over: impl Fn() -> bool,
     deadline: Option<Nanos>,
     manner: Manner,
     before: impl FnOnce(bool) -> bool,
 ) -> Result<()>
 where
-    Words: Iterator<Item = &'a AtomicI32> + Clone,
+    Words: Iterator<Item = *const u32> + Clone,
 {
     let timeout = deadline.map(clock::to_timespec);
     let mut several = words.clone();
     match (several.next(), several.next()) {
-        (Some(word), None) if manner == Manner::Looks && look(word, unchanged) => Ok(()),
-        (Some(word), None) if manner != Manner::Follows => sleep_on(word, unchanged, timeout, before),
+        (Some(word), None) if manner == Manner::Looks && look(word, &over) => Ok(()),
+        (Some(word), None) if manner != Manner::Follows => sleep_on(word, seen, timeout, before),
         _ => match take_place() {
-            Some(place) => sleep_in(place, words, unchanged, timeout, manner == Manner::Follows, before),
-            None => sleep_on_any(words, unchanged, timeout, before),
+            Some(place) => sleep_in(place, words, over, timeout, manner == Manner::Follows, before),
+            None => sleep_on_any(over, timeout, before),
         },
     }
 }
 
 /// Looks at a word for a moment before the thread sleeps on it. Not at several: whoever has more in flight loses no time by
 /// sleeping, and finds more of them done (measured at depth 32, cached reads: 0.82 of glibc's rate against 0.66).
-fn look(word: &AtomicI32, unchanged: i32) -> bool {
+fn look(word: *const u32, over: impl Fn() -> bool) -> bool {
     /// As many threads as there are processors beside theirs may look at once.
     static LOOKS: [Look; 8] = [const { Look::new() }; 8];
     let others = environment::processors().saturating_sub(1).clamp(1, LOOKS.len());
-    let place = mix(u64::try_from(ptr::from_ref(word).addr()).unwrap_or(0)) % others;
-    LOOKS.get(place).is_some_and(|look| look.until(|| word.load(Ordering::Acquire) != unchanged))
+    let place = mix(u64::try_from(word.addr()).unwrap_or(0)) % others;
+    LOOKS.get(place).is_some_and(|look| look.until(over))
 }
 
 /// Wakes the waiters of a word. `word` is an address, never a place that is looked at.
-pub fn wake(word: *const AtomicI32) {
+pub fn wake(word: *const u32) {
     Waiters::settle();
     let bucket = bucket(word);
     if bucket.alone.any() {
-        wake_address(word.cast(), c_int::MAX);
+        wake_address(word, c_int::MAX);
     }
     let mut places = bucket.places.take();
     while let Some(place) = lowest(places) {
@@ -139,7 +140,7 @@ pub fn reset_in_child() {
     TAKEN.store(0, Ordering::Relaxed);
 }
 
-fn bucket(word: *const AtomicI32) -> &'static Bucket {
+fn bucket(word: *const u32) -> &'static Bucket {
     static NO_BUCKET: Bucket = Bucket { alone: Waiters::new(), places: Mask::new() };
     let at = mix(u64::try_from(word.addr()).unwrap_or(0)) % BUCKETS;
     WAITERS.get(at).unwrap_or(&NO_BUCKET)
@@ -149,39 +150,31 @@ fn lowest(bits: u64) -> Option<usize> {
     (bits != 0).then(|| usize::try_from(bits.trailing_zeros()).unwrap_or(PLACES))
 }
 
-/// Sleeps on one word while it is unchanged.
-fn sleep_on(
-    word: &AtomicI32,
-    unchanged: i32,
-    timeout: Option<timespec>,
-    before: impl FnOnce(bool) -> bool,
-) -> Result<()> {
+/// Sleeps on one word while it says `seen`: the kernel looks.
+fn sleep_on(word: *const u32, seen: u32, timeout: Option<timespec>, before: impl FnOnce(bool) -> bool) -> Result<()> {
     let waiters = &bucket(word).alone;
-    sleep_counted(waiters, before, || wait_on(word.as_ptr().cast(), unchanged.cast_unsigned(), timeout))
+    sleep_counted(waiters, before, || wait_on(word.cast_mut(), seen, timeout))
 }
 
 /// Sleeps in a place until one of the words has changed, and gives the place back.
-fn sleep_in<'a, Words>(
+fn sleep_in(
     place: u32,
-    mut words: Words,
-    unchanged: i32,
+    words: impl Iterator<Item = *const u32>,
+    over: impl Fn() -> bool,
     timeout: Option<timespec>,
     follows: bool,
     before: impl FnOnce(bool) -> bool,
-) -> Result<()>
-where
-    Words: Iterator<Item = &'a AtomicI32> + Clone,
-{
+) -> Result<()> {
     let Some(sleeping) = usize::try_from(place).ok().and_then(|place| SLEEPING.get(place)) else { return Ok(()) };
     let sleeper = if follows { Sleeper::Follower } else { Sleeper::Plain };
     // Before it is armed: whoever disarms it takes it back.
     count_of(sleeper).fetch_add(1, Ordering::SeqCst);
     let armed = sleeping.arm(sleeper);
     let stays = before(follows);
-    words.clone().for_each(|word| bucket(word).places.register(place));
+    words.for_each(|word| bucket(word).places.register(place));
     // SeqCst: pairs with the fence of a completion, see `places`.
     fence(Ordering::SeqCst);
-    if !stays || words.any(|word| word.load(Ordering::Relaxed) != unchanged) {
+    if !stays || over() {
         leave_place(place);
         return Ok(());
     }
@@ -192,19 +185,11 @@ where
 }
 
 /// Sleeps until a word that some completion moves has moved.
-fn sleep_on_any<'a, Words>(
-    mut words: Words,
-    unchanged: i32,
-    timeout: Option<timespec>,
-    before: impl FnOnce(bool) -> bool,
-) -> Result<()>
-where
-    Words: Iterator<Item = &'a AtomicI32>,
-{
+fn sleep_on_any(over: impl Fn() -> bool, timeout: Option<timespec>, before: impl FnOnce(bool) -> bool) -> Result<()> {
     sleep_counted(&LISTENERS, before, || {
         let seen = ANY.load(Ordering::SeqCst);
         // Once more, now that completions move the word.
-        if words.any(|word| word.load(Ordering::SeqCst) != unchanged) {
+        if over() {
             return 0;
         }
         wait_on(ANY.as_ptr(), seen, timeout)

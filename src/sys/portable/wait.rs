@@ -54,20 +54,17 @@ pub fn sleepers() -> u32 {
     WAITING.load(Ordering::SeqCst)
 }
 
-/// Sleeps until one of the words is no longer `unchanged`; may return early. `manner` and `before` are for Linux. A
-/// cancellation point.
+/// Sleeps until `over`; may return early. The words, `manner` and `before` are for Linux. A cancellation point.
 ///
 /// Errors: EINTR (a signal handler ran), ETIMEDOUT (the deadline has passed).
-pub fn sleep<'a, Words>(
-    mut words: Words,
-    unchanged: i32,
+pub fn sleep(
+    _words: impl Iterator<Item = *const u32>,
+    _seen: u32,
+    over: impl Fn() -> bool,
     deadline: Option<Nanos>,
     _manner: Manner,
     _before: impl FnOnce(bool) -> bool,
-) -> Result<()>
-where
-    Words: Iterator<Item = &'a AtomicI32> + Clone,
-{
+) -> Result<()> {
     let now = clock::now();
     if deadline.is_some_and(|deadline| deadline <= now) {
         return Err(crate::errno::Errno(libc::ETIMEDOUT));
@@ -77,8 +74,9 @@ where
         return poll(-1, left.map_or(MILLISECOND, |left| left.min(MILLISECOND)).into());
     };
     slot.begin();
-    // Once more, now that completions see this thread.
-    if words.any(|word| word.load(Ordering::SeqCst) != unchanged) {
+    // SeqCst: pairs with the fence in `wake`. Once more, now that completions see this thread.
+    fence(Ordering::SeqCst);
+    if over() {
         slot.end();
         return Ok(());
     }
@@ -89,7 +87,7 @@ where
 }
 
 /// Wakes everybody who waits.
-pub fn wake(_word: *const AtomicI32) {
+pub fn wake(_word: *const u32) {
     // SeqCst: between the store of the status and the reading of the flags; pairs with `begin`.
     fence(Ordering::SeqCst);
     if WAITING.load(Ordering::Relaxed) == 0 {
