@@ -1,7 +1,7 @@
 //! The configuration: one environment variable, `AIO_RS`, read at the first request; and glibc's aio_init.
 //!
-//! `AIO_RS="threads=64,idle=1s,order=overlap,fsync=linux,routes=direct+stream,stats"`. What the variable names wins over aio_init: it is the
-//! user's word on a program that may call aio_init itself.
+//! `AIO_RS="threads=64,idle=1s,order=overlap,fsync=linux,routes=direct+stream,stats"`. What the variable names
+//! wins over aio_init: it is the user's word on a program that may call aio_init itself.
 
 use std::fmt::Write;
 use std::num::IntErrorKind;
@@ -70,15 +70,14 @@ impl Config {
         idle_set: false,
     };
 
-    /// Reads the environment. Each item that is not understood is named in one line on standard error.
-    pub fn from_environment() -> Config {
+    /// Reads the environment. `complain` gets each item that is not understood, and what would have been valid.
+    pub fn from_environment(complain: impl Fn(&[u8], &str)) -> Config {
         let mut config = Config::DEFAULT;
-        if let Some(text) = environment::variable(c"AIO_RS") {
-            let items = text.to_bytes().split(|&byte| byte == b',').map(<[u8]>::trim_ascii);
-            for item in items.filter(|item| !item.is_empty()) {
-                if let Err(valid) = str::from_utf8(item).map_err(|_| KEYS).and_then(|item| config.set(item)) {
-                    complain(item, valid);
-                }
+        let text = environment::variable(c"AIO_RS").map_or(&[][..], |text| text.to_bytes());
+        for item in text.split(|byte| *byte == b',').map(<[u8]>::trim_ascii).filter(|item| !item.is_empty()) {
+            // What is not text is no valid item either.
+            if let Err(valid) = config.set(str::from_utf8(item).unwrap_or("")) {
+                complain(item, valid);
             }
         }
         config
@@ -154,7 +153,8 @@ fn milliseconds(value: &str) -> Option<u64> {
     Some(number.ok()?.saturating_mul(factor))
 }
 
-fn complain(item: &[u8], valid: &str) {
+/// Names an item that is not understood in one line on standard error.
+pub fn complain(item: &[u8], valid: &str) {
     // More of it would leave no room for what is valid.
     const MOST: usize = 100;
     let item = item.get(..MOST).unwrap_or(item).escape_ascii();

@@ -1,15 +1,15 @@
 //! The engine: made at the first call, replaced in a child process, never destroyed.
 
+use std::cell::UnsafeCell;
 use std::fmt::Write;
 use std::ptr;
-use std::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicPtr, AtomicU8, AtomicU64, Ordering};
 
 use lock_api::{Mutex, MutexGuard};
-use once_cell::race::{OnceBool, OnceBox};
 
 use crate::abi::aioinit;
 use crate::callbacks::Callbacks;
-use crate::config::Config;
+use crate::config::{self, Config};
 use crate::errno::{Errno, Result};
 use crate::figures::{Slot, aio_rs_stats};
 use crate::files::Table;
@@ -26,7 +26,7 @@ use crate::sys::lock::RawLock;
 use crate::sys::poller::Poller;
 use crate::sys::signals::Blocked;
 use crate::sys::stderr::{self, Message};
-use crate::sys::{environment, load, shared, thread, wait};
+use crate::sys::{environment, load, memory, shared, thread, wait};
 
 pub struct Engine {
     table: Mutex<RawLock, Table>,
@@ -85,7 +85,10 @@ impl Engine {
         let config = configuration();
         let mark = Mark::new().map_err(|_| Errno::AGAIN)?;
         let reception = Reception::new().map_err(|_| Errno::AGAIN)?;
-        let new = Box::into_raw(Box::new(Engine {
+        // Not a Box: without memory that would end the process.
+        let place = memory::map(size_of::<Engine>()).map_err(|_| Errno::AGAIN)?.cast::<Engine>();
+        let new = place.as_ptr();
+        let engine = Engine {
             table: Mutex::new(Table::new(config, reception)),
             reception,
             post: &reception.post,
@@ -99,7 +102,9 @@ impl Engine {
             inline: config.routes.inline && config.order != Policy::Strict,
             fsync_needs_write: config.fsync_needs_write,
             process: thread::process_id(),
-        }));
+        };
+        // SAFETY: the mapping is large enough, and begins at a page.
+        unsafe { place.write(engine) };
         // AcqRel: publishes the engine, or sees another thread's. Pairs with the load in `current`.
         match ENGINE.compare_exchange(ptr::null_mut(), new, Ordering::AcqRel, Ordering::Acquire) {
             // SAFETY: it was just made, and is never freed.
@@ -107,7 +112,8 @@ impl Engine {
             Err(other) => {
                 // SAFETY: nobody has seen the new one. The other one is never freed.
                 unsafe {
-                    drop(Box::from_raw(new));
+                    place.drop_in_place();
+                    memory::unmap(place.cast(), size_of::<Engine>());
                     Ok(&*other)
                 }
             }
@@ -144,20 +150,39 @@ impl Caller {
 
 /// Read once in the life of a program; children of fork keep it.
 pub fn configuration() -> Config {
-    static CONFIG: OnceBox<Config> = OnceBox::new();
-    static REGISTERED: OnceBool = OnceBool::new();
-    let config = *CONFIG.get_or_init(|| Box::new(Config::from_environment()));
-    REGISTERED.get_or_init(|| {
-        thread::at_fork_in_child(forget_parent);
-        load::stay();
-        // The command prints what it shares with the program.
-        if config.stats && shared::segment().is_none() {
-            environment::at_exit(print_stats);
-        }
-        true
-    });
+    static KNOWN: Known = Known { state: AtomicU8::new(UNREAD), config: UnsafeCell::new(Config::DEFAULT) };
+    // Acquire: pairs with the Release below.
+    match KNOWN.state.compare_exchange(UNREAD, BEING_READ, Ordering::Acquire, Ordering::Acquire) {
+        Ok(_) => {}
+        // SAFETY: it is not written any more.
+        Err(READ) => return unsafe { *KNOWN.config.get() },
+        // Not waited for: this may be a handler that has interrupted the thread that reads it.
+        Err(_) => return Config::from_environment(|_, _| ()),
+    }
+    let config = Config::from_environment(config::complain);
+    thread::at_fork_in_child(forget_parent);
+    load::stay();
+    // The command prints what it shares with the program.
+    if config.stats && shared::segment().is_none() {
+        environment::at_exit(print_stats);
+    }
+    // SAFETY: only the thread that made the exchange comes here, and nobody looks before the store.
+    unsafe { *KNOWN.config.get() = config };
+    KNOWN.state.store(READ, Ordering::Release);
     config
 }
+
+struct Known {
+    state: AtomicU8,
+    config: UnsafeCell<Config>,
+}
+
+// SAFETY: see `configuration`.
+unsafe impl Sync for Known {}
+
+const UNREAD: u8 = 0;
+const BEING_READ: u8 = 1;
+const READ: u8 = 2;
 
 /// However many aio_init is told to expect: more than that costs too much time under the lock.
 const MOST_EXPECTED: usize = 65_536;
