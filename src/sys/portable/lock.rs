@@ -6,6 +6,13 @@ use libc::pthread_mutex_t;
 
 pub struct RawLock(UnsafeCell<pthread_mutex_t>);
 
+impl RawLock {
+    /// For a condition.
+    pub fn mutex(&self) -> *mut pthread_mutex_t {
+        self.0.get()
+    }
+}
+
 // SAFETY: a pthread mutex is made to be shared.
 unsafe impl Send for RawLock {}
 // SAFETY: as above.

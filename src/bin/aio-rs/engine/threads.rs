@@ -1,9 +1,9 @@
 //! pread and pwrite, by a thread for each slot; by the caller itself if there is only one.
 
 use super::{Buffer, Engine, Operation, plain_sync, whole};
+use crossbeam_channel::{Receiver, Sender, unbounded};
 use std::io::{Error, Result};
 use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
-use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::{self, JoinHandle};
 
 pub struct Threads<'a> {
@@ -19,12 +19,12 @@ type Order = (Operation, usize);
 
 impl<'a> Threads<'a> {
     pub fn new(file: BorrowedFd<'a>, slots: usize, size: usize) -> Result<Threads<'a>> {
-        let (answers, results) = channel();
+        let (answers, results) = unbounded();
         let alone = (slots == 1).then(|| Buffer::new(size));
         let mut engine = Threads { file, size, alone, alone_done: None, slots: Vec::new(), results };
         let fd = file.as_raw_fd();
         for slot in 0..if slots == 1 { 0 } else { slots } {
-            let (sender, orders) = channel::<Order>();
+            let (sender, orders) = unbounded::<Order>();
             let answers = answers.clone();
             let thread = thread::Builder::new().spawn(move || {
                 let mut buffer = Buffer::new(size);
