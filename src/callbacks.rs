@@ -1,47 +1,84 @@
-//! Threads that run the program's functions (SIGEV_THREAD). They are kept for a while and used again.
+//! Threads that run the program's functions (SIGEV_THREAD): a new one for each, as POSIX has it, so that no function finds what
+//! another has left in its thread (storage, cancellation, affinity, name, signal stack). The starter makes them.
 //!
-//! A function may block for ever, so each gets a thread that is idle, or a new one. Nobody waits for the
-//! lock but library threads and aio_init: it may be held while memory is allocated.
+//! With `callbacks=shared` in the configuration a thread is kept for a while and used again. A function may block for ever, so
+//! each gets a thread that is idle, or a new one.
+//!
+//! Nothing here is taken from the C library's allocator, but for the thread itself.
 
 use std::ffi::c_void;
 use std::ptr;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
 use std::time::Duration;
 
 use lock_api::Mutex;
 
+use crate::config::Config;
 use crate::engine::Engine;
 use crate::errno::{Errno, Result};
 use crate::mailbox::{Mailbox, Woken};
 use crate::notify::{Attributes, Call};
+use crate::slab::{Id, Slab};
+use crate::stack::{Linked, Stack};
 use crate::sys::lock::RawLock;
-use crate::sys::{signals, thread};
+use crate::sys::{memory, signals, thread};
 
 pub struct Callbacks {
+    shared: bool,
+    /// Functions whose threads were made, but have not begun yet.
+    made: Mutex<RawLock, Slab<Call>>,
     threads: Mutex<RawLock, Threads>,
-    /// How long a thread waits for another function, in milliseconds.
+    /// How long a shared thread waits for another function, in milliseconds.
     patience: AtomicU64,
 }
 
-/// A thread without work waits here; an empty message has it look at its patience again.
-type Place = &'static Mailbox<Option<Call>>;
-
 struct Threads {
-    idle: Vec<Place>,
+    idle: Stack<Place>,
     /// Places that nobody uses. They are never freed: whoever gives a job may still be at it when the thread goes on.
-    free: Vec<Place>,
+    free: Stack<Place>,
+}
+
+/// Where a shared thread without work waits.
+struct Place {
+    /// An empty message has it look at its patience again.
+    mailbox: Mailbox<Option<Call>>,
+    next: AtomicPtr<Place>,
+}
+
+impl Linked for Place {
+    fn next(&self) -> &AtomicPtr<Place> {
+        &self.next
+    }
+}
+
+impl Place {
+    /// Error: ENOMEM.
+    fn make() -> Result<&'static Place> {
+        let place = memory::map(size_of::<Place>())?.cast::<Place>();
+        // SAFETY: the mapping is large enough, begins at a page and is never unmapped.
+        unsafe {
+            place.write(Place { mailbox: Mailbox::new(), next: AtomicPtr::new(ptr::null_mut()) });
+            Ok(place.as_ref())
+        }
+    }
 }
 
 impl Callbacks {
-    pub fn new(idle_ms: u64) -> Callbacks {
-        let threads = Mutex::new(Threads { idle: Vec::new(), free: Vec::new() });
-        Callbacks { threads, patience: AtomicU64::new(idle_ms) }
+    pub fn new(config: &Config) -> Callbacks {
+        Callbacks {
+            shared: config.shared_callbacks,
+            made: Mutex::new(Slab::new()),
+            threads: Mutex::new(Threads { idle: Stack::new(), free: Stack::new() }),
+            patience: AtomicU64::new(config.idle_ms),
+        }
     }
 
     pub fn set_patience(&self, idle_ms: u64) {
         self.patience.store(idle_ms, Ordering::Relaxed);
-        let idle = std::mem::take(&mut self.threads.lock().idle);
-        idle.into_iter().for_each(|place| place.give(None));
+        let mut idle = std::mem::replace(&mut self.threads.lock().idle, Stack::new());
+        while let Some(place) = idle.pop() {
+            place.mailbox.give(None);
+        }
     }
 
     /// Whether this is the process in which they were made.
@@ -49,41 +86,42 @@ impl Callbacks {
         Engine::current().is_some_and(|engine| ptr::eq(&engine.callbacks, self))
     }
 
-    /// Has a thread run `call`. Error: EAGAIN, no thread is free and none can be made.
-    pub fn run(&'static self, call: Call, attributes: Attributes) -> Result<()> {
-        if !attributes.0.is_null() {
-            let job = Box::into_raw(Box::new(call));
-            // SAFETY: the program keeps its attributes valid until the notification.
-            if unsafe { thread::spawn_with(attributes.0, run_one, job.cast()) }.is_ok() {
-                return Ok(());
-            }
-            // SAFETY: no thread was made that could have taken it. The default attributes are better than silence.
-            drop(unsafe { Box::from_raw(job) });
-        }
-        let idle = self.threads.lock().idle.pop();
-        if let Some(place) = idle {
-            place.give(Some(call));
+    /// Has a thread run `call`. For whoever may make threads. Error: EAGAIN, no thread is free and none can be made.
+    pub fn run(&self, call: Call, attributes: Attributes) -> Result<()> {
+        if self.run_by_idle(call, attributes) {
             return Ok(());
         }
-        let job = Box::into_raw(Box::new((self, call)));
-        thread::spawn_for_program(run_many, job.cast()).map_err(|_| {
-            // SAFETY: no thread was made that could have taken it.
-            drop(unsafe { Box::from_raw(job) });
+        let mut made = self.made.lock();
+        made.reserve(1).map_err(|_| Errno::AGAIN)?;
+        let id = made.insert(call);
+        drop(made);
+        let job = to_pointer(id);
+        // SAFETY: the program keeps its attributes valid until the notification.
+        let with_attributes = || unsafe { thread::spawn_with(attributes.0, run_one, job) };
+        if !attributes.0.is_null() && with_attributes().is_ok() {
+            return Ok(());
+        }
+        // The default attributes are better than silence.
+        let main = if self.shared { run_many } else { run_one_named };
+        thread::spawn_for_program(main, job).map_err(|_| {
+            self.made.lock().remove(id);
             Errno::AGAIN
         })
     }
 
-    /// Has a thread run `call` that is idle. For a caller, its signals blocked. False: none is, or one just might be: whoever
-    /// holds the lock may be waiting for memory, and the caller be a handler that has interrupted malloc.
-    pub fn run_by_idle(&self, call: Call) -> bool {
-        let idle = self.threads.try_lock().and_then(|mut threads| threads.idle.pop());
-        idle.inspect(|place| place.give(Some(call))).is_some()
+    /// Has a thread run `call` that is idle, its signals being blocked here. False: there is none.
+    pub fn run_by_idle(&self, call: Call, attributes: Attributes) -> bool {
+        if !self.shared || !attributes.0.is_null() {
+            return false;
+        }
+        let idle = self.threads.lock().idle.pop();
+        idle.inspect(|place| place.mailbox.give(Some(call))).is_some()
     }
 
-    /// Waits for the next call. None: the thread has waited long enough.
+    /// Waits for the next call. None: the thread has waited long enough, or there is no memory.
     fn next(&self) -> Option<Call> {
         let known = self.threads.lock().free.pop();
-        let place: Place = known.unwrap_or_else(|| Box::leak(Box::new(Mailbox::new())));
+        let place = known.map_or_else(Place::make, Ok).ok()?;
         loop {
             self.threads.lock().idle.push(place);
             match self.wait(place) {
@@ -97,18 +135,16 @@ impl Callbacks {
         }
     }
 
-    fn wait(&self, place: Place) -> Waited {
+    fn wait(&self, place: &'static Place) -> Waited {
         loop {
             let patience = Duration::from_millis(self.patience.load(Ordering::Relaxed));
-            match place.wait(patience, true) {
+            match place.mailbox.wait(patience, true) {
                 Woken::Given(message) => return message.map_or(Waited::Roused, Waited::Call),
                 Woken::Called => continue,
                 Woken::TimeUp => {}
             }
             let mut threads = self.threads.lock();
-            let idle = threads.idle.len();
-            threads.idle.retain(|other| !ptr::eq(*other, place));
-            if threads.idle.len() < idle {
+            if threads.idle.remove(place) {
                 threads.free.push(place);
                 return Waited::LongEnough;
             }
@@ -124,19 +160,39 @@ enum Waited {
     Roused,
 }
 
+/// What `run` hands to a new thread.
+fn to_pointer(id: Id) -> *mut c_void {
+    ptr::without_provenance_mut(usize::try_from(id).unwrap_or(usize::MAX))
+}
+
+/// The engine, and the function that `run` has handed to this new thread.
+fn begin(job: *mut c_void) -> Option<(&'static Callbacks, Call)> {
+    let callbacks = &Engine::current()?.callbacks;
+    let id = Id::try_from(job.addr()).ok()?;
+    let call = callbacks.made.lock().remove(id);
+    Some((callbacks, call))
+}
+
 /// A thread with the program's attributes: one function, as if it were the thread's own.
 extern "C-unwind" fn run_one(job: *mut c_void) -> *mut c_void {
-    // SAFETY: `run` made this box for this thread.
-    let call = *unsafe { Box::from_raw(job.cast::<Call>()) };
-    call_program(call);
+    if let Some((_, call)) = begin(job) {
+        call_program(call);
+    }
     ptr::null_mut()
 }
 
-/// A thread with default attributes: one function after the other, as long as they return.
+/// The same with default attributes.
+extern "C-unwind" fn run_one_named(job: *mut c_void) -> *mut c_void {
+    thread::set_name(NAME);
+    run_one(job)
+}
+
+const NAME: &std::ffi::CStr = c"aio_rs/notify";
+
+/// A shared thread: one function after the other, as long as they return.
 extern "C-unwind" fn run_many(job: *mut c_void) -> *mut c_void {
-    thread::set_name(c"aio_rs/notify");
-    // SAFETY: `run` made this box for this thread.
-    let (callbacks, call) = *unsafe { Box::from_raw(job.cast::<(&'static Callbacks, Call)>()) };
+    thread::set_name(NAME);
+    let Some((callbacks, call)) = begin(job) else { return ptr::null_mut() };
     let mut next = Some(call);
     while let Some(call) = next {
         call_program(call);

@@ -3,8 +3,9 @@
 use crate::engine::Engine;
 use crate::errno::Result;
 use crate::files::{Ended, Notice, Table};
-use crate::notify::{self, Ways};
+use crate::notify::{self, By, Ways};
 use crate::order::NO_NUMBER;
+use crate::route::starter::StarterState;
 use crate::route::worker::{self, HandOuts, Handed, Next, Task};
 use crate::slab::{Id, NONE};
 use crate::sys::{io, thread, wait};
@@ -113,7 +114,7 @@ fn conclude(engine: &'static Engine, ended: &Ended) {
         // Its errors were reported by the requests.
         engine.duplicates.close(fd);
     }
-    if !ended.notice.is_none() && deliver(engine, ended.notice).is_err() {
+    if !ended.notice.is_none() && deliver(engine, ended.notice, By::Other).is_err() {
         keep(engine, ended.notice);
     }
 }
@@ -135,26 +136,45 @@ fn without_retired(engine: &'static Engine, notice: Notice) -> Notice {
 }
 
 /// Delivers a notification, and the list's if it was the last one of it. Error: EAGAIN, nothing was delivered.
-fn deliver(engine: &'static Engine, notice: Notice) -> Result<()> {
-    notify::deliver(&notice.notify, &engine.callbacks)?;
+fn deliver(engine: &'static Engine, notice: Notice, by: By) -> Result<()> {
+    notify::deliver(&notice.notify, &engine.callbacks, by)?;
     let of_list = if notice.batch == NONE { None } else { engine.lock().member_delivered(notice.batch) };
     if let Some(of_list) = of_list {
         let notice = Notice { notify: of_list, ..Notice::NONE };
-        if deliver(engine, notice).is_err() {
+        if deliver(engine, notice, by).is_err() {
             keep(engine, notice);
         }
     }
     Ok(())
 }
 
-/// The signal queue is full, or there is no thread to be had: a library thread will try again.
+/// The signal queue is full, or a thread has to be made: another library thread sees to it.
 fn keep(engine: &'static Engine, notice: Notice) {
     let mut table = engine.lock();
-    table.stats.counts.notifications_delayed += 1;
-    table.notices.push(notice);
+    table.keep(notice);
     let handed = HandOuts::prepare(&mut table);
     drop(table);
     handed.send(engine);
+}
+
+/// The starter's part: delivers the next function. False: it can have no thread now.
+pub fn deliver_function(engine: &'static Engine) -> bool {
+    let next = engine.lock().notices.pop_function();
+    let Some(mut notice) = next.map(|notice| without_retired(engine, notice)) else { return true };
+    let done = deliver(engine, notice, By::Starter).is_ok();
+    if !done {
+        let mut table = engine.lock();
+        if !std::mem::replace(&mut notice.delayed, true) {
+            table.stats.counts.notifications_delayed += 1;
+        }
+        table.notices.push(notice);
+    }
+    done
+}
+
+/// Whether functions are left to the workers.
+fn is_without_starter(table: &Table) -> bool {
+    table.starting.state == StarterState::Absent
 }
 
 /// Tries once to deliver what is owed, unless some thread has that role.
@@ -162,11 +182,20 @@ pub fn try_owed(engine: &'static Engine) {
     let left = engine.lock().notices.len();
     for _ in 0..left {
         let mut table = engine.lock();
-        let next = if table.notices.claimed { None } else { table.notices.pop() };
+        if table.notices.claimed {
+            return;
+        }
+        let next = table.notices.pop();
+        let functions = next.is_none() && is_without_starter(&table);
         drop(table);
-        let Some(notice) = next.map(|notice| without_retired(engine, notice)) else { return };
-        if deliver(engine, notice).is_err() {
-            engine.lock().notices.push(notice);
+        let Some(notice) = next.map(|notice| without_retired(engine, notice)) else {
+            if functions {
+                deliver_function(engine);
+            }
+            return;
+        };
+        if deliver(engine, notice, By::Other).is_err() {
+            engine.lock().keep(notice);
         }
     }
 }
@@ -181,18 +210,22 @@ pub fn deliver_owed(engine: &'static Engine, thread: i32) {
             let next = engine.lock().notices.pop();
             let Some(notice) = next.map(|notice| without_retired(engine, notice)) else { break };
             let way = notice.notify.way();
-            if stuck.has(way) || deliver(engine, notice).is_err() {
+            if stuck.has(way) || deliver(engine, notice, By::Other).is_err() {
                 stuck.add(way);
-                engine.lock().notices.push(notice);
+                engine.lock().keep(notice);
             }
         }
-        if stuck.is_empty() {
-            let mut table = engine.lock();
-            if table.notices.is_empty() {
-                table.notices.claimed = false;
-                return;
-            }
-        } else {
+        let mut table = engine.lock();
+        let functions = table.notices.has_functions() && is_without_starter(&table);
+        if !functions && table.notices.is_empty() {
+            table.notices.claimed = false;
+            return;
+        }
+        drop(table);
+        if functions && !deliver_function(engine) {
+            stuck.add(Ways::FUNCTION);
+        }
+        if !stuck.is_empty() {
             worker::stand_in(engine, thread);
             thread::sleep_a_millisecond();
         }

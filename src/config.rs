@@ -1,6 +1,6 @@
 //! The configuration: one environment variable, `AIO_RS`, read at the first request; and glibc's aio_init.
 //!
-//! `AIO_RS="threads=64,idle=1s,order=overlap,fsync=linux,routes=direct+stream,stats"`. What the variable names
+//! `AIO_RS="threads=64,idle=1s,order=overlap,fsync=linux,routes=direct+stream,callbacks=shared,stats"`. What the variable names
 //! wins over aio_init: it is the user's word on a program that may call aio_init itself.
 
 use std::fmt::Write;
@@ -23,6 +23,8 @@ pub struct Config {
     /// Print figures to standard error at exit.
     pub stats: bool,
     pub routes: Routes,
+    /// Functions of SIGEV_THREAD share threads.
+    pub shared_callbacks: bool,
     threads_set: bool,
     idle_set: bool,
 }
@@ -52,7 +54,7 @@ impl Routes {
     }
 }
 
-const KEYS: &str = "threads, idle, order, fsync, routes, stats";
+const KEYS: &str = "threads, idle, order, fsync, routes, callbacks, stats";
 
 /// The highest number of workers that can be asked for.
 pub const MOST_THREADS: u32 = 1024;
@@ -66,6 +68,7 @@ impl Config {
         fsync_needs_write: cfg!(target_os = "nto"),
         stats: false,
         routes: Routes { inline: true, direct: true, stream: true },
+        shared_callbacks: false,
         threads_set: false,
         idle_set: false,
     };
@@ -109,6 +112,9 @@ impl Config {
                 self.routes =
                     value.and_then(Routes::parse).ok_or("routes=inline+direct+stream+worker, or some of these")?;
             }
+            ("callbacks", Some("new")) => self.shared_callbacks = false,
+            ("callbacks", Some("shared")) => self.shared_callbacks = true,
+            ("callbacks", _) => return Err("callbacks=new, callbacks=shared"),
             ("stats", None) => self.stats = true,
             // Memory of the command's: see `sys::shared`.
             ("stats", Some(number)) if number.parse::<i32>().is_ok_and(|number| number >= 0) => self.stats = true,
@@ -178,7 +184,8 @@ mod tests {
         let (config, errors) = parsed(&["threads=3", "idle=250ms", "order=strict", "fsync=strict", "stats"]);
         assert_eq!(errors, Vec::<&str>::new());
         assert_eq!((config.threads, config.idle_ms, config.order), (3, 250, Policy::Strict));
-        assert!(config.fsync_needs_write && config.stats);
+        assert!(config.fsync_needs_write && config.stats && !config.shared_callbacks);
+        assert!(parsed(&["callbacks=shared"]).0.shared_callbacks && !parsed(&["callbacks=new"]).0.shared_callbacks);
         assert_eq!(parsed(&["routes=stream"]).0.routes, Routes { inline: false, direct: false, stream: true });
         assert_eq!(parsed(&["routes=worker"]).0.routes, Routes { inline: false, direct: false, stream: false });
         assert_eq!(parsed(&["routes=direct+worker"]).0.routes, Routes { inline: false, direct: true, stream: false });
@@ -194,6 +201,7 @@ mod tests {
         assert_eq!(config, Config::DEFAULT);
         assert!(errors[0].contains("threads=1") && errors[4].contains("idle=1s") && errors[7].contains("strict"));
         assert!(parsed(&["colour=red"]).1[0].contains("order"));
+        assert!(parsed(&["callbacks"]).1[0].contains("shared") && parsed(&["callbacks=old"]).1.len() == 1);
         assert!(parsed(&["fsync=maybe"]).1[0].contains("linux"));
         assert!(parsed(&["stats=yes"]).1.len() == 1 && parsed(&["stats=-1"]).1.len() == 1);
         assert!(parsed(&["routes=inline+fast"]).1[0].contains("stream") && parsed(&["routes"]).1.len() == 1);

@@ -23,6 +23,7 @@ use crate::sys::descriptor::Duplicates;
 use crate::sys::fork::Mark;
 use crate::sys::kaio::Context;
 use crate::sys::lock::RawLock;
+use crate::sys::park::Parker;
 use crate::sys::poller::Poller;
 use crate::sys::signals::Blocked;
 use crate::sys::stderr::{self, Message};
@@ -33,6 +34,8 @@ pub struct Engine {
     pub poller: Poller,
     pub kernel: Context,
     pub callbacks: Callbacks,
+    /// Where the starter sleeps.
+    pub starter: Parker,
     pub duplicates: Duplicates,
     pub reception: &'static Reception,
     pub post: &'static Post,
@@ -95,7 +98,8 @@ impl Engine {
             idle_ms: AtomicU64::new(config.idle_ms),
             poller: Poller::new(),
             kernel: Context::new(config.routes.direct),
-            callbacks: Callbacks::new(config.idle_ms),
+            callbacks: Callbacks::new(&config),
+            starter: Parker::new(),
             duplicates: Duplicates::new(),
             mark,
             figures: stats::slot(),

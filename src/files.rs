@@ -16,6 +16,7 @@ use crate::reception::Reception;
 use crate::reception::inbox::{self, Attendant, Emptied};
 use crate::request::{self, Request};
 use crate::route::reaper::ReaperState;
+use crate::route::starter::Starting;
 use crate::route::worker::Workers;
 use crate::slab::{Id, Index, NONE, Slab};
 use crate::stats::Stats;
@@ -39,6 +40,7 @@ pub struct Table {
     pub batches: Slab<Batch>,
     pub notices: Notices,
     pub workers: Workers,
+    pub starting: Starting,
     pub poller: PollerState,
     pub reaper: ReaperState,
     /// Requests that the kernel's AIO has and whose end is announced by a signal or a thread.
@@ -94,10 +96,12 @@ pub struct Notice {
     pub batch: Id,
     /// What else is left to do: `Ended::retired`.
     pub retired: Option<i32>,
+    /// It could not be delivered at once.
+    pub delayed: bool,
 }
 
 impl Notice {
-    pub const NONE: Notice = Notice { notify: Notify::None, batch: NONE, retired: None };
+    pub const NONE: Notice = Notice { notify: Notify::None, batch: NONE, retired: None, delayed: false };
 
     pub fn is_none(&self) -> bool {
         self.notify.is_none() && self.batch == NONE && self.retired.is_none()
@@ -113,6 +117,7 @@ impl Table {
             batches: Slab::new(),
             notices: Notices::new(),
             workers: Workers::new(),
+            starting: Starting::new(),
             poller: PollerState::Off,
             reaper: ReaperState::Off,
             announced_in_kernel: 0,
@@ -189,8 +194,7 @@ impl Table {
     /// Leaves the notification of what was never among the requests to a library thread. Error: ENOMEM.
     pub fn owe(&mut self, notify: Notify) -> Result<()> {
         self.reserve_notices(inbox::ROOM + 1)?;
-        self.stats.counts.notifications_delayed += 1;
-        self.notices.push(Notice { notify, ..Notice::NONE });
+        self.keep(Notice { notify, ..Notice::NONE });
         Ok(())
     }
 
@@ -247,6 +251,14 @@ impl Table {
         self.make_room(0)?;
         self.reception.inbox.give_back(std::mem::take(&mut self.emptied));
         Ok(())
+    }
+
+    /// Leaves a notification that could not be delivered to a library thread. (A function waits for its thread: that is no delay.)
+    pub fn keep(&mut self, mut notice: Notice) {
+        if !notice.notify.is_function() && !std::mem::replace(&mut notice.delayed, true) {
+            self.stats.counts.notifications_delayed += 1;
+        }
+        self.notices.push(notice);
     }
 
     /// The unfinished request of the aiocb at this address.
@@ -321,7 +333,11 @@ impl Table {
         // Not before: until then it may not be handed in again.
         self.reception.claims.end(handle.key());
         let list_is_owed = batch != NONE && self.batches[batch].undelivered > 0;
-        let notice = Notice { notify, batch: if list_is_owed { batch } else { NONE }, retired: None };
+        let mut notice = Notice { notify, batch: if list_is_owed { batch } else { NONE }, ..Notice::NONE };
+        if notify.is_function() && !self.config.shared_callbacks {
+            // Only the starter makes threads.
+            self.notices.push(std::mem::replace(&mut notice, Notice::NONE));
+        }
         let list_word = self.leave_batch(batch, result.is_err());
         Ended { word, list_word: list_word.unwrap_or(ptr::null()), notice, retired: finished.retired }
     }
@@ -365,14 +381,22 @@ impl Table {
 }
 
 /// Notifications that a library thread still has to deliver: of requests that a caller cancelled, and those that found the
-/// signal queue full or no thread to be had. First in, first out.
+/// signal queue full; and apart from them functions, which need a thread. First in, first out.
 pub struct Notices {
     queued: Slab<Queued>,
-    head: Id,
-    tail: Id,
-    /// A thread is delivering.
+    others: Queue,
+    functions: Queue,
+    /// A worker is delivering.
     pub claimed: bool,
 }
+
+#[derive(Clone, Copy)]
+struct Queue {
+    head: Id,
+    tail: Id,
+}
+
+const EMPTY: Queue = Queue { head: NONE, tail: NONE };
 
 struct Queued {
     notice: Notice,
@@ -381,35 +405,54 @@ struct Queued {
 
 impl Notices {
     fn new() -> Notices {
-        Notices { queued: Slab::new(), head: NONE, tail: NONE, claimed: false }
+        Notices { queued: Slab::new(), others: EMPTY, functions: EMPTY, claimed: false }
     }
 
     pub fn push(&mut self, notice: Notice) {
+        let queue = if notice.notify.is_function() { &mut self.functions } else { &mut self.others };
         let id = self.queued.insert(Queued { notice, next: NONE });
-        match self.tail {
-            NONE => self.head = id,
+        match queue.tail {
+            NONE => queue.head = id,
             tail => self.queued[tail].next = id,
         }
-        self.tail = id;
+        queue.tail = id;
     }
 
+    /// The next one that needs no thread.
     pub fn pop(&mut self) -> Option<Notice> {
+        let Notices { queued, others, .. } = self;
+        others.pop(queued)
+    }
+
+    pub fn pop_function(&mut self) -> Option<Notice> {
+        let Notices { queued, functions, .. } = self;
+        functions.pop(queued)
+    }
+
+    /// Whether there is none but functions.
+    pub fn is_empty(&self) -> bool {
+        self.others.head == NONE
+    }
+
+    pub fn has_functions(&self) -> bool {
+        self.functions.head != NONE
+    }
+
+    pub fn len(&self) -> usize {
+        self.queued.len()
+    }
+}
+
+impl Queue {
+    fn pop(&mut self, queued: &mut Slab<Queued>) -> Option<Notice> {
         if self.head == NONE {
             return None;
         }
-        let Queued { notice, next } = self.queued.remove(self.head);
+        let Queued { notice, next } = queued.remove(self.head);
         self.head = next;
         if next == NONE {
             self.tail = NONE;
         }
         Some(notice)
-    }
-
-    pub fn is_empty(&self) -> bool {
-        self.head == NONE
-    }
-
-    pub fn len(&self) -> usize {
-        self.queued.len()
     }
 }

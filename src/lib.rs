@@ -32,6 +32,7 @@ mod submit;
 mod files;
 mod order;
 mod slab;
+mod stack;
 
 mod route;
 

@@ -1,8 +1,8 @@
 //! Telling the program that a request or a list has ended: a signal, or a thread that runs a function.
 //!
 //! Library threads deliver, after the status is stored and outside the table's lock; a caller only for a read that was
-//! served inside the call (`route::inline`). What cannot be delivered now (a full signal queue, no more threads) is kept and
-//! tried again (see `files::Notices`); it is never dropped.
+//! served inside the call (`route::inline`). A function that needs a new thread is left to the starter. What cannot be
+//! delivered now (a full signal queue, no more threads) is kept and tried again (see `files::Notices`); it is never dropped.
 
 use libc::{c_int, pthread_attr_t};
 
@@ -74,6 +74,10 @@ impl Notify {
         matches!(self, Notify::None)
     }
 
+    pub fn is_function(&self) -> bool {
+        matches!(self, Notify::Function { .. })
+    }
+
     /// The signal's number, if it is one.
     pub fn signal(&self) -> Option<c_int> {
         match *self {
@@ -102,7 +106,7 @@ impl Notify {
 pub struct Ways(u128);
 
 impl Ways {
-    const FUNCTION: u8 = 127;
+    pub const FUNCTION: u8 = 127;
 
     pub fn has(self, way: u8) -> bool {
         self.0 & 1 << (way & 127) != 0
@@ -122,14 +126,25 @@ fn signal(signo: c_int) -> Option<u8> {
     u8::try_from(signo).ok().filter(|_| valid)
 }
 
-/// Delivers a notification from a library thread. Error: EAGAIN, try again later.
-pub fn deliver(notify: &Notify, callbacks: &'static Callbacks) -> Result<()> {
+/// Who delivers.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum By {
+    /// The starter, or whoever does its work when it cannot be had: may make a thread.
+    Starter,
+    /// Any other library thread.
+    Other,
+}
+
+/// Delivers a notification from a library thread. Error: EAGAIN, try again later, or leave it to the starter.
+pub fn deliver(notify: &Notify, callbacks: &'static Callbacks, by: By) -> Result<()> {
     let done = match *notify {
         Notify::None => Ok(()),
         Notify::Signal { signo, value } => signals::queue_to_process(c_int::from(signo), value),
         #[cfg(target_os = "linux")]
         Notify::ThreadSignal { signo, thread, value } => signals::queue_to_thread(thread, c_int::from(signo), value),
-        Notify::Function { call, attributes } => callbacks.run(call, attributes),
+        Notify::Function { call, attributes } if by == By::Starter => callbacks.run(call, attributes),
+        Notify::Function { call, attributes } if callbacks.run_by_idle(call, attributes) => Ok(()),
+        Notify::Function { .. } => Err(Errno::AGAIN),
     };
     match done {
         Err(Errno::AGAIN) => Err(Errno::AGAIN),
@@ -147,8 +162,8 @@ pub fn send_from_call(notify: &Notify, engine: &'static Engine) -> bool {
         Notify::ThreadSignal { signo, thread, value } => {
             signals::queue_to_thread(thread, c_int::from(signo), value).is_ok()
         }
-        Notify::Function { call, .. } => {
-            Caller::enter(engine).is_some_and(|caller| caller.engine.callbacks.run_by_idle(call))
+        Notify::Function { call, attributes } => {
+            Caller::enter(engine).is_some_and(|caller| caller.engine.callbacks.run_by_idle(call, attributes))
         }
     }
 }

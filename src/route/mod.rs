@@ -12,6 +12,7 @@ pub mod direct;
 pub mod inline;
 mod pace;
 pub mod reaper;
+pub mod starter;
 pub mod stream;
 mod watch;
 pub mod worker;

@@ -5,9 +5,9 @@
 //! sleeps on a mailbox of its own, and gets a job put there by whoever made it ready; the worker that went idle last gets
 //! the first one, so that the others can leave.
 //!
-//! Workers are started by workers: the one that takes a job when nobody is idle any more first starts a spare. So a caller
-//! starts a thread only when there is none at all, and every other call is safe in a signal handler. The spare is not
-//! counted among the maximum: it runs no request while that many run.
+//! Workers are made by the starter (`starter`), ahead of time: when one takes a job and nobody is idle any more, a spare is
+//! wanted. So a caller makes a thread only when there is none at all, and every other call is safe in a signal handler. The
+//! spare is not counted among the maximum: it runs no request while that many run.
 
 use std::ffi::c_void;
 use std::ptr;
@@ -20,6 +20,7 @@ use super::burst::Burst;
 use super::direct;
 use super::pace::Pace;
 use super::reaper::{self, ReaperState};
+use super::starter::{self, StarterState};
 use super::{attend, stream, watch};
 use crate::complete::{self, Rest};
 use crate::engine::{Caller, Engine, Locked};
@@ -30,6 +31,7 @@ use crate::order::{Kind, Run};
 use crate::reception::inbox::Attendant;
 use crate::request::Buffer;
 use crate::slab::Id;
+use crate::stack::{Linked, Stack};
 use crate::submit;
 use crate::sys::clock;
 use crate::sys::descriptor::Nature;
@@ -75,7 +77,8 @@ pub struct Task {
 #[derive(Clone, Copy)]
 pub struct Handed {
     job: Job,
-    start_spare: bool,
+    /// A spare is wanted, and nobody is there to make it.
+    make_starter: bool,
     /// There may be more work than was handed out: its worker hands out the rest first.
     go_on: bool,
 }
@@ -117,15 +120,15 @@ impl Sleeps {
 
 /// The pool, in the table.
 pub struct Workers {
-    /// Threads that exist or are being started.
+    /// Threads that exist, are being started or are wanted (`starter`).
     total: u32,
     /// Those of them of which a caller does not know yet whether they can be had.
     unconfirmed: u32,
     /// Those that run a request.
     pub running: u32,
-    idle: Seats,
+    idle: Stack<Seat>,
     idle_count: u32,
-    free: Seats,
+    free: Stack<Seat>,
     pub pace: Pace,
     /// The worker that has several transfers.
     pub burst: Option<&'static Seat>,
@@ -133,36 +136,9 @@ pub struct Workers {
     pub burst_seen: usize,
 }
 
-/// A stack of seats.
-struct Seats(*const Seat);
-
-// SAFETY: seats are never freed, and their links are only followed under the table's lock.
-unsafe impl Send for Seats {}
-
-impl Seats {
-    fn push(&mut self, seat: &'static Seat) {
-        seat.next.store(self.0.cast_mut(), Ordering::Relaxed);
-        self.0 = seat;
-    }
-
-    fn pop(&mut self) -> Option<&'static Seat> {
-        // SAFETY: seats are never freed.
-        let seat = unsafe { self.0.as_ref() }?;
-        self.0 = seat.next.load(Ordering::Relaxed);
-        Some(seat)
-    }
-
-    fn remove(&mut self, gone: &'static Seat) {
-        let mut kept = Seats(ptr::null());
-        while let Some(seat) = self.pop() {
-            if ptr::eq(seat, gone) {
-                break;
-            }
-            kept.push(seat);
-        }
-        while let Some(seat) = kept.pop() {
-            self.push(seat);
-        }
+impl Linked for Seat {
+    fn next(&self) -> &AtomicPtr<Seat> {
+        &self.next
     }
 }
 
@@ -175,6 +151,8 @@ pub struct HandOuts {
     call_reaper: bool,
     /// The reaper has to look at the table, whatever it does.
     wake_reaper: bool,
+    /// There is a thread to be made.
+    call_starter: bool,
     /// There is work for the kernel's AIO.
     direct: bool,
 }
@@ -187,6 +165,7 @@ impl HandOuts {
         wake_poller: false,
         call_reaper: false,
         wake_reaper: false,
+        call_starter: false,
         direct: false,
     };
 
@@ -209,13 +188,14 @@ impl HandOuts {
     }
 
     /// Only what is not for workers.
-    fn for_others(table: &Table) -> HandOuts {
+    fn for_others(table: &mut Table) -> HandOuts {
         let stand_in = table.needs_stand_in();
         let polls = table.poller == PollerState::On;
         HandOuts {
             wake_poller: polls && (table.order.has_stream_work() || table.streams_moved || stand_in),
             call_reaper: table.calls_reaper(),
             wake_reaper: !polls && stand_in && table.reaper != ReaperState::Off,
+            call_starter: table.calls_starter(),
             direct: table.order.has_direct_work(),
             ..HandOuts::NONE
         }
@@ -251,27 +231,40 @@ impl HandOuts {
             engine.post.call_reaper();
         }
         self.seats.iter().flatten().for_each(|seat| seat.call());
+        if self.call_starter {
+            engine.starter.call();
+        }
     }
 }
 
 impl Workers {
     pub fn new() -> Workers {
-        let (idle, free) = (Seats(ptr::null()), Seats(ptr::null()));
         Workers {
             total: 0,
             unconfirmed: 0,
             running: 0,
-            idle,
+            idle: Stack::new(),
             idle_count: 0,
-            free,
+            free: Stack::new(),
             pace: Pace::new(),
             burst: None,
             burst_seen: 0,
         }
     }
 
-    pub fn is_empty(&self) -> bool {
-        self.total <= self.unconfirmed
+    /// Whether there is no thread that is sure to run, of so many that are wanted.
+    fn is_empty(&self, wanted: u32) -> bool {
+        self.total <= self.unconfirmed + wanted
+    }
+
+    /// Whether none exists or is wanted.
+    pub fn is_without_thread(&self) -> bool {
+        self.total == 0
+    }
+
+    /// So many of those that were wanted cannot be had.
+    pub fn never_started(&mut self, wanted: u32) {
+        self.total -= wanted;
     }
 
     /// Who looks into the inbox.
@@ -279,8 +272,7 @@ impl Workers {
         if self.pace.is_quick() {
             return Attendant::Busy;
         }
-        // SAFETY: seats are never freed.
-        unsafe { self.idle.0.as_ref() }.map_or(Attendant::Nobody, Attendant::Idle)
+        self.idle.first().map_or(Attendant::Nobody, Attendant::Idle)
     }
 
     /// The worker is through with its burst.
@@ -392,7 +384,7 @@ impl Table {
             self.reaper = ReaperState::Starts;
             return Some(Job::Reap);
         }
-        if !self.notices.is_empty() && !self.notices.claimed {
+        if self.owes() {
             self.notices.claimed = true;
             return Some(Job::Deliver);
         }
@@ -438,11 +430,24 @@ impl Table {
         let (polls, reaps) = (self.poller == PollerState::On, self.reaper != ReaperState::Off);
         let roles = [polls, reaps, self.notices.claimed, self.workers.pace.watched()];
         let roles = roles.into_iter().map(u32::from).sum::<u32>();
-        let start_spare = self.workers.idle_count == 0 && self.workers.total <= self.config.threads + roles;
-        if start_spare {
-            self.thread_starts();
+        let mut make_starter = false;
+        if self.workers.idle_count == 0 && self.workers.total <= self.config.threads + roles {
+            make_starter = self.starting.state == StarterState::Absent;
+            self.want_worker();
         }
-        Handed { job, start_spare, go_on: false }
+        Handed { job, make_starter, go_on: false }
+    }
+
+    /// One more, from the starter.
+    fn want_worker(&mut self) {
+        self.thread_starts();
+        self.starting.wanted += 1;
+    }
+
+    /// Whether a worker has notifications to deliver.
+    fn owes(&self) -> bool {
+        let absent = self.starting.state == StarterState::Absent;
+        !self.notices.claimed && (!self.notices.is_empty() || absent && self.notices.has_functions())
     }
 
     /// The same, with further transfers if that is worth while.
@@ -455,8 +460,7 @@ impl Table {
 
     /// Something is to be done, and every thread has a role: one of those has to help out (`stand_in`).
     pub fn needs_stand_in(&self) -> bool {
-        let owed = !self.notices.is_empty() && !self.notices.claimed;
-        self.workers.idle_count == 0 && self.workers.running == 0 && (owed || self.order.ready_count() > 0)
+        self.workers.idle_count == 0 && self.workers.running == 0 && (self.owes() || self.order.ready_count() > 0)
     }
 
     /// Notes which thread runs a request, or all of a group.
@@ -480,12 +484,16 @@ impl Table {
 /// Makes sure that there is a worker. Error: EAGAIN, none can be started.
 pub fn ensure(caller: &Caller) -> Result<Locked> {
     let mut table = caller.lock();
-    while table.workers.is_empty() {
+    while table.workers.is_empty(table.starting.wanted) {
         // Another caller must not rely on a thread that perhaps cannot be had.
         table.workers.unconfirmed += 1;
         table.thread_starts();
+        let makes_starter = table.starting.claim();
         drop(table);
         let started = start(caller.engine);
+        if makes_starter {
+            starter::make(caller.engine, started.is_ok());
+        }
         table = caller.lock();
         table.workers.unconfirmed -= 1;
         started?;
@@ -496,17 +504,17 @@ pub fn ensure(caller: &Caller) -> Result<Locked> {
 /// Has all idle workers look at the configuration again.
 pub fn rouse(caller: &Caller) {
     let table = caller.lock();
-    let mut seat = table.workers.idle.0;
-    // SAFETY: seats are never freed, and their links are only changed under the lock.
-    while let Some(idle) = unsafe { seat.as_ref() } {
+    let mut seat = table.workers.idle.first();
+    while let Some(idle) = seat {
         idle.call();
-        seat = idle.next.load(Ordering::Relaxed);
+        // SAFETY: seats are never freed, and their links are only changed under the lock.
+        seat = unsafe { idle.next.load(Ordering::Relaxed).as_ref() };
     }
     submit::hand_over(caller, table);
 }
 
-/// Starts a worker that `thread_starts` has counted.
-fn start(engine: &'static Engine) -> Result<()> {
+/// Starts a worker that `thread_starts` has counted. For the starter, and for the call that finds none.
+pub fn start(engine: &'static Engine) -> Result<()> {
     spawn(engine).inspect_err(|_| engine.lock().workers.total -= 1)
 }
 
@@ -622,9 +630,9 @@ fn wait_for_job(engine: &'static Engine, seat: &'static Seat) -> Option<Handed> 
 
 /// Does one job and returns the next one that is at hand.
 fn work(engine: &'static Engine, seat: &'static Seat, handed: Handed) -> Option<Handed> {
-    if handed.start_spare {
+    if handed.make_starter {
         // Without a spare the work waits for this worker.
-        let _ = start(engine);
+        starter::make_if_absent(engine);
     }
     if handed.go_on {
         let others = HandOuts::prepare(&mut engine.lock());
@@ -666,9 +674,10 @@ pub fn stand_in(engine: &'static Engine, thread: i32) {
         if !table.needs_stand_in() {
             return;
         }
-        table.thread_starts();
-        drop(table);
-        if start(engine).is_ok() {
+        if table.starting.wanted == 0 {
+            table.want_worker();
+        }
+        if starter::worker_comes(engine, table) {
             return;
         }
         // This takes a while: whoever waits for what the kernel has sees to it.

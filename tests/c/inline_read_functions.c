@@ -54,7 +54,8 @@ static void has_stack(union sigval value) {
     pthread_getattr_np(pthread_self(), &mine);
     pthread_attr_getstack(&mine, &base, &stack);
     pthread_attr_destroy(&mine);
-    CHECK(stack >= STACK - (256 << 10) && stack <= STACK + (256 << 10), "the stack has %zu bytes", stack);
+    // Not more precisely: glibc may have a larger one at hand.
+    CHECK(stack >= STACK - (256 << 10), "the stack has %zu bytes", stack);
     sem_post(&done);
 }
 

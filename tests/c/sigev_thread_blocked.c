@@ -32,7 +32,7 @@ static void submit(int fd, int count, void (*function)(union sigval), int value)
     CHECK_EQ(lio_listio(LIO_WAIT, list, count, NULL), 0);
 }
 
-// One thread for functions, and no other until the limit is gone.
+// No thread for them until the limit is gone.
 static void no_thread_for_the_others(void) {
     int fd = temp_file();
     submit(fd, 1, first_waits, 0);
@@ -40,7 +40,6 @@ static void no_thread_for_the_others(void) {
     __atomic_store_n(&running, 0, __ATOMIC_RELEASE);
     limit_threads(0);
     submit(fd, 4, first_waits, 1);
-    WAIT_FOR(__atomic_load_n(&running, __ATOMIC_ACQUIRE) >= 1);
     limit_threads(RLIM_INFINITY);
     WAIT_FOR(__atomic_load_n(&running, __ATOMIC_ACQUIRE) == 4);
     sem_post(&go);
