@@ -93,7 +93,7 @@ impl Program {
             source,
             glibc: OnGlibc::Conforms,
             env: Vec::new(),
-            timeout: Duration::from_secs(60),
+            timeout: Duration::from_secs(180),
             glibc_timeout: None,
             modes: Mode::ALL.into_iter().filter(|&mode| mode != Mode::Glibc).collect(),
             root: false,

@@ -64,6 +64,7 @@ int main(void) {
     cached = fd;
     int status = run_unprivileged(no_thread);
     CHECK(status == 0 || status == 77, "status %d", status);
+    own_signal_queue();
     static struct aiocb cbs[N];
     struct aiocb *list[N];
     struct aio_rs_stats before = counts();
@@ -103,8 +104,7 @@ int main(void) {
     for (int i = 0; i < N; i++) CHECK_DONE(&cbs[i], 0, 100);
 
     // Room for four signals, and no more until somebody takes them.
-    struct rlimit limit = {4, 4};
-    CHECK_EQ(setrlimit(RLIMIT_SIGPENDING, &limit), 0);
+    limit_signals(4);
     for (int i = 0; i < N; i++) {
         notify_by_signal(&cbs[i], number, i);
         CHECK_EQ(aio_read(&cbs[i]), 0);

@@ -6,8 +6,8 @@ enum { COUNT = 2000, QUEUE = 64 };
 
 int main(void) {
     block_signal(SIGRTMIN + 1);
-    struct rlimit limit = {QUEUE, QUEUE};
-    CHECK_EQ(setrlimit(RLIMIT_SIGPENDING, &limit), 0);
+    own_signal_queue();
+    limit_signals(QUEUE);
     int fd = temp_file();
     static struct aiocb cbs[COUNT];
     static unsigned char data[COUNT][16];
