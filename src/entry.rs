@@ -1,4 +1,5 @@
-//! Every exported symbol. Each converts its arguments, makes one call, and sets errno.
+//! Every exported symbol. Each converts its arguments, makes one call, and sets errno. "C-unwind": a thread whose cancellation
+//! was asynchronous may end when the call is over (`sys::cancellation::defer`).
 //!
 //! # Safety
 //! All of these take pointers as `<aio.h>` says: an aiocb and its buffer stay in place until the request has ended.
@@ -15,37 +16,38 @@ use crate::errno::{Errno, Result, to_c};
 use crate::figures::aio_rs_stats;
 use crate::request::Operation;
 use crate::route::attend;
+use crate::sys::cancellation::defer;
 use crate::{cancel, close, engine, listio, stats, submit, wait};
 
 /// Queues a read of `aio_nbytes` bytes at `aio_offset`. Source: POSIX.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn aio_read(block: *mut aiocb) -> c_int {
+pub unsafe extern "C-unwind" fn aio_read(block: *mut aiocb) -> c_int {
     // SAFETY: the caller's promise.
-    status(unsafe { submit::submit(block, Operation::Read) })
+    status(defer(|| unsafe { submit::submit(block, Operation::Read) }))
 }
 
 /// Queues a write of `aio_nbytes` bytes at `aio_offset`. Source: POSIX.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn aio_write(block: *mut aiocb) -> c_int {
+pub unsafe extern "C-unwind" fn aio_write(block: *mut aiocb) -> c_int {
     // SAFETY: the caller's promise.
-    status(unsafe { submit::submit(block, Operation::Write) })
+    status(defer(|| unsafe { submit::submit(block, Operation::Write) }))
 }
 
 /// Queues a barrier: an fsync (O_SYNC) or fdatasync (O_DSYNC) behind all requests of the file. Source: POSIX, QNX.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn aio_fsync(op: c_int, block: *mut aiocb) -> c_int {
+pub unsafe extern "C-unwind" fn aio_fsync(op: c_int, block: *mut aiocb) -> c_int {
     // SAFETY: the caller's promise.
-    status(Operation::sync(op).and_then(|operation| unsafe { submit::submit(block, operation) }))
+    status(defer(|| Operation::sync(op).and_then(|operation| unsafe { submit::submit(block, operation) })))
 }
 
 /// EINPROGRESS, 0 or the request's error. Source: POSIX.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn aio_error(block: *const aiocb) -> c_int {
+pub unsafe extern "C-unwind" fn aio_error(block: *const aiocb) -> c_int {
     // SAFETY: the caller's promise.
     match unsafe { block.as_ref() } {
         Some(block) => match block.status.error() {
             libc::EINPROGRESS if block.status.is_in_kernel() => {
-                attend::poll();
+                defer(attend::poll);
                 block.status.error()
             }
             error => error,
@@ -75,14 +77,14 @@ pub unsafe extern "C" fn aio_return(block: *mut aiocb) -> ssize_t {
 #[unsafe(no_mangle)]
 pub unsafe extern "C-unwind" fn aio_suspend(list: *const *const aiocb, n: c_int, timeout: *const timespec) -> c_int {
     // SAFETY: the caller's promise.
-    status(unsafe { wait::suspend(list, n, timeout) })
+    status(defer(|| unsafe { wait::suspend(list, n, timeout) }))
 }
 
 /// Cancels one request of a descriptor, or all. Source: POSIX.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn aio_cancel(fd: c_int, block: *mut aiocb) -> c_int {
+pub unsafe extern "C-unwind" fn aio_cancel(fd: c_int, block: *mut aiocb) -> c_int {
     // SAFETY: the caller's promise.
-    to_c(unsafe { cancel::cancel(fd, block) })
+    to_c(defer(|| unsafe { cancel::cancel(fd, block) }))
 }
 
 /// Queues a list of requests; LIO_WAIT waits for all, and is a cancellation point. Source: POSIX.
@@ -94,7 +96,7 @@ pub unsafe extern "C-unwind" fn lio_listio(
     event: *mut sigevent,
 ) -> c_int {
     // SAFETY: the caller's promise.
-    status(unsafe { listio::listio(mode, list, n, event) })
+    status(defer(|| unsafe { listio::listio(mode, list, n, event) }))
 }
 
 /// Maximum of threads, expected requests, idle time. Source: glibc.
@@ -110,25 +112,25 @@ pub unsafe extern "C" fn aio_init(settings: *const aioinit) {
 // ---- the same under their names for files of more than 2 GiB, which glibc has on 64-bit targets too ----
 
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn aio_read64(block: *mut aiocb) -> c_int {
+pub unsafe extern "C-unwind" fn aio_read64(block: *mut aiocb) -> c_int {
     // SAFETY: the caller's promise.
     unsafe { aio_read(block) }
 }
 
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn aio_write64(block: *mut aiocb) -> c_int {
+pub unsafe extern "C-unwind" fn aio_write64(block: *mut aiocb) -> c_int {
     // SAFETY: the caller's promise.
     unsafe { aio_write(block) }
 }
 
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn aio_fsync64(op: c_int, block: *mut aiocb) -> c_int {
+pub unsafe extern "C-unwind" fn aio_fsync64(op: c_int, block: *mut aiocb) -> c_int {
     // SAFETY: the caller's promise.
     unsafe { aio_fsync(op, block) }
 }
 
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn aio_error64(block: *const aiocb) -> c_int {
+pub unsafe extern "C-unwind" fn aio_error64(block: *const aiocb) -> c_int {
     // SAFETY: the caller's promise.
     unsafe { aio_error(block) }
 }
@@ -146,7 +148,7 @@ pub unsafe extern "C-unwind" fn aio_suspend64(list: *const *const aiocb, n: c_in
 }
 
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn aio_cancel64(fd: c_int, block: *mut aiocb) -> c_int {
+pub unsafe extern "C-unwind" fn aio_cancel64(fd: c_int, block: *mut aiocb) -> c_int {
     // SAFETY: the caller's promise.
     unsafe { aio_cancel(fd, block) }
 }

@@ -155,11 +155,11 @@ fn next_generation() -> u32 {
 
 /// The error where the C structure has it, and the generation behind it.
 fn pack(error: c_int, generation: u32) -> u64 {
-    let (error, generation) = (u64::from(error.cast_unsigned()), u64::from(generation));
-    if cfg!(target_endian = "little") { generation << 32 | error } else { error << 32 | generation }
+    let ([a, b, c, d], [e, f, g, h]) = (error.to_ne_bytes(), generation.to_ne_bytes());
+    u64::from_ne_bytes([a, b, c, d, e, f, g, h])
 }
 
 fn unpack(word: u64) -> (c_int, u32) {
-    let [high, low] = [word >> 32, word & 0xffff_ffff].map(|half| u32::try_from(half).unwrap_or(0));
-    if cfg!(target_endian = "little") { (low.cast_signed(), high) } else { (high.cast_signed(), low) }
+    let [a, b, c, d, e, f, g, h] = word.to_ne_bytes();
+    (c_int::from_ne_bytes([a, b, c, d]), u32::from_ne_bytes([e, f, g, h]))
 }

@@ -51,8 +51,8 @@ pub fn wait_for<'a>(
     let mut followed = false;
     let outcome = loop {
         let sleep =
-            |manner| wait::sleep(words.clone(), seen.of_only_one(), &over, deadline, manner, attend::before_sleep);
-        let waited = match if in_kernel() { attend::wait(deadline, &in_kernel, &over) } else { Attended::No } {
+            |manner| wait::sleep(words.clone(), seen.of_only_one(), over, deadline, manner, attend::before_sleep);
+        let waited = match if in_kernel() { attend::wait(deadline, &in_kernel, over) } else { Attended::No } {
             Attended::Waited(waited) => waited,
             Attended::ByAnother => {
                 followed = true;

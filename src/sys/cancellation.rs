@@ -1,9 +1,51 @@
-//! pthread_cancel: cleanup handlers around a wait.
+//! pthread_cancel: cleanup handlers around a wait, and calls that nothing cancels in the middle.
+//!
+//! A thread may be cancelled anywhere while its type is asynchronous: because the program asked for that, or because a signal
+//! handler runs that has interrupted a cancellation point, which in glibc before 2.41 and here makes it so for its system call.
 //!
 //! A cancelled thread leaves its wait by unwinding (glibc) or without (musl); neither runs destructors, so the frames
 //! between a cancellation point and the exported function own nothing.
 
 use std::ffi::c_void;
+
+const DEFERRED: libc::c_int = 0;
+
+/// Sets the calling thread's cancellation type and returns the old one. A change to the asynchronous one cancels a thread that
+/// should be, and does not return then.
+fn set_type(new: libc::c_int) -> libc::c_int {
+    // Plain "C": see `syscalls`.
+    unsafe extern "C" {
+        fn pthread_setcanceltype(new: libc::c_int, old: *mut libc::c_int) -> libc::c_int;
+    }
+    let mut old = DEFERRED;
+    // SAFETY: room for one int.
+    unsafe { pthread_setcanceltype(new, &raw mut old) };
+    old
+}
+
+/// The thread is cancelled at cancellation points only, until `end`. Costs a few instructions, no system call.
+pub struct Deferral(libc::c_int);
+
+impl Deferral {
+    pub fn begin() -> Deferral {
+        Deferral(set_type(DEFERRED))
+    }
+
+    /// Makes it so again as it was before. A thread that was cancelled meanwhile may end here.
+    pub fn end(&self) {
+        if self.0 != DEFERRED {
+            set_type(self.0);
+        }
+    }
+}
+
+/// Runs `body`, a call of the program, with the thread's cancellation deferred.
+pub fn defer<T>(body: impl FnOnce() -> T) -> T {
+    let deferral = Deferral::begin();
+    let result = body();
+    deferral.end();
+    result
+}
 
 /// Runs `body` with the thread's cancellation put off: for calls that are cancellation points in the middle of things.
 #[cfg(not(all(target_os = "linux", not(feature = "portable"))))]
@@ -52,6 +94,8 @@ extern "C" fn run(call: *mut c_void) {
     // SAFETY: the frame of `with_cleanup`, which holds the call, is still there.
     if let Some(call) = unsafe { call.cast::<Cleanup>().as_ref() } {
         (call.cleanup)(call.argument);
+        // glibc's longjmp runs it, too, for a handler that jumps out of a wait: with the type that the wait had set.
+        set_type(DEFERRED);
     }
 }
 

@@ -7,19 +7,26 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use libc::{c_int, sigset_t};
 
 use crate::errno::{Errno, Result, check};
+use crate::sys::cancellation::Deferral;
 
-/// All signals stay blocked in this thread until the guard is dropped. (libc keeps its own internal ones open.)
-pub struct Blocked(sigset_t);
+/// All signals stay blocked in this thread until the guard is dropped. libc keeps its own internal ones open, so cancellation,
+/// which is one of them, is deferred.
+pub struct Blocked {
+    old: sigset_t,
+    deferral: Deferral,
+}
 
 impl Blocked {
     pub fn all() -> Blocked {
-        Blocked(change_mask(libc::SIG_SETMASK, &full_set()))
+        let deferral = Deferral::begin();
+        Blocked { old: change_mask(libc::SIG_SETMASK, &full_set()), deferral }
     }
 }
 
 impl Drop for Blocked {
     fn drop(&mut self) {
-        change_mask(libc::SIG_SETMASK, &self.0);
+        change_mask(libc::SIG_SETMASK, &self.old);
+        self.deferral.end();
     }
 }
 

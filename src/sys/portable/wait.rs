@@ -184,10 +184,17 @@ fn slot_of_thread() -> Option<&'static Slot> {
     if let Some(slot) = known.filter(|slot| slot.pipe_end(0) != -1) {
         return Some(slot);
     }
-    let slot = claim()?;
-    // SAFETY: as above.
-    unsafe { libc::pthread_setspecific(key, std::ptr::from_ref(slot).cast()) };
-    Some(slot)
+    // What it calls may be cancellation points.
+    put_off(|| {
+        let slot = claim()?;
+        // SAFETY: as above.
+        let noted = unsafe { libc::pthread_setspecific(key, std::ptr::from_ref(slot).cast()) } == 0;
+        if !noted {
+            // Nobody would release it when the thread ends.
+            slot.release();
+        }
+        noted.then_some(slot)
+    })
 }
 
 fn claim() -> Option<&'static Slot> {
