@@ -34,8 +34,9 @@ pub fn inode(fd: c_int, wanted: Wanted) -> Result<Inode> {
     if wanted == Wanted::Size {
         mask |= libc::STATX_SIZE;
     }
-    // A number that the kernel has kept from a lookup would do for most file systems, but not for all (FUSE).
-    let flags = libc::AT_STATX_SYNC_AS_STAT | libc::AT_EMPTY_PATH;
+    // What the kernel knows: a server (FUSE, NFS) may stand still, and a call that submits must not wait for it. (A server
+    // that gives a file another number than it gave with its name is believed once somebody has asked for it.)
+    let flags = libc::AT_STATX_DONT_SYNC | libc::AT_EMPTY_PATH;
     let mut found = MaybeUninit::<libc::statx>::zeroed();
     // SAFETY: the path is a C string, `found` has room for one statx, and all bits zero is one too.
     let found = unsafe {
