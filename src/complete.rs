@@ -5,6 +5,7 @@ use crate::errno::Result;
 use crate::files::{Ended, Notice, Table};
 use crate::notify::{self, By, Ways};
 use crate::order::NO_NUMBER;
+use crate::route::number;
 use crate::route::starter::StarterState;
 use crate::route::worker::{self, HandOuts, Handed, Next, Task};
 use crate::slab::{Id, NONE};
@@ -53,8 +54,15 @@ fn finish_group(
 /// The fsync's result as another descriptor of the file sees it: the kernel reports an error of writing back once to each
 /// open file description, so the others have to be asked.
 fn result_for(engine: &'static Engine, task: &Task, id: Id, result: Result<isize>) -> Result<isize> {
-    let fd = engine.lock().order.fd(id);
+    let mut table = engine.lock();
+    let fd = table.order.fd(id);
     if fd == task.fd || fd == NO_NUMBER {
+        return result;
+    }
+    // `close` waits until it has been used.
+    table.order.payload_mut(id).run_by(thread::current_id());
+    drop(table);
+    if !number::is_still(fd, task.identity) {
         return result;
     }
     result.and_then(|done| io::pending_write_error(fd).map(|()| done))

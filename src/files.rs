@@ -154,6 +154,9 @@ impl Table {
         if self.find(handle.key()).is_some() {
             return Err(Errno::INVAL);
         }
+        if self.order.is_replaced(new) {
+            self.lose(new.fd);
+        }
         let id = self.order.admit(new).map_err(|_| Errno::AGAIN)?;
         self.by_aiocb.insert(handle.key(), id);
         self.order.payload_mut(id).batch = batch;
@@ -286,6 +289,13 @@ impl Table {
     pub fn orphan(&mut self, fd: i32) {
         self.order.orphan(fd);
         self.reception.known.forget(fd);
+    }
+
+    /// The number stands for another file, or for none: it was closed behind the library's back. What has not been started
+    /// finds no descriptor any more, and what waits for a stream is to see that.
+    pub fn lose(&mut self, fd: i32) {
+        self.orphan(fd);
+        self.streams_moved = true;
     }
 
     /// Ends a request: out of the table, its status stored, its successors free.

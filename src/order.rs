@@ -82,6 +82,8 @@ pub enum State {
 pub struct Admission<P> {
     pub fd: i32,
     pub target: Target,
+    /// What its file is known by; that of a stream, too.
+    pub identity: FileKey,
     pub kind: Kind,
     /// Offset of the first byte; for an append the size of the file.
     pub position: u64,
@@ -159,6 +161,7 @@ struct Desc {
     untracked_writes: u32,
     untracked_priority: u8,
     unfinished: u32,
+    identity: FileKey,
     target_is_stream: bool,
     /// For requests that will only report an error: they use no file, and must not stand for those that do.
     of_nothing: bool,
@@ -191,7 +194,7 @@ struct List {
 
 const EMPTY: List = List { head: NONE, tail: NONE };
 
-/// Instead of a descriptor's number: it has lost its own, and there was none for a duplicate.
+/// Instead of a descriptor's number: it has lost its own. System calls give EBADF for it.
 pub const NO_NUMBER: i32 = -1;
 
 /// How many requests of a descriptor may stay out of its treaps: all go in at once when somebody asks.
@@ -344,6 +347,16 @@ impl<P: Copy> Order<P> {
         self.descs[self.nodes[id].desc].fd
     }
 
+    /// What a request's file is known by.
+    pub fn identity(&self, id: Id) -> FileKey {
+        self.descs[self.nodes[id].desc].identity
+    }
+
+    /// Whether a number has requests, but of another file than this one is for.
+    pub fn is_replaced(&self, new: &Admission<P>) -> bool {
+        new.target != Target::Nothing && self.desc_of_fd(new.fd).is_some_and(|desc| !self.names(desc, new))
+    }
+
     /// `count` more requests are expected. Error: ENOMEM.
     pub fn prepare_for(&mut self, count: usize) -> Result<()> {
         self.nodes.reserve(count)
@@ -367,7 +380,7 @@ impl<P: Copy> Order<P> {
         self.nodes.reserve(1)?;
         // Each file may come to need one when requests end.
         self.lines.reserve(self.files.len() + 1)?;
-        let desc = self.desc_for(new.fd, new.target)?;
+        let desc = self.desc_for(new)?;
         self.seq += 1;
         let lane = self.lane(new, desc);
         let whole = self.is_whole(desc);
@@ -502,13 +515,12 @@ impl<P: Copy> Order<P> {
     }
 
     /// The descriptor's record. A number that names another file than its unfinished requests do was closed behind the
-    /// library's back: it gets a new record.
-    fn desc_for(&mut self, fd: i32, target: Target) -> Result<Id> {
-        if let Some(desc) = self.find_desc(fd, target == Target::Nothing) {
-            if self.names(desc, target) {
-                return Ok(desc);
-            }
-            self.forget_fd(desc);
+    /// library's back: it gets a new record, and they have none any more.
+    fn desc_for(&mut self, new: &Admission<P>) -> Result<Id> {
+        let Admission { fd, target, identity, .. } = *new;
+        let known = self.find_desc(fd, target == Target::Nothing);
+        if let Some(desc) = known.filter(|desc| self.names(*desc, new)) {
+            return Ok(desc);
         }
         self.descs.reserve(1)?;
         self.files.reserve(1)?;
@@ -516,6 +528,9 @@ impl<P: Copy> Order<P> {
         self.by_fd.reserve(1, |id| fd_key(descs[id].fd))?;
         let file = self.file_for(target)?;
         self.files[file].descs += 1;
+        if known.is_some() {
+            self.orphan(fd);
+        }
         let target_is_stream = target == Target::Stream;
         let desc = self.descs.insert(Desc {
             fd,
@@ -525,6 +540,7 @@ impl<P: Copy> Order<P> {
             untracked_writes: 0,
             untracked_priority: 0,
             unfinished: 0,
+            identity,
             target_is_stream,
             of_nothing: target == Target::Nothing,
             private: false,
@@ -533,11 +549,11 @@ impl<P: Copy> Order<P> {
         Ok(desc)
     }
 
-    fn names(&self, desc: Id, target: Target) -> bool {
+    fn names(&self, desc: Id, new: &Admission<P>) -> bool {
         let desc = &self.descs[desc];
-        match target {
+        match new.target {
             Target::File(key) => self.files[desc.file].key == Some(key),
-            Target::Stream => desc.target_is_stream,
+            Target::Stream => desc.target_is_stream && desc.identity == new.identity,
             Target::Nothing => desc.of_nothing,
         }
     }
@@ -927,12 +943,12 @@ impl<P: Copy> Order<P> {
         self.descs.iter().filter(concerned).map(|desc| desc.fd).min()
     }
 
-    /// The number will belong to somebody else, and the descriptor's requests, which all run and have a hold on its file,
-    /// need none any more.
+    /// The number belongs to somebody else, or will: the descriptor's requests have none any more.
     pub fn orphan(&mut self, fd: i32) {
         if let Some(desc) = self.desc_of_fd(fd) {
             self.forget_fd(desc);
-            self.descs[desc].fd = NO_NUMBER;
+            let desc = &mut self.descs[desc];
+            (desc.fd, desc.private) = (NO_NUMBER, false);
         }
     }
 

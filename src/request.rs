@@ -89,6 +89,8 @@ pub struct Request {
     /// An error found at submission, to be reported as the request's; or 0.
     pub preset: i32,
     pub nature: Nature,
+    /// When its descriptor was asked for its file. (0: not known.)
+    pub asked: Nanos,
     pub nonblocking: bool,
     /// The transfer does not end in the page cache: O_DIRECT, a write with O_SYNC or O_DSYNC, or a stream.
     pub unbuffered: bool,
@@ -133,8 +135,12 @@ fn transfer(handle: Handle, block: &aiocb, notify: Notify, kind: Kind, engine: &
         return Err(Errno::INVAL);
     }
     let priority = u8::try_from(block.aio_reqprio).unwrap_or(0);
-    let found = describe(block.aio_fildes, kind, reception);
+    let (found, asked) = match describe(block.aio_fildes, kind, reception, clock::now()) {
+        Ok((found, asked)) => (Ok(found), asked),
+        Err(error) => (Err(error), 0),
+    };
     let preset = found.and_then(|found| check_transfer(block, &found, kind)).err();
+    let identity = found.as_ref().map_or(FileKey { device: 0, inode: 0 }, identity);
     let (target, nature) = match (&found, preset) {
         (Ok(found), None) => (target(found), found.nature),
         _ => (Target::Nothing, Nature::File),
@@ -175,12 +181,24 @@ fn transfer(handle: Handle, block: &aiocb, notify: Notify, kind: Kind, engine: &
         on_old_number: false,
         preset: preset.map_or(0, |error| error.0),
         nature,
+        asked,
         nonblocking: flags & libc::O_NONBLOCK != 0,
         unbuffered,
         flags_assumed: flags == ASSUMED,
         abandoned: false,
     };
-    Ok(Admission { fd: block.aio_fildes, target, kind, position, length, priority, takes_turns, direct, payload })
+    Ok(Admission {
+        fd: block.aio_fildes,
+        target,
+        identity,
+        kind,
+        position,
+        length,
+        priority,
+        takes_turns,
+        direct,
+        payload,
+    })
 }
 
 /// aio_reqprio: 0 to AIO_PRIO_DELTA_MAX.
@@ -192,23 +210,28 @@ pub fn has_valid_priority(block: &aiocb) -> bool {
 /// The flags of a descriptor that is taken to be open for O_DIRECT still. The sign tells them from those of a descriptor.
 const ASSUMED: c_int = c_int::MIN | descriptor::DIRECT | libc::O_RDWR;
 
-/// What a descriptor is. Its file need not be asked for if that is known; its size matters to appends only. Of a read its flags
+/// What a descriptor is, and when its file was asked for: 0, that was known and seen a moment ago. Its size matters to appends only. Of a read its flags
 /// need not be, if it was open for O_DIRECT when they were: the kernel looks at them anyway, and if it was opened anew since, a
 /// worker finds out what it refuses.
-fn describe(fd: c_int, kind: Kind, reception: &Reception) -> Result<Description> {
+fn describe(fd: c_int, kind: Kind, reception: &Reception, now: Nanos) -> Result<(Description, Nanos)> {
     let is_direct_read = kind == Kind::Read && reception.buffered.reads(fd) == Some(Reads::Direct);
     let flags = if is_direct_read { ASSUMED } else { descriptor::flags(fd)? };
     let appends = kind == Kind::Write && flags & libc::O_APPEND != 0;
-    if let Some(key) = reception.known.file(fd).filter(|_| !appends) {
-        return Ok(Description { nature: Nature::File, device: key.device, inode: key.inode, size: 0, flags });
+    let is_recent = || !appends && reception.checked.is_recent(fd, now);
+    if let Some(key) = reception.known.file(fd).filter(|_| is_recent()) {
+        return Ok((Description { nature: Nature::File, device: key.device, inode: key.inode, size: 0, flags }, 0));
     }
     let wanted = if appends { Wanted::Size } else { Wanted::Identity };
     let found = descriptor::describe(fd, flags, wanted)?;
     if is_direct_read && found.nature != Nature::File {
         reception.buffered.forget(fd);
-        return descriptor::describe(fd, descriptor::flags(fd)?, wanted);
+        return Ok((descriptor::describe(fd, descriptor::flags(fd)?, wanted)?, now));
     }
-    Ok(found)
+    if flags & descriptor::DIRECT != 0 {
+        // No worker looks at what goes to the kernel's AIO.
+        reception.checked.note(fd, now);
+    }
+    Ok((found, now))
 }
 
 /// What read and write would refuse, reported as the request's result.
@@ -244,18 +267,33 @@ fn barrier(handle: Handle, block: &aiocb, notify: Notify, kind: Kind, needs_writ
         on_old_number: false,
         preset: 0,
         nature: Nature::File,
+        asked: 0,
         nonblocking: false,
         unbuffered: false,
         flags_assumed: false,
         abandoned: false,
     };
-    let (fd, target) = (block.aio_fildes, target(&found));
-    Ok(Admission { fd, target, kind, position: 0, length: 0, priority: 0, takes_turns: false, direct: false, payload })
+    Ok(Admission {
+        fd: block.aio_fildes,
+        target: target(&found),
+        identity: identity(&found),
+        kind,
+        position: 0,
+        length: 0,
+        priority: 0,
+        takes_turns: false,
+        direct: false,
+        payload,
+    })
+}
+
+fn identity(found: &Description) -> FileKey {
+    FileKey { device: found.device, inode: found.inode }
 }
 
 fn target(found: &Description) -> Target {
     match found.nature {
-        Nature::File => Target::File(FileKey { device: found.device, inode: found.inode }),
+        Nature::File => Target::File(identity(found)),
         Nature::Socket | Nature::Stream => Target::Stream,
     }
 }

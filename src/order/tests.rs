@@ -17,6 +17,13 @@ fn target(fd: i32) -> Target {
 
 const STREAM: i32 = 6;
 
+fn identity(fd: i32) -> FileKey {
+    match target(fd) {
+        Target::File(key) => key,
+        _ => FileKey { device: 2, inode: u64::try_from(fd).unwrap() },
+    }
+}
+
 #[derive(Clone, Copy, Debug)]
 enum Action {
     Submit {
@@ -128,7 +135,8 @@ impl World {
         let payload = self.submitted;
         let direct = position % 2 == 1 && !takes_turns && target != Target::Nothing && !stream;
         let direct = direct && matches!(kind, Kind::Read | Kind::Write);
-        let new = Admission { fd, target, kind, position, length, priority, takes_turns, direct, payload };
+        let identity = identity(fd);
+        let new = Admission { fd, target, identity, kind, position, length, priority, takes_turns, direct, payload };
         let id = self.order.admit(&new).unwrap();
         let range = (position, position.saturating_add(length));
         let priority = if kind.is_barrier() { 0 } else { priority };
@@ -511,8 +519,9 @@ fn every_file_may_get_a_line_without_an_admission() {
     let mut order: Order<u64> = Order::new(Policy::Overlap, true);
     let mut admit = |fd: i32, kind, position, takes_turns| {
         let target = Target::File(FileKey { device: 1, inode: u64::try_from(fd).unwrap() });
-        let (length, priority, direct, payload) = (10, 0, false, 0);
-        order.admit(&Admission { fd, target, kind, position, length, priority, takes_turns, direct, payload }).unwrap()
+        let (identity, length, priority, direct, payload) = (identity(fd), 10, 0, false, 0);
+        let new = Admission { fd, target, identity, kind, position, length, priority, takes_turns, direct, payload };
+        order.admit(&new).unwrap()
     };
     let mut first = Vec::new();
     for fd in 0..FILES {
@@ -537,6 +546,7 @@ fn treaps_stay_shallow() {
             let new = Admission {
                 fd,
                 target,
+                identity: identity(fd),
                 kind,
                 position,
                 length: 512,

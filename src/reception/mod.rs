@@ -2,6 +2,7 @@
 //! each other.
 
 pub mod buffered;
+pub mod checked;
 pub mod claims;
 pub mod inbox;
 pub mod known;
@@ -16,6 +17,7 @@ use crate::route::worker::Seat;
 use crate::sys::memory;
 
 use buffered::Buffered;
+use checked::Checked;
 use claims::Claims;
 use inbox::Inbox;
 use known::Known;
@@ -23,6 +25,7 @@ use known::Known;
 pub struct Reception {
     pub inbox: Inbox<Admission<Request>, Seat>,
     pub known: Known,
+    pub checked: Checked,
     pub claims: Claims,
     pub buffered: Buffered,
     /// Who takes the results of the kernel's AIO.

@@ -3,6 +3,7 @@
 //! * [`inline`] — a buffered read that is in the page cache, served inside the call.
 //! * [`direct`] — O_DIRECT, submitted by the caller to the kernel's own AIO; [`attend`], [`reaper`] — who takes the results.
 //! * [`stream`] — a descriptor that can block for ever waits in one poller, never in a worker.
+//! * [`number`] — what a worker and the poller see to first: that the descriptor is still there.
 //! * [`worker`] — everything else; `pace` says how many at a time, `burst` what one takes at once, and `watch` looks
 //!   after them.
 
@@ -10,6 +11,7 @@ pub mod attend;
 mod burst;
 pub mod direct;
 pub mod inline;
+pub mod number;
 mod pace;
 pub mod reaper;
 pub mod starter;

@@ -11,9 +11,11 @@ use crate::complete;
 use crate::engine::{Engine, Locked};
 use crate::errno::{Errno, Result};
 use crate::files::PollerState;
-use crate::order::Kind;
+use crate::order::{Kind, NO_NUMBER};
 use crate::request::Buffer;
+use crate::route::number;
 use crate::route::worker::{self, HandOuts, Task};
+use crate::sys::clock;
 use crate::sys::io::{self, Tried};
 use crate::sys::poller::Event;
 use crate::sys::thread;
@@ -23,7 +25,14 @@ struct Role {
     /// This thread, as the table's `runner`.
     thread: i32,
     parked: HashMap<i32, Parked>,
+    /// When to look for descriptors that are gone, and how long that was to take, in milliseconds.
+    next_look: clock::Nanos,
+    patience: i32,
 }
+
+/// Between two looks for descriptors that are gone: at least when something is parked anew, and at most.
+const PATIENCE: i32 = 1_000;
+const MOST_PATIENCE: i32 = 32_000;
 
 /// The requests that wait for one descriptor.
 #[derive(Clone, Copy, Default)]
@@ -51,7 +60,7 @@ enum News {
 /// Runs the role until no stream has had a request for the idle time.
 pub fn run(engine: &'static Engine, thread: i32) {
     thread::set_name(c"aio_rs/poller");
-    let mut role = Role { engine, thread, parked: HashMap::new() };
+    let mut role = Role { engine, thread, parked: HashMap::new(), next_look: 0, patience: PATIENCE };
     // Without the descriptors, arming fails, and workers do what they can.
     let _ = engine.poller.open();
     loop {
@@ -64,7 +73,7 @@ pub fn run(engine: &'static Engine, thread: i32) {
                 return;
             }
         } else {
-            role.wait(-1);
+            role.wait_and_look();
         }
     }
 }
@@ -116,6 +125,30 @@ impl Role {
         }
     }
 
+    /// The kernel does not report a descriptor that was closed behind the library's back: it is looked for now and then.
+    fn wait_and_look(&mut self) {
+        self.wait(self.patience);
+        if clock::now() < self.next_look {
+            return;
+        }
+        for (fd, parked) in &self.parked {
+            let Some(task) = parked.read.or(parked.write).filter(|task| !number::is_still(*fd, task.identity)) else {
+                continue;
+            };
+            let mut table = self.engine.lock();
+            if table.order.is_current(task.id, task.seq) && table.order.fd(task.id) == *fd {
+                table.lose(*fd);
+            }
+        }
+        self.look_in((self.patience * 2).min(MOST_PATIENCE));
+    }
+
+    fn look_in(&mut self, milliseconds: i32) {
+        self.patience = milliseconds;
+        let time = clock::MILLISECOND.saturating_mul(u64::try_from(milliseconds).unwrap_or(0));
+        self.next_look = clock::now().saturating_add(time);
+    }
+
     /// Takes up what waits for a descriptor that is ready; what waits for the other direction is armed anew.
     fn ready(&mut self, event: Event) {
         let Some(mut parked) = self.parked.remove(&event.fd) else {
@@ -147,7 +180,15 @@ impl Role {
 
     /// Transfers what can be transferred without waiting; then the request has ended, or is parked.
     fn attempt(&mut self, task: Task) {
-        let step = if task.kind == Kind::Read { self.read(&task) } else { self.write(&task) };
+        let confirmed = number::confirm(self.engine, &task);
+        let step = confirmed.map_or_else(
+            |error| Step::Ended(Err(error)),
+            |fd| {
+                let mut task = task;
+                task.fd = fd;
+                if task.kind == Kind::Read { self.read(&task) } else { self.write(&task) }
+            },
+        );
         match step {
             Step::Ended(result) => complete::finish_stream(self.engine, &task, result),
             Step::Wait => self.park(task),
@@ -215,6 +256,9 @@ impl Role {
             _ => parked.write = Some(task),
         }
         self.arm(task.fd);
+        if self.patience > PATIENCE || self.parked.len() == 1 {
+            self.look_in(PATIENCE);
+        }
     }
 
     fn arm(&mut self, fd: i32) {
@@ -270,7 +314,9 @@ pub fn write_all(engine: &'static Engine, task: &Task, thread: i32) -> Result<is
 fn number_for_next_step(engine: &'static Engine, task: &Task, thread: i32) -> i32 {
     let mut table = engine.lock();
     table.order.payload_mut(task.id).run_by(thread);
-    table.order.fd(task.id)
+    let fd = table.order.fd(task.id);
+    drop(table);
+    if number::is_still(fd, task.identity) { fd } else { NO_NUMBER }
 }
 
 fn at(buffer: Buffer, offset: usize) -> *mut libc::c_void {

@@ -21,19 +21,19 @@ use super::direct;
 use super::pace::Pace;
 use super::reaper::{self, ReaperState};
 use super::starter::{self, StarterState};
-use super::{attend, stream, watch};
+use super::{attend, number, stream, watch};
 use crate::complete::{self, Rest};
 use crate::engine::{Caller, Engine, Locked};
 use crate::errno::{Errno, Result};
 use crate::files::{PollerState, Table};
 use crate::mailbox::{Mailbox, Woken};
-use crate::order::{Kind, Run};
+use crate::order::{FileKey, Kind, Run};
 use crate::reception::inbox::Attendant;
 use crate::request::Buffer;
 use crate::slab::Id;
 use crate::stack::{Linked, Stack};
 use crate::submit;
-use crate::sys::clock;
+use crate::sys::clock::{self, Nanos};
 use crate::sys::descriptor::Nature;
 use crate::sys::{io, memory, thread};
 
@@ -59,8 +59,10 @@ pub struct Task {
     pub id: Id,
     pub seq: u64,
     pub fd: i32,
+    pub identity: FileKey,
     pub kind: Kind,
     pub nature: Nature,
+    pub asked: Nanos,
     pub buffer: Buffer,
     pub count: usize,
     /// Stream writes: bytes already out.
@@ -409,8 +411,10 @@ impl Table {
             id: run.id,
             seq: run.seq,
             fd: run.fd,
+            identity: self.order.identity(run.id),
             kind: run.kind,
             nature: request.nature,
+            asked: request.asked,
             buffer: request.buffer,
             count: request.count,
             progress: usize::try_from(request.progress).unwrap_or(0),
@@ -463,14 +467,10 @@ impl Table {
         self.workers.idle_count == 0 && self.workers.running == 0 && (self.owes() || self.order.ready_count() > 0)
     }
 
-    /// Notes which thread runs a request, or all of a group.
+    /// Notes which thread runs a request. Of a group the other members' numbers are not used yet.
     fn runs(&mut self, task: &Task, thread: i32) {
         self.workers.pace.runs_in(task.kind, task.unbuffered, thread);
-        let mut member = Some(task.id);
-        while let Some(id) = member {
-            self.order.payload_mut(id).run_by(thread);
-            member = if task.kind.is_barrier() { self.order.group_next(id) } else { None };
-        }
+        self.order.payload_mut(task.id).run_by(thread);
     }
 
     fn thread_starts(&mut self) {
@@ -700,7 +700,7 @@ fn run_request(
     next: impl FnOnce(&mut Table) -> Next,
 ) -> Option<Handed> {
     let begin = clock::now();
-    let result = perform(engine, task, thread);
+    let result = perform(engine, task, thread, begin);
     let time = clock::now().saturating_sub(begin);
     // How long it took says nothing if the thread only lost its processor meanwhile.
     let telling = task.alone && !(Pace::is_long(time) && seat.is_some_and(|seat| seat.sleeps.none_since()));
@@ -724,7 +724,7 @@ fn run_burst(engine: &'static Engine, seat: &'static Seat) -> Option<Handed> {
     seat.may_sleep.store(false, Ordering::Relaxed);
     while let Some(transfer) = seat.burst.start(run) {
         run += 1;
-        let result = perform(engine, &transfer.task(), seat.thread());
+        let result = perform(engine, &transfer.task(), seat.thread(), begin);
         let now = clock::now();
         let time = now.saturating_sub(begin);
         begin = now;
@@ -739,12 +739,12 @@ fn run_burst(engine: &'static Engine, seat: &'static Seat) -> Option<Handed> {
 }
 
 /// A read from where the page cache had no more of it.
-fn read_on(task: &Task, offset: off_t) -> Result<isize> {
+fn read_on(task: &Task, fd: i32, offset: off_t) -> Result<isize> {
     let begun = task.progress.min(task.count);
     let (Ok(so_far), Ok(skipped)) = (isize::try_from(begun), off_t::try_from(begun)) else {
         return Err(Errno::INVAL);
     };
-    let rest = io::read_at(task.fd, task.buffer.0.wrapping_byte_add(begun), task.count - begun, offset + skipped);
+    let rest = io::read_at(fd, task.buffer.0.wrapping_byte_add(begun), task.count - begun, offset + skipped);
     match rest {
         Ok(more) => Ok(so_far + more),
         // As read does: what there is, is there.
@@ -754,19 +754,44 @@ fn read_on(task: &Task, offset: off_t) -> Result<isize> {
 }
 
 /// The transfer itself.
-fn perform(engine: &'static Engine, task: &Task, thread: i32) -> Result<isize> {
+fn perform(engine: &'static Engine, task: &Task, thread: i32, now: Nanos) -> Result<isize> {
     if task.preset != 0 {
         return Err(Errno(task.preset));
     }
+    if task.kind.is_barrier() {
+        return sync(engine, task, thread);
+    }
+    let fd = match task.nature {
+        Nature::File => number::confirm_unless_recent(engine, task, now)?,
+        _ => number::confirm(engine, task)?,
+    };
     let (buffer, count) = (task.buffer.0, task.count);
     let offset = off_t::try_from(task.position).unwrap_or(off_t::MAX);
     match task.kind {
-        Kind::Sync => io::fsync(task.fd),
-        Kind::DataSync => io::fdatasync(task.fd),
-        Kind::Read if task.nature != Nature::File => io::read(task.fd, buffer, count),
-        Kind::Write if task.nature != Nature::File => stream::write_all(engine, task, thread),
-        Kind::Read => read_on(task, offset),
-        Kind::Write => io::write_at(task.fd, buffer, count, offset),
-        Kind::Append => io::append(task.fd, buffer, count),
+        Kind::Read if task.nature != Nature::File => io::read(fd, buffer, count),
+        Kind::Write if task.nature != Nature::File => stream::write_all(engine, &Task { fd, ..*task }, thread),
+        Kind::Read => read_on(task, fd, offset),
+        Kind::Append => io::append(fd, buffer, count),
+        _ => io::write_at(fd, buffer, count, offset),
     }
+}
+
+/// A sync for a group, by the first of its descriptors that is still there. Error: EBADF, none is.
+fn sync(engine: &'static Engine, task: &Task, thread: i32) -> Result<isize> {
+    let mut member = *task;
+    loop {
+        match (number::confirm(engine, &member), task.kind) {
+            (Ok(fd), Kind::Sync) => return io::fsync(fd),
+            (Ok(fd), _) => return io::fdatasync(fd),
+            (Err(_), _) => member = next_member(engine, &member, thread).ok_or(Errno::BADF)?,
+        }
+    }
+}
+
+/// The next of a group, whose number this thread is about to use.
+fn next_member(engine: &'static Engine, last: &Task, thread: i32) -> Option<Task> {
+    let mut table = engine.lock();
+    let id = table.order.group_next(last.id)?;
+    table.order.payload_mut(id).run_by(thread);
+    Some(Task { id, seq: table.order.seq(id), fd: table.order.fd(id), ..*last })
 }

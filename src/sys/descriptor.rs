@@ -7,7 +7,7 @@ use libc::c_int;
 use libc::c_uint;
 
 use crate::errno::{Errno, Result, check};
-use crate::sys::inode::{Wanted, inode};
+use crate::sys::inode::{Inode, Wanted, inode};
 
 /// The flag of descriptors that bypass the page cache; 0 where there is none.
 pub const DIRECT: c_int = {
@@ -90,15 +90,26 @@ pub fn flags(fd: c_int) -> Result<c_int> {
 /// Asks the kernel about a descriptor; `size` is 0 unless it is wanted. Error: EBADF.
 pub fn describe(fd: c_int, flags: c_int, wanted: Wanted) -> Result<Description> {
     let found = inode(fd, wanted)?;
-    let device_node = found.mode & libc::S_IFMT == libc::S_IFBLK;
+    let (device, inode) = identity_of(&found);
     Ok(Description {
         nature: nature(fd, found.mode),
-        // Two nodes of one block device are one file.
-        device: if device_node { DEVICE_NODES } else { found.device },
-        inode: if device_node { found.node_of } else { found.number },
+        device,
+        inode,
         size: if wanted == Wanted::Size { u64::try_from(found.size).unwrap_or(0) } else { 0 },
         flags,
     })
+}
+
+/// The numbers that tell the file behind a descriptor from others. (What has no inode of its own, as an eventfd has none,
+/// shares them.) Two nodes of one block device are one file.
+fn identity_of(found: &Inode) -> (u64, u64) {
+    let device_node = found.mode & libc::S_IFMT == libc::S_IFBLK;
+    if device_node { (DEVICE_NODES, found.node_of) } else { (found.device, found.number) }
+}
+
+/// Whether a number still stands for the file that it stood for when that was described.
+pub fn is_still(fd: c_int, device: u64, number: u64) -> bool {
+    inode(fd, Wanted::Identity).is_ok_and(|found| identity_of(&found) == (device, number))
 }
 
 /// Whether it is a file that may have pages in the page cache. Error: EBADF.
