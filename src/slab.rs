@@ -135,7 +135,6 @@ impl<T> Slab<T> {
     }
 
     /// No slot from here on was ever used.
-    #[cfg(libaio)]
     pub fn opened(&self) -> usize {
         self.opened
     }

@@ -10,6 +10,7 @@
 pub mod attend;
 mod burst;
 pub mod direct;
+mod fd_map;
 pub mod inline;
 pub mod number;
 mod pace;

@@ -4,7 +4,6 @@
 //! What waits stands twice: in the table, where a read can be cancelled, and in the poller's own map, by descriptor. A
 //! request that the poller takes up again is looked up in the table first.
 
-use std::collections::HashMap;
 use std::sync::atomic::Ordering;
 
 use crate::complete;
@@ -13,18 +12,19 @@ use crate::errno::{Errno, Result};
 use crate::files::PollerState;
 use crate::order::{Kind, NO_NUMBER};
 use crate::request::Buffer;
+use crate::route::fd_map::FdMap;
 use crate::route::number;
 use crate::route::worker::{self, HandOuts, Task};
 use crate::sys::clock;
 use crate::sys::io::{self, Tried};
-use crate::sys::poller::Event;
+use crate::sys::poller::{EVENTS, Event};
 use crate::sys::thread;
 
 struct Role {
     engine: &'static Engine,
     /// This thread, as the table's `runner`.
     thread: i32,
-    parked: HashMap<i32, Parked>,
+    parked: FdMap<Parked>,
     /// When to look for descriptors that are gone, and how long that was to take, in milliseconds.
     next_look: clock::Nanos,
     patience: i32,
@@ -60,7 +60,7 @@ enum News {
 /// Runs the role until no stream has had a request for the idle time.
 pub fn run(engine: &'static Engine, thread: i32) {
     thread::set_name(c"aio_rs/poller");
-    let mut role = Role { engine, thread, parked: HashMap::new(), next_look: 0, patience: PATIENCE };
+    let mut role = Role { engine, thread, parked: FdMap::new(), next_look: 0, patience: PATIENCE };
     // Without the descriptors, arming fails, and workers do what they can.
     let _ = engine.poller.open();
     loop {
@@ -111,16 +111,23 @@ impl Role {
     }
 
     fn retry_all(&mut self) {
-        for (_, parked) in std::mem::take(&mut self.parked) {
+        for place in self.parked.places() {
+            let parked = self.parked.remove_at(place).unwrap_or_default();
             self.resume(parked.read);
             self.resume(parked.write);
         }
     }
 
     fn wait(&mut self, milliseconds: i32) {
-        let mut events = Vec::new();
-        self.engine.poller.wait(milliseconds, |event| events.push(event));
-        for event in events {
+        let mut events = [None; EVENTS];
+        let mut places = events.iter_mut();
+        // There are no more at a time.
+        self.engine.poller.wait(milliseconds, |event| {
+            if let Some(place) = places.next() {
+                *place = Some(event);
+            }
+        });
+        for event in events.into_iter().flatten() {
             self.ready(event);
         }
     }
@@ -131,13 +138,13 @@ impl Role {
         if clock::now() < self.next_look {
             return;
         }
-        for (fd, parked) in &self.parked {
-            let Some(task) = parked.read.or(parked.write).filter(|task| !number::is_still(*fd, task.identity)) else {
+        for (fd, parked) in self.parked.places().filter_map(|place| self.parked.at(place)) {
+            let Some(task) = parked.read.or(parked.write).filter(|task| !number::is_still(fd, task.identity)) else {
                 continue;
             };
             let mut table = self.engine.lock();
-            if table.order.is_current(task.id, task.seq) && table.order.fd(task.id) == *fd {
-                table.lose(*fd);
+            if table.order.is_current(task.id, task.seq) && table.order.fd(task.id) == fd {
+                table.lose(fd);
             }
         }
         self.look_in((self.patience * 2).min(MOST_PATIENCE));
@@ -151,13 +158,15 @@ impl Role {
 
     /// Takes up what waits for a descriptor that is ready; what waits for the other direction is armed anew.
     fn ready(&mut self, event: Event) {
-        let Some(mut parked) = self.parked.remove(&event.fd) else {
+        let Some(mut parked) = self.parked.remove(event.fd) else {
             return;
         };
         let read = if event.readable { parked.read.take() } else { None };
         let write = if event.writable { parked.write.take() } else { None };
         if parked.read.is_some() || parked.write.is_some() {
-            self.parked.insert(event.fd, parked);
+            if let Some(entry) = self.parked.entry(event.fd) {
+                *entry = parked;
+            }
             self.arm(event.fd);
         }
         self.resume(read);
@@ -250,7 +259,14 @@ impl Role {
             table.order.park(task.id);
         }
         drop(table);
-        let parked = self.parked.entry(task.fd).or_default();
+        let Some(parked) = self.parked.entry(task.fd) else {
+            // No memory: better a worker that blocks than a request that never ends.
+            let table = self.engine.lock();
+            if table.order.is_current(task.id, task.seq) {
+                self.send_to_worker(table, &task);
+            }
+            return;
+        };
         match task.kind {
             Kind::Read => parked.read = Some(task),
             _ => parked.write = Some(task),
@@ -262,12 +278,12 @@ impl Role {
     }
 
     fn arm(&mut self, fd: i32) {
-        let parked = self.parked.get(&fd).copied().unwrap_or_default();
+        let parked = self.parked.get(fd).copied().unwrap_or_default();
         if self.engine.poller.arm(fd, parked.read.is_some(), parked.write.is_some()).is_ok() {
             return;
         }
         // It cannot be waited for (or no memory): better a worker that blocks than a request that never ends.
-        self.parked.remove(&fd);
+        self.parked.remove(fd);
         for task in [parked.read, parked.write].into_iter().flatten() {
             let table = self.engine.lock();
             if table.order.is_current(task.id, task.seq) {

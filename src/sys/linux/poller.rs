@@ -21,7 +21,8 @@ pub struct Poller {
     wakeup: AtomicI32,
 }
 
-const EVENTS: usize = 64;
+/// Reported at a time, at most.
+pub const EVENTS: usize = 64;
 const WAKEUP: u64 = u64::MAX;
 
 /// Instead of the descriptor of epoll.

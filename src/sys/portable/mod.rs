@@ -4,6 +4,7 @@ pub mod fork;
 pub mod io;
 pub mod kaio;
 pub mod lock;
+mod page_vec;
 pub mod park;
 pub mod poller;
 pub mod wait;

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicI32, Ordering};
 use libc::{c_int, pollfd};
 use parking_lot::Mutex;
 
+use super::page_vec::PageVec;
 use crate::errno::{Result, check};
 use crate::sys::cancellation::put_off;
 use crate::sys::descriptor;
@@ -17,6 +18,9 @@ pub struct Event {
     pub writable: bool,
 }
 
+/// Reported at a time, at most; the others next time.
+pub const EVENTS: usize = 64;
+
 /// Milliseconds between looks when there was no descriptor for the pipe.
 const LOOK_AGAIN: c_int = 10;
 
@@ -25,12 +29,12 @@ pub struct Poller {
     read_end: AtomicI32,
     write_end: AtomicI32,
     /// Only the thread in the poller's role takes this lock.
-    armed: Mutex<Vec<pollfd>>,
+    armed: Mutex<PageVec<pollfd>>,
 }
 
 impl Poller {
     pub const fn new() -> Poller {
-        Poller { read_end: AtomicI32::new(-1), write_end: AtomicI32::new(-1), armed: Mutex::new(Vec::new()) }
+        Poller { read_end: AtomicI32::new(-1), write_end: AtomicI32::new(-1), armed: Mutex::new(PageVec::new()) }
     }
 
     /// Creates the descriptors, if they are not there yet. Errors: EMFILE, ENFILE.
@@ -51,7 +55,7 @@ impl Poller {
         Ok(())
     }
 
-    /// Reports `fd` once when it is ready.
+    /// Reports `fd` once when it is ready. Error: ENOMEM.
     pub fn arm(&self, fd: c_int, read: bool, write: bool) -> Result<()> {
         let mut events = 0;
         if read {
@@ -62,8 +66,9 @@ impl Poller {
         }
         let mut armed = self.armed.lock();
         armed.retain(|entry| entry.fd != fd);
-        armed.push(pollfd { fd, events, revents: 0 });
-        Ok(())
+        // And one for the pipe.
+        armed.reserve(2)?;
+        armed.push(pollfd { fd, events, revents: 0 })
     }
 
     /// Forgets a descriptor that is about to be closed: the wake makes the poller look anew.
@@ -75,16 +80,19 @@ impl Poller {
     pub fn wait(&self, milliseconds: c_int, mut each: impl FnMut(Event)) {
         let mut entries = std::mem::take(&mut *self.armed.lock());
         let own = self.read_end.load(Ordering::Relaxed);
-        entries.push(pollfd { fd: own, events: libc::POLLIN, revents: 0 });
+        let wakes = entries.push(pollfd { fd: own, events: libc::POLLIN, revents: 0 }).is_ok() && own != -1;
         // Without a pipe nobody can end the wait.
-        let milliseconds = if own == -1 { LOOK_AGAIN } else { milliseconds };
+        let milliseconds = if wakes { milliseconds } else { LOOK_AGAIN };
         // SAFETY: the vector holds that many entries.
         unsafe { libc::poll(entries.as_mut_ptr(), entries.len().try_into().unwrap_or(1), milliseconds) };
-        entries.pop();
+        entries.retain(|entry| entry.fd != own);
         self.drain();
-        let ready = |entry: &pollfd| entry.revents != 0;
-        self.armed.lock().extend(entries.iter().filter(|entry| !ready(entry)));
-        for entry in entries.iter().filter(|entry| ready(entry)) {
+        let mut left = EVENTS;
+        entries.retain(|entry| {
+            if entry.revents == 0 || left == 0 {
+                return true;
+            }
+            left -= 1;
             // Errors and hang-ups concern both directions.
             let both = entry.revents & (libc::POLLERR | libc::POLLHUP | libc::POLLNVAL) != 0;
             each(Event {
@@ -92,7 +100,9 @@ impl Poller {
                 readable: both || entry.revents & libc::POLLIN != 0,
                 writable: both || entry.revents & libc::POLLOUT != 0,
             });
-        }
+            false
+        });
+        *self.armed.lock() = entries;
     }
 
     /// Ends the wait that is under way, or the next one. Safe in a signal handler.
