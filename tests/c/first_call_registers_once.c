@@ -19,6 +19,7 @@ static void *first_call(void *unused) {
 
 static void race(void) {
     pthread_t threads[THREADS];
+    fd = temp_file();
     CHECK_EQ(pthread_barrier_init(&barrier, NULL, THREADS), 0);
     for (int i = 0; i < THREADS; i++) threads[i] = start_thread(first_call, NULL);
     for (int i = 0; i < THREADS; i++) join_thread(threads[i]);
@@ -31,9 +32,9 @@ static int times(const char *text, const char *what) {
     return count;
 }
 
-int main(void) {
+int main(int argc, char **argv) {
     static char text[65536];
-    fd = temp_file();
+    if (argc > 1) race();
     for (int round = 0; round < ROUNDS; round++) {
         int p[2], status;
         CHECK_EQ(pipe(p), 0);
@@ -43,7 +44,9 @@ int main(void) {
             dup2(p[1], 2);
             close(p[0]);
             close(p[1]);
-            race();
+            // The library writes only to what was its standard error from the start.
+            execl("/proc/self/exe", argv[0], "race", NULL);
+            _exit(127);
         }
         close(p[1]);
         size_t length = 0;
