@@ -1,4 +1,5 @@
-//! CLOCK_MONOTONIC, in nanoseconds.
+//! CLOCK_MONOTONIC, in nanoseconds: the kernel's, which takes the time-outs that are computed from it. On Linux not by way of a
+//! function that the program may have replaced, as those do that shift a program's clock.
 
 use std::mem::MaybeUninit;
 
@@ -12,11 +13,15 @@ const SECOND: u64 = 1_000_000_000;
 
 pub fn now() -> Nanos {
     let mut time = MaybeUninit::<timespec>::zeroed();
-    // SAFETY: `time` has room for one timespec, and all bits zero is one too; the clock exists on every POSIX system.
-    let time = unsafe {
-        libc::clock_gettime(libc::CLOCK_MONOTONIC, time.as_mut_ptr());
-        time.assume_init()
+    #[cfg(target_os = "linux")]
+    super::vdso::monotonic(&mut time);
+    // SAFETY: `time` has room for one timespec; the clock exists on every POSIX system.
+    #[cfg(not(target_os = "linux"))]
+    unsafe {
+        libc::clock_gettime(libc::CLOCK_MONOTONIC, time.as_mut_ptr())
     };
+    // SAFETY: all bits zero is a timespec, too.
+    let time = unsafe { time.assume_init() };
     nanos(time.tv_sec, time.tv_nsec)
 }
 

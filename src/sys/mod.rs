@@ -17,6 +17,8 @@ pub mod signals;
 pub mod stderr;
 pub mod thread;
 pub mod transfer;
+#[cfg(target_os = "linux")]
+mod vdso;
 
 #[cfg(all(target_os = "linux", not(feature = "portable")))]
 mod linux;
