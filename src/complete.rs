@@ -1,4 +1,5 @@
-//! The end of a request: its status, its successors, its waiters, its notification; in this order.
+//! The end of a request: its status, its successors, its notification if that is a signal, its waiters, other notifications; in
+//! this order.
 
 use crate::engine::Engine;
 use crate::errno::Result;
@@ -36,17 +37,17 @@ fn finish_group(
         let own_result = result_for(engine, task, id, result);
         let mut table = engine.lock();
         let following = table.order.group_next(id);
-        let ended = table.end(id, own_result);
+        let mut ended = table.end(id, own_result);
         let Some(following) = following else {
             let (found, others) = next(&mut table);
             drop(table);
-            settle(engine, &ended, others);
+            settle(engine, &mut ended, others);
             return found;
         };
         table.stats.counts.fsyncs_coalesced += 1;
         table.stats.counts.route_worker += 1;
         drop(table);
-        settle(engine, &ended, HandOuts::NONE);
+        settle(engine, &mut ended, HandOuts::NONE);
         id = following;
     }
 }
@@ -72,10 +73,10 @@ fn result_for(engine: &'static Engine, task: &Task, id: Id, result: Result<isize
 pub fn finish_stream(engine: &'static Engine, task: &Task, result: Result<isize>) {
     let mut table = engine.lock();
     table.stats.counts.route_stream += 1;
-    let ended = table.end(task.id, result);
+    let mut ended = table.end(task.id, result);
     let others = HandOuts::prepare(&mut table);
     drop(table);
-    settle(engine, &ended, others);
+    settle(engine, &mut ended, others);
 }
 
 /// Who does what is left to do for a request that has ended, and may take a while.
@@ -96,23 +97,40 @@ pub fn finish_several<const N: usize>(
     let mut table = engine.lock();
     let mut ended = end(&mut table);
     if rest == Rest::Others {
-        for ended in ended.iter_mut().flatten() {
-            ended.notice.retired = ended.retired.take();
-            owe(&mut table, ended);
-            ended.notice = Notice::NONE;
-        }
+        ended.iter_mut().flatten().for_each(|ended| leave_to_others(&mut table, ended));
     }
     let (found, others) = next(&mut table);
     drop(table);
-    ended.iter().flatten().for_each(wake);
+    ended.iter_mut().flatten().for_each(|ended| signal_and_wake(engine, ended));
     others.send(engine);
     ended.iter().flatten().for_each(|ended| conclude(engine, ended));
     found
 }
 
-/// What is left to do for an ended request without the lock.
-fn settle(engine: &'static Engine, ended: &Ended, others: HandOuts) {
+/// A signal is sent at once all the same: that takes no longer than to have it sent.
+fn leave_to_others(table: &mut Table, ended: &mut Ended) {
+    let now = if is_signal(ended) { ended.notice } else { Notice::NONE };
+    let later = if is_signal(ended) { Notice::NONE } else { ended.notice };
+    ended.notice = Notice { retired: ended.retired.take(), ..later };
+    owe(table, ended);
+    ended.notice = now;
+}
+
+fn is_signal(ended: &Ended) -> bool {
+    ended.notice.notify.signal().is_some()
+}
+
+/// A program may expect that its handler has run when the wait is over: as with glibc, the signal is queued before.
+fn signal_and_wake(engine: &'static Engine, ended: &mut Ended) {
+    if is_signal(ended) {
+        tell(engine, std::mem::replace(&mut ended.notice, Notice::NONE));
+    }
     wake(ended);
+}
+
+/// What is left to do for an ended request without the lock.
+fn settle(engine: &'static Engine, ended: &mut Ended, others: HandOuts) {
+    signal_and_wake(engine, ended);
     others.send(engine);
     conclude(engine, ended);
 }
@@ -122,8 +140,12 @@ fn conclude(engine: &'static Engine, ended: &Ended) {
         // Its errors were reported by the requests.
         engine.duplicates.close(fd);
     }
-    if !ended.notice.is_none() && deliver(engine, ended.notice, By::Other).is_err() {
-        keep(engine, ended.notice);
+    tell(engine, ended.notice);
+}
+
+fn tell(engine: &'static Engine, notice: Notice) {
+    if !notice.is_none() && deliver(engine, notice, By::Other).is_err() {
+        keep(engine, notice);
     }
 }
 
