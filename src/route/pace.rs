@@ -191,6 +191,11 @@ impl Pace {
         self.writes.getting_on() > 0 && !self.writes.is_slow()
     }
 
+    /// The threads that one would suspect.
+    pub fn suspects(&self) -> [i32; 2] {
+        [self.reads.thread, self.writes.thread]
+    }
+
     /// A look at the running workers. Those of a slow class hold up nobody: what waits has workers of its own.
     pub fn tick(&mut self, backlog: bool) -> Tick {
         let (mut suspect, mut some_quick) = (None, false);

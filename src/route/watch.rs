@@ -7,20 +7,24 @@ use super::worker::HandOuts;
 use crate::complete::{self, Rest};
 use crate::engine::Engine;
 use crate::files::Table;
-use crate::sys::{io, thread};
+use crate::sys::clock::Nanos;
+use crate::sys::thread;
 
 /// Runs the watch until there has been nothing to watch for a while, or the running workers stand still.
 pub fn run(engine: &'static Engine) {
     let (mut awake, mut tick_time) = (0, Pace::TICK);
+    let mut used = ProcessorTimes::default();
     loop {
         thread::sleep_for(tick_time);
-        let mut tick = Tick::GoOn;
+        let (mut tick, mut suspects) = (Tick::GoOn, [0; 2]);
         look_after(engine, |table| {
             table.take_in();
+            suspects = table.workers.pace.suspects();
             let backlog = table.workers.running > 0 && (table.order.ready_count() > 0 || table.has_burst());
             tick = table.workers.pace.tick(backlog);
             table.burst_stands_still() || !matches!(tick, Tick::GoOn)
         });
+        let before = std::mem::replace(&mut used, ProcessorTimes::of(suspects));
         match tick {
             Tick::Over => return,
             Tick::GoOn => {
@@ -28,8 +32,8 @@ pub fn run(engine: &'static Engine) {
                 tick_time = Pace::longer(tick_time);
             }
             Tick::Suspect(thread) => {
-                // One that waits for a processor, or for the lock, is not blocked.
-                let is_awake = io::sleeps_in_transfer(thread, None) == Some(false);
+                // One that has much to copy is not blocked. (One that waits for a processor cannot be told from one that is.)
+                let is_awake = used.has_run(thread, &before);
                 awake += 1;
                 tick_time = Pace::TICK;
                 if is_awake && awake <= Pace::AWAKE {
@@ -38,7 +42,7 @@ pub fn run(engine: &'static Engine) {
                 let mut goes_on = true;
                 look_after(engine, |table| {
                     let pace = &mut table.workers.pace;
-                    // It may only be waiting for a processor; but it may also have very much to copy.
+                    // It may have very much to copy.
                     goes_on = is_awake && pace.is_stuck(thread) || !pace.stands_still(thread);
                     !goes_on
                 });
@@ -48,6 +52,24 @@ pub fn run(engine: &'static Engine) {
                 awake = 0;
             }
         }
+    }
+}
+
+/// The processor time that threads have used. Asked of the kernel by their numbers: what /proc says of them would take a
+/// descriptor, which the program would see.
+#[derive(Default)]
+struct ProcessorTimes([(i32, Option<Nanos>); 2]);
+
+impl ProcessorTimes {
+    fn of(threads: [i32; 2]) -> ProcessorTimes {
+        ProcessorTimes(threads.map(|thread| (thread, thread::processor_time(thread))))
+    }
+
+    /// Whether a thread has run since an earlier look, or was not looked at then.
+    fn has_run(&self, thread: i32, before: &ProcessorTimes) -> bool {
+        let time =
+            |times: &ProcessorTimes| times.0.iter().find(|(other, _)| *other == thread).and_then(|(_, time)| *time);
+        time(self).is_some_and(|now| time(before).is_none_or(|before| now > before))
     }
 }
 

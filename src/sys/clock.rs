@@ -35,6 +35,10 @@ fn nanos(seconds: i64, nanoseconds: i64) -> Nanos {
     seconds.saturating_mul(SECOND).saturating_add(u64::try_from(nanoseconds).unwrap_or(0))
 }
 
+pub fn from_timespec(time: &timespec) -> Nanos {
+    nanos(time.tv_sec, time.tv_nsec)
+}
+
 pub fn to_timespec(time: Nanos) -> timespec {
     // SAFETY: timespec is plain data; some targets have padding fields, which are zero.
     let mut result: timespec = unsafe { std::mem::zeroed() };
