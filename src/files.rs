@@ -131,25 +131,25 @@ impl Table {
 
     /// Takes in a request, of a list or of none; from here on it will end. Errors: EINVAL (the aiocb is in flight), EAGAIN
     /// (no memory).
-    pub fn admit(&mut self, new: &Admission<Request>, batch: Id) -> Result<()> {
+    pub fn admit(&mut self, new: &Admission<Request>, batch: Id) -> Result<Id> {
         self.admit_unclaimed(new, batch).inspect_err(|_| self.reception.refuse(new))
     }
 
-    fn admit_unclaimed(&mut self, new: &Admission<Request>, batch: Id) -> Result<()> {
+    fn admit_unclaimed(&mut self, new: &Admission<Request>, batch: Id) -> Result<Id> {
         self.make_room(1).map_err(|_| Errno::AGAIN)?;
         let key = new.payload.handle.key();
         let Reception { claims, inbox, .. } = self.reception;
         // A thread that is putting the same aiocb into the inbox was first.
         let too_late = claims.add(key) && inbox.holds(key);
         let admitted = if too_late { Err(Errno::INVAL) } else { self.admit_claimed(new, batch) };
-        admitted.inspect_err(|_| claims.end(key))?;
+        let id = admitted.inspect_err(|_| claims.end(key))?;
         // SAFETY: the caller has just handed the aiocb in.
         unsafe { new.payload.handle.block() }.status.begin(request::waits_for_device(new));
-        Ok(())
+        Ok(id)
     }
 
     /// The same for a request that is counted among the claims already; its status is the caller's to open.
-    fn admit_claimed(&mut self, new: &Admission<Request>, batch: Id) -> Result<()> {
+    fn admit_claimed(&mut self, new: &Admission<Request>, batch: Id) -> Result<Id> {
         let handle = new.payload.handle;
         if self.find(handle.key()).is_some() {
             return Err(Errno::INVAL);
@@ -169,7 +169,7 @@ impl Table {
         }
         self.stats.admitted(new.kind, self.order.len());
         UNFINISHED.store(self.order.len(), Ordering::Release);
-        Ok(())
+        Ok(id)
     }
 
     /// Room for `count` more requests beside all that the inbox can hold: those cannot be refused any more.

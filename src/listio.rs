@@ -13,6 +13,7 @@ use crate::files::{self, Batch, Notice};
 use crate::notify::Notify;
 use crate::order::Admission;
 use crate::request::{self, Operation, Request};
+use crate::route::direct::{self, Own};
 use crate::route::{attend, worker};
 use crate::slab::{Id, NONE};
 use crate::status::Status;
@@ -126,6 +127,8 @@ unsafe fn submit_group(engine: &'static Engine, group: &[*mut aiocb], batch: Id,
         Err(error) => (caller.lock(), Some(error)),
     };
     let mut refused = None;
+    let mut own = [const { None }; GROUP];
+    let mut places = own.iter_mut();
     for (block, entry) in parsed.iter().flatten() {
         let admitted = match (no_thread, entry) {
             (Some(error), Ok(new)) => {
@@ -134,7 +137,11 @@ unsafe fn submit_group(engine: &'static Engine, group: &[*mut aiocb], batch: Id,
             }
             (Some(error), Err(_)) => Err(error),
             (None, Err(error)) => Err(*error),
-            (None, Ok(new)) => admit_member(&mut table, new, batch),
+            (None, Ok(new)) => admit_member(&mut table, new, batch).map(|id| {
+                if let Some(place) = places.next().filter(|_| new.direct) {
+                    *place = Some(Own::of(&table, id));
+                }
+            }),
         };
         if let Err(error) = admitted {
             refuse(&table, block, error);
@@ -142,6 +149,7 @@ unsafe fn submit_group(engine: &'static Engine, group: &[*mut aiocb], batch: Id,
         }
     }
     submit::hand_over(&caller, table);
+    direct::submit(engine, &mut own.into_iter().flatten());
     refused
 }
 
@@ -165,14 +173,14 @@ unsafe fn parse_entry<'a>(engine: &'static Engine, block: *mut aiocb, may_serve:
     Some((entry, new.transpose()?))
 }
 
-fn admit_member(table: &mut Locked, new: &Admission<Request>, batch: Id) -> Result<()> {
-    table.admit(new, batch)?;
+fn admit_member(table: &mut Locked, new: &Admission<Request>, batch: Id) -> Result<Id> {
+    let id = table.admit(new, batch)?;
     if batch != NONE {
         let record = &mut table.batches[batch];
         record.pending += 1;
         record.undelivered += u32::from(!record.notify.is_none());
     }
-    Ok(())
+    Ok(id)
 }
 
 /// An entry's error is its status, unless the aiocb is in flight: then it belongs to that request.

@@ -618,18 +618,19 @@ impl<P: Copy> Order<P> {
 
     /// The next request for the poller.
     pub fn next_stream(&mut self) -> Option<Run> {
-        self.start_head(self.streams)
-    }
-
-    /// The next request for the kernel's AIO.
-    pub fn next_direct(&mut self) -> Option<Run> {
-        self.start_head(self.direct)
-    }
-
-    fn start_head(&mut self, queue: List) -> Option<Run> {
-        let id = some(queue.head)?;
+        let id = some(self.streams.head)?;
         self.unqueue_ready(id);
         Some(self.start(id))
+    }
+
+    /// A request for the kernel's AIO, which only its submitter hands over. None: it waits, or went another way meanwhile.
+    pub fn start_direct(&mut self, id: Id, seq: u64) -> Option<Run> {
+        let is_there =
+            self.is_current(id, seq) && self.state(id) == State::Ready && self.ready_place(id) == Place::Direct;
+        is_there.then(|| {
+            self.unqueue_ready(id);
+            self.start(id)
+        })
     }
 
     fn start(&mut self, id: Id) -> Run {
@@ -805,7 +806,7 @@ impl<P: Copy> Order<P> {
             self.blocked_count -= 1;
             match self.oldest_conflict(waiter) {
                 Some(blocker) => self.wait_for(waiter, blocker),
-                None => self.make_ready(waiter),
+                None => self.make_ready_late(waiter),
             }
             waiter = next;
         }
@@ -1025,6 +1026,13 @@ impl<P: Copy> Order<P> {
     fn wait_for(&mut self, id: Id, blocker: Id) {
         self.nodes[id].blocker = blocker;
         self.push(Place::Waiters(blocker), id);
+    }
+
+    /// Not at its submission: whoever ends another request must not have to hand this one to the kernel, which may make it
+    /// wait for a buffer or a file system that are nothing to it.
+    fn make_ready_late(&mut self, id: Id) {
+        self.nodes[id].for_worker |= self.nodes[id].direct;
+        self.make_ready(id);
     }
 
     fn make_ready(&mut self, id: Id) {

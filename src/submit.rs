@@ -8,6 +8,7 @@ use crate::notify::{self, Notify};
 use crate::order::Admission;
 use crate::reception::Reception;
 use crate::request::{self, Operation, Request};
+use crate::route::direct::{self, Own};
 use crate::route::inline::{self, Inline};
 use crate::route::worker::{self, HandOuts, Seat};
 use crate::slab::NONE;
@@ -86,8 +87,12 @@ fn hand_in(engine: &'static Engine, new: &Admission<Request>) -> Option<Result<(
 
 fn admit(caller: &Caller, new: &Admission<Request>) -> Result<()> {
     let mut table = worker::ensure(caller).inspect_err(|_| caller.engine.reception.refuse(new))?;
-    table.admit(new, NONE)?;
+    let id = table.admit(new, NONE)?;
+    let own = Own::of(&table, id);
     hand_over(caller, table);
+    if new.direct {
+        direct::submit(caller.engine, &mut [own].into_iter());
+    }
     Ok(())
 }
 

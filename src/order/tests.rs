@@ -138,6 +138,8 @@ impl World {
         let identity = identity(fd);
         let new = Admission { fd, target, identity, kind, position, length, priority, takes_turns, direct, payload };
         let id = self.order.admit(&new).unwrap();
+        // What has to wait goes to a worker.
+        let direct = direct && self.order.state(id) == State::Ready;
         let range = (position, position.saturating_add(length));
         let priority = if kind.is_barrier() { 0 } else { priority };
         let seq = payload;
@@ -266,7 +268,8 @@ impl World {
 
     /// Every other one is refused by the kernel, and goes to the workers.
     fn start_direct(&mut self) {
-        let Some(run) = self.order.next_direct() else { return };
+        let Some(id) = some(self.order.direct.head) else { return };
+        let run = self.order.start_direct(id, self.order.seq(id)).unwrap();
         let known = self.known.iter_mut().find(|known| known.id == run.id).unwrap();
         assert!(known.direct && !known.running);
         if known.seq % 2 == 0 {

@@ -1,4 +1,4 @@
-//! O_DIRECT transfers: whoever finds them ready hands them to the kernel's own AIO, which does not wait for the device
+//! O_DIRECT transfers: whoever submits them hands them to the kernel's own AIO, which does not wait for the device
 //! (RWF_NOWAIT; but for a buffer that is not in memory, or a frozen file system). `attend` and `reaper`: who takes the results.
 //!
 //! What the kernel refuses goes to a worker, which finds out what pread or pwrite say: allocation and holes (EAGAIN), file
@@ -14,41 +14,52 @@ use crate::slab::{Id, NONE};
 use crate::sys::kaio::{Event, Iocb};
 use crate::sys::transfer::Transfer;
 
-/// Requests per system call. They stand on the caller's stack, which may be a signal's small one.
+/// Requests per system call: as many as `listio` takes in at once. They stand on the caller's stack, which may be a signal's
+/// small one.
 const GROUP: usize = 8;
 
 /// Instead of a thread: a caller is handing it to the kernel.
 const SUBMITTER: i32 = -1;
 
-/// Hands all that is ready to the kernel. Signals are blocked.
-pub fn submit(engine: &'static Engine) {
-    loop {
-        let mut tasks = [const { None }; GROUP];
-        let mut count = 0;
-        let mut table = engine.lock();
-        while let Some(place) = tasks.get_mut(count)
-            && let Some(task) = table.next_direct()
-        {
-            *place = Some(task);
-            count += 1;
-        }
-        // The reaper makes the context; without one nobody would learn of the results.
-        if !engine.kernel.is_open() || matches!(table.reaper, ReaperState::Off | ReaperState::Starts) {
-            tasks.iter().flatten().for_each(|task| table.order.send_to_worker(task.id));
-        } else if count > 0 {
-            tasks.iter().flatten().for_each(|task| table.enters_kernel(task.id));
-            drop(table);
-            let taken = hand_over(engine, &tasks, count);
-            table = engine.lock();
-            tasks.iter().flatten().zip(taken).for_each(|(task, taken)| table.handed_over(task, taken));
-        }
-        let others = HandOuts::prepare(&mut table);
-        let done = !table.order.has_direct_work();
-        others.send_but_direct(table, engine);
-        if done {
-            return;
-        }
+/// A request that its submitter has just had admitted.
+#[derive(Clone, Copy)]
+pub struct Own {
+    id: Id,
+    seq: u64,
+}
+
+impl Own {
+    pub fn of(table: &Table, id: Id) -> Own {
+        Own { id, seq: table.order.seq(id) }
     }
+}
+
+/// Hands those of a submitter's own requests to the kernel that are ready for it. Signals are blocked.
+///
+/// Nobody hands over another thread's: the kernel may wait for the buffer (a pager in user space) or the file system (frozen),
+/// and so a thread that uses neither would.
+pub fn submit(engine: &'static Engine, own: &mut dyn Iterator<Item = Own>) {
+    let mut tasks = [const { None }; GROUP];
+    let mut table = engine.lock();
+    let count = tasks
+        .iter_mut()
+        .zip(own.filter_map(|own| table.start_own(own)))
+        .map(|(place, task)| *place = Some(task))
+        .count();
+    if count == 0 {
+        return;
+    }
+    // The reaper makes the context; without one nobody would learn of the results.
+    if !engine.kernel.is_open() || matches!(table.reaper, ReaperState::Off | ReaperState::Starts) {
+        tasks.iter().flatten().for_each(|task| table.order.send_to_worker(task.id));
+    } else {
+        tasks.iter().flatten().for_each(|task| table.enters_kernel(task.id));
+        drop(table);
+        let taken = hand_over(engine, &tasks, count);
+        table = engine.lock();
+        tasks.iter().flatten().zip(taken).for_each(|(task, taken)| table.handed_over(task, taken));
+    }
+    HandOuts::prepare(&mut table).send_after(table, engine);
 }
 
 /// Which of these the kernel has taken.
@@ -95,8 +106,8 @@ fn half_of_seq(token: u64) -> u32 {
 }
 
 impl Table {
-    fn next_direct(&mut self) -> Option<Task> {
-        let run = self.order.next_direct()?;
+    fn start_own(&mut self, own: Own) -> Option<Task> {
+        let run = self.order.start_direct(own.id, own.seq)?;
         self.order.payload_mut(run.id).run_by(SUBMITTER);
         Some(self.task(run))
     }

@@ -17,7 +17,6 @@ use std::time::Duration;
 use libc::off_t;
 
 use super::burst::Burst;
-use super::direct;
 use super::pace::Pace;
 use super::reaper::{self, ReaperState};
 use super::starter::{self, StarterState};
@@ -155,8 +154,6 @@ pub struct HandOuts {
     wake_reaper: bool,
     /// There is a thread to be made.
     call_starter: bool,
-    /// There is work for the kernel's AIO.
-    direct: bool,
 }
 
 impl HandOuts {
@@ -168,7 +165,6 @@ impl HandOuts {
         call_reaper: false,
         wake_reaper: false,
         call_starter: false,
-        direct: false,
     };
 
     /// Gives ready work to idle workers, as long as there are both. The last one goes on where this has to stop.
@@ -198,7 +194,6 @@ impl HandOuts {
             call_reaper: table.calls_reaper(),
             wake_reaper: !polls && stand_in && table.reaper != ReaperState::Off,
             call_starter: table.calls_starter(),
-            direct: table.order.has_direct_work(),
             ..HandOuts::NONE
         }
     }
@@ -209,21 +204,8 @@ impl HandOuts {
         self.send(engine);
     }
 
-    /// Calls the workers, the poller and the reaper, and hands to the kernel what is for it.
+    /// Calls the workers, the poller and the reaper.
     pub fn send(self, engine: &'static Engine) {
-        self.call(engine);
-        if self.direct {
-            direct::submit(engine);
-        }
-    }
-
-    /// The same for whoever hands to the kernel anyway.
-    pub fn send_but_direct(self, table: Locked, engine: &'static Engine) {
-        drop(table);
-        self.call(engine);
-    }
-
-    fn call(&self, engine: &'static Engine) {
         if self.wake_poller {
             engine.poller.wake();
         }
