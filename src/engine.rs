@@ -191,7 +191,8 @@ const READ: u8 = 2;
 /// However many aio_init is told to expect: more than that costs too much time under the lock.
 const MOST_EXPECTED: usize = 65_536;
 
-/// glibc's aio_init.
+/// glibc's aio_init. Safe in a signal handler, as the other calls are: the locks are held for a moment, with signals blocked, and
+/// nothing is allocated or freed but pages.
 pub fn init(settings: &aioinit) -> Result<()> {
     let engine = Engine::get()?;
     let caller = Caller::enter(engine).ok_or(Errno::AGAIN)?;

@@ -18,7 +18,7 @@ use crate::request::{self, Request};
 use crate::route::reaper::ReaperState;
 use crate::route::starter::Starting;
 use crate::route::worker::Workers;
-use crate::slab::{Id, Index, NONE, Slab};
+use crate::slab::{Id, Index, NONE, Slab, corrupt};
 use crate::stats::Stats;
 use crate::status::Status;
 use crate::sys::park;
@@ -222,8 +222,10 @@ impl Table {
         // For `close`, which asks both: not zero before the inbox is empty.
         UNFINISHED.store(self.order.len() + 1, Ordering::Release);
         let emptied = inbox.take_out(|new| {
-            // There is room (`make_room`), and it is not in flight (`claims`).
-            let _ = self.admit_claimed(new, NONE);
+            // There is room (`make_room`), and it is not in flight (`claims`): or a request would be lost.
+            if self.admit_claimed(new, NONE).is_err() {
+                corrupt()
+            }
         });
         UNFINISHED.store(self.order.len(), Ordering::Release);
         self.emptied.add(emptied);

@@ -367,10 +367,15 @@ impl<P: Copy> Order<P> {
         self.nodes.reserve(count)?;
         self.descs.reserve(count)?;
         self.files.reserve(count)?;
-        self.lines.reserve(self.files.len() + count)?;
+        self.reserve_lines(count)?;
         let (descs, files) = (&self.descs, &self.files);
         self.by_fd.reserve(count, |id| fd_key(descs[id].fd))?;
         self.by_file.reserve(count, |id| file_hash(&files[id]))
+    }
+
+    /// Each file may come to need one when requests end, and so may `count` more.
+    fn reserve_lines(&mut self, count: usize) -> Result<()> {
+        self.lines.reserve((self.files.len() + count).saturating_sub(self.lines.len()))
     }
 
     // ---- admission ----
@@ -378,8 +383,7 @@ impl<P: Copy> Order<P> {
     /// Takes in a request. Errors: ENOMEM, and then nothing has changed.
     pub fn admit(&mut self, new: &Admission<P>) -> Result<Id> {
         self.nodes.reserve(1)?;
-        // Each file may come to need one when requests end.
-        self.lines.reserve(self.files.len() + 1)?;
+        self.reserve_lines(1)?;
         let desc = self.desc_for(new)?;
         self.seq += 1;
         let lane = self.lane(new, desc);
@@ -527,6 +531,7 @@ impl<P: Copy> Order<P> {
         let descs = &self.descs;
         self.by_fd.reserve(1, |id| fd_key(descs[id].fd))?;
         let file = self.file_for(target)?;
+        // Nothing has changed until here, and from here on nothing fails.
         self.files[file].descs += 1;
         if known.is_some() {
             self.orphan(fd);
