@@ -21,7 +21,7 @@ use crate::notify::{Attributes, Call};
 use crate::slab::{Id, Slab};
 use crate::stack::{Linked, Stack};
 use crate::sys::lock::RawLock;
-use crate::sys::{memory, signals, thread};
+use crate::sys::{memory, signals, thread, tools};
 
 pub struct Callbacks {
     shared: bool,
@@ -209,6 +209,7 @@ extern "C-unwind" fn run_many(job: *mut c_void) -> *mut c_void {
 /// Runs a function of the program. No frame from here up owns anything: the function may end the thread by pthread_exit,
 /// which unwinds through them. (As a "C-unwind" call it would meet a pad that aborts, under panic = "abort".)
 fn call_program(call: Call) {
+    tools::taken_over();
     signals::unblock_all();
     // SAFETY: the program gave the function for this purpose.
     unsafe { (call.function)(call.value) };

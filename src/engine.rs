@@ -27,7 +27,7 @@ use crate::sys::park::Parker;
 use crate::sys::poller::Poller;
 use crate::sys::signals::Blocked;
 use crate::sys::stderr::{self, Message};
-use crate::sys::{environment, load, memory, shared, thread, wait};
+use crate::sys::{environment, load, memory, shared, thread, tools, wait};
 
 pub struct Engine {
     table: Mutex<RawLock, Table>,
@@ -97,7 +97,7 @@ impl Engine {
             post: &reception.post,
             idle_ms: AtomicU64::new(config.idle_ms),
             poller: Poller::new(),
-            kernel: Context::new(config.routes.direct),
+            kernel: Context::new(config.routes.direct && !tools::is_valgrind()),
             callbacks: Callbacks::new(&config),
             starter: Parker::new(),
             duplicates: Duplicates::new(),

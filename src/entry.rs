@@ -17,11 +17,13 @@ use crate::figures::aio_rs_stats;
 use crate::request::Operation;
 use crate::route::attend;
 use crate::sys::cancellation::defer;
+use crate::sys::tools;
 use crate::{cancel, close, engine, listio, stats, submit, wait};
 
 /// Queues a read of `aio_nbytes` bytes at `aio_offset`. Source: POSIX.
 #[unsafe(no_mangle)]
 pub unsafe extern "C-unwind" fn aio_read(block: *mut aiocb) -> c_int {
+    tools::handed_in();
     // SAFETY: the caller's promise.
     status(defer(|| unsafe { submit::submit(block, Operation::Read) }))
 }
@@ -29,6 +31,7 @@ pub unsafe extern "C-unwind" fn aio_read(block: *mut aiocb) -> c_int {
 /// Queues a write of `aio_nbytes` bytes at `aio_offset`. Source: POSIX.
 #[unsafe(no_mangle)]
 pub unsafe extern "C-unwind" fn aio_write(block: *mut aiocb) -> c_int {
+    tools::handed_in();
     // SAFETY: the caller's promise.
     status(defer(|| unsafe { submit::submit(block, Operation::Write) }))
 }
@@ -36,6 +39,7 @@ pub unsafe extern "C-unwind" fn aio_write(block: *mut aiocb) -> c_int {
 /// Queues a barrier: an fsync (O_SYNC) or fdatasync (O_DSYNC) behind all requests of the file. Source: POSIX, QNX.
 #[unsafe(no_mangle)]
 pub unsafe extern "C-unwind" fn aio_fsync(op: c_int, block: *mut aiocb) -> c_int {
+    tools::handed_in();
     // SAFETY: the caller's promise.
     status(defer(|| Operation::sync(op).and_then(|operation| unsafe { submit::submit(block, operation) })))
 }
@@ -48,9 +52,10 @@ pub unsafe extern "C-unwind" fn aio_error(block: *const aiocb) -> c_int {
         Some(block) => match block.status.error() {
             libc::EINPROGRESS if block.status.is_in_kernel() => {
                 defer(attend::poll);
-                block.status.error()
+                seen(block)
             }
-            error => error,
+            libc::EINPROGRESS => libc::EINPROGRESS,
+            _ => seen(block),
         },
         None => {
             Errno::INVAL.set();
@@ -63,7 +68,7 @@ pub unsafe extern "C-unwind" fn aio_error(block: *const aiocb) -> c_int {
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn aio_return(block: *mut aiocb) -> ssize_t {
     // SAFETY: the caller's promise.
-    let result = unsafe { block.as_ref() }.ok_or(Errno::INVAL).and_then(|block| match block.status.error() {
+    let result = unsafe { block.as_ref() }.ok_or(Errno::INVAL).and_then(|block| match seen(block) {
         0 => Ok(block.status.returned()),
         error => Err(Errno(error)),
     });
@@ -95,6 +100,7 @@ pub unsafe extern "C-unwind" fn lio_listio(
     n: c_int,
     event: *mut sigevent,
 ) -> c_int {
+    tools::handed_in();
     // SAFETY: the caller's promise.
     status(defer(|| unsafe { listio::listio(mode, list, n, event) }))
 }
@@ -226,6 +232,15 @@ pub extern "C" fn aio_rs_version() -> *const c_char {
 pub unsafe extern "C" fn aio_rs_stats(out: *mut aio_rs_stats, size: size_t) -> c_int {
     // SAFETY: the caller's promise.
     status(unsafe { stats::copy(out.cast(), size) })
+}
+
+/// The error status; what the library did for the request has happened before.
+fn seen(block: &aiocb) -> c_int {
+    let error = block.status.error();
+    if error != libc::EINPROGRESS {
+        tools::observed(&raw const block.status);
+    }
+    error
 }
 
 fn status(result: Result<()>) -> c_int {

@@ -21,7 +21,7 @@ use crate::route::worker::Workers;
 use crate::slab::{Id, Index, NONE, Slab, corrupt};
 use crate::stats::Stats;
 use crate::status::Status;
-use crate::sys::park;
+use crate::sys::{park, tools};
 
 /// Number of unfinished requests, for those who ask without the lock.
 static UNFINISHED: AtomicUsize = AtomicUsize::new(0);
@@ -338,6 +338,7 @@ impl Table {
         // SAFETY: nobody has been told yet that the request ended; the next line does, and is the last to touch it.
         let status = unsafe { &handle.block().status };
         let word = status.address();
+        tools::publishes(status);
         match result {
             Ok(count) => status.publish(0, count),
             Err(error) => status.publish(error.0, -1),

@@ -1,9 +1,10 @@
 //! What happens when the library is loaded: the dynamic linker, or the start-up code of a static program, calls it before `main`.
 //! It only takes notes: it allocates nothing, opens nothing and starts nothing.
 
-use super::{shared, stderr};
+use super::{shared, stderr, tools};
 
 extern "C" fn at_load() {
+    tools::at_load();
     stderr::at_load();
     shared::at_load();
 }

@@ -2,7 +2,7 @@
 //! system call.
 //!
 //! Shared by all targets: `memory`, `signals`, `thread`, `cancellation`, `clock`, `descriptor`, `inode`, `transfer`,
-//! `environment`, `stderr`, `shared`, `load`. The rest stands twice, side by side: `linux/` (futex, epoll, kernel AIO, RWF_NOWAIT) and `portable/`
+//! `environment`, `stderr`, `shared`, `tools`, `load`. The rest stands twice, side by side: `linux/` (futex, epoll, kernel AIO, RWF_NOWAIT) and `portable/`
 //! (pthreads, poll, pread and pwrite), which the feature `portable` selects on Linux too.
 
 pub mod cancellation;
@@ -16,6 +16,7 @@ pub mod shared;
 pub mod signals;
 pub mod stderr;
 pub mod thread;
+pub mod tools;
 pub mod transfer;
 #[cfg(target_os = "linux")]
 mod vdso;
