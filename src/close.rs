@@ -2,7 +2,7 @@
 //!
 //! What has not started goes on with a duplicate of the library's own, so no accepted write is lost. A read that waits on
 //! a stream is cancelled (POSIX allows it, and a duplicate would keep the peer from seeing the end). What runs has a hold
-//! on its file as soon as its thread is inside the system call: that is waited for, not the transfer.
+//! on its file as soon as its thread is inside the system call: that is waited for (`Entering`), not the transfer.
 //!
 //! The library's own descriptors look closed to the program: it can neither close nor replace them.
 
@@ -19,9 +19,10 @@ use crate::libaio::queue;
 use crate::order::{Kind, State};
 use crate::slab::Id;
 use crate::submit;
+use crate::sys::clock::Nanos;
 use crate::sys::descriptor::Nature;
 use crate::sys::thread::{self, Pause};
-use crate::sys::{descriptor, io};
+use crate::sys::{clock, descriptor};
 
 /// close.
 pub fn close(fd: c_int) -> Result<c_int> {
@@ -192,11 +193,11 @@ fn cancel_waiting_reads(caller: &Caller, fd: c_int) {
 /// duplicate, what is queued has to start first, and what is written to a stream to end.
 fn move_away(engine: &'static Engine, fd: c_int) {
     let mut duplicate = detach(engine, fd);
-    let mut pause = Pause::new();
+    let (mut pause, mut entering) = (Pause::new(), Entering::default());
     // Each look blocks the signals anew: a handler may run in between.
     while let Some(user) = user_of_number(engine, duplicate.unwrap_or(fd), duplicate.is_some()) {
         match user {
-            User::Running { id, seq, thread } if io::sleeps_in_transfer(thread, Some(fd)) == Some(true) => {
+            User::Running { id, seq, thread } if entering.has_file(engine, id, seq, thread) => {
                 let Some(caller) = Caller::enter(engine) else { return };
                 let mut table = caller.lock();
                 if table.order.is_current(id, seq) {
@@ -215,6 +216,32 @@ fn move_away(engine: &'static Engine, fd: c_int) {
         && let Some(caller) = Caller::enter(engine)
     {
         caller.lock().orphan(fd);
+    }
+}
+
+/// What `move_away` has seen of a thread that runs a request. The kernel does not say whether a thread is inside a system call;
+/// but it takes hold of the file in the first moment. So a thread that has come to the call has its file when it has used the
+/// processor for much longer since, or when so much time has passed that it must be asleep: whoever only waits for a processor
+/// gets one within that.
+#[derive(Default)]
+struct Entering {
+    id: Id,
+    seq: u64,
+    used: Option<Nanos>,
+}
+
+impl Entering {
+    const RUNS: Nanos = clock::MILLISECOND / 10;
+    const SLEEPS: Nanos = 100 * clock::MILLISECOND;
+
+    fn has_file(&mut self, engine: &Engine, id: Id, seq: u64, thread: i32) -> bool {
+        let Some(since) = engine.reception.entered.since(id, seq, clock::now()) else { return false };
+        let used = thread::processor_time(thread);
+        if (self.id, self.seq) != (id, seq) {
+            *self = Entering { id, seq, used };
+        }
+        let ran = used.zip(self.used).is_some_and(|(now, before)| now.saturating_sub(before) >= Entering::RUNS);
+        ran || since >= Entering::SLEEPS
     }
 }
 

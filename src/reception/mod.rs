@@ -4,6 +4,7 @@
 pub mod buffered;
 pub mod checked;
 pub mod claims;
+pub mod entered;
 pub mod inbox;
 pub mod known;
 
@@ -19,6 +20,7 @@ use crate::sys::memory;
 use buffered::Buffered;
 use checked::Checked;
 use claims::Claims;
+use entered::Entered;
 use inbox::Inbox;
 use known::Known;
 
@@ -26,6 +28,7 @@ pub struct Reception {
     pub inbox: Inbox<Admission<Request>, Seat>,
     pub known: Known,
     pub checked: Checked,
+    pub entered: Entered,
     pub claims: Claims,
     pub buffered: Buffered,
     /// Who takes the results of the kernel's AIO.

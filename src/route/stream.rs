@@ -195,6 +195,7 @@ impl Role {
             |fd| {
                 let mut task = task;
                 task.fd = fd;
+                self.engine.reception.entered.mark(task.id, task.seq, clock::now());
                 if task.kind == Kind::Read { self.read(&task) } else { self.write(&task) }
             },
         );

@@ -747,6 +747,7 @@ fn perform(engine: &'static Engine, task: &Task, thread: i32, now: Nanos) -> Res
         Nature::File => number::confirm_unless_recent(engine, task, now)?,
         _ => number::confirm(engine, task)?,
     };
+    engine.reception.entered.mark(task.id, task.seq, now);
     let (buffer, count) = (task.buffer.0, task.count);
     let offset = off_t::try_from(task.position).unwrap_or(off_t::MAX);
     match task.kind {
@@ -762,11 +763,12 @@ fn perform(engine: &'static Engine, task: &Task, thread: i32, now: Nanos) -> Res
 fn sync(engine: &'static Engine, task: &Task, thread: i32) -> Result<isize> {
     let mut member = *task;
     loop {
-        match (number::confirm(engine, &member), task.kind) {
-            (Ok(fd), Kind::Sync) => return io::fsync(fd),
-            (Ok(fd), _) => return io::fdatasync(fd),
-            (Err(_), _) => member = next_member(engine, &member, thread).ok_or(Errno::BADF)?,
-        }
+        let Ok(fd) = number::confirm(engine, &member) else {
+            member = next_member(engine, &member, thread).ok_or(Errno::BADF)?;
+            continue;
+        };
+        engine.reception.entered.mark(member.id, member.seq, clock::now());
+        return if task.kind == Kind::Sync { io::fsync(fd) } else { io::fdatasync(fd) };
     }
 }
 

@@ -1,0 +1,36 @@
+//! Which requests' threads have come to the system call that transfers: nothing that takes time lies between the mark and the
+//! call. What lets `close` tell who has a hold on its file, without a look into another thread.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use crate::slab::Id;
+use crate::sys::clock::Nanos;
+
+const PLACES: usize = 1024;
+
+/// The number of a request, by its slot, and the time in microseconds, both as far as they fit. A request whose place another
+/// one has taken is not known to have come there. Starts from all zeroes.
+pub struct Entered([AtomicU64; PLACES]);
+
+impl Entered {
+    pub fn mark(&self, id: Id, seq: u64, now: Nanos) {
+        if let Some(place) = self.place(id) {
+            // Relaxed: whoever sees it late waits longer.
+            place.store(low(seq) << u32::BITS | low(now / 1_000), Ordering::Relaxed);
+        }
+    }
+
+    /// How long ago it was. None: not yet.
+    pub fn since(&self, id: Id, seq: u64, now: Nanos) -> Option<Nanos> {
+        let word = self.place(id)?.load(Ordering::Relaxed);
+        (word >> u32::BITS == low(seq)).then(|| low((now / 1_000).wrapping_sub(word)) * 1_000)
+    }
+
+    fn place(&self, id: Id) -> Option<&AtomicU64> {
+        self.0.get(usize::try_from(id).ok()? % PLACES)
+    }
+}
+
+fn low(number: u64) -> u64 {
+    number & u64::from(u32::MAX)
+}
