@@ -184,7 +184,7 @@ impl Table {
     /// Room for the notifications of all that is unfinished, of `count` requests more, and of those that library threads
     /// have in hand and may bring back: so that none is ever lost for lack of memory.
     fn reserve_notices(&mut self, count: usize) -> Result<()> {
-        let in_hand = usize::try_from(MOST_THREADS).unwrap_or(0) + 16;
+        let in_hand = usize::try_from(MOST_THREADS.max(self.workers.total())).unwrap_or(0) + 16;
         self.notices.queued.reserve(self.order.len() + self.batches.len() + count + in_hand)
     }
 

@@ -248,6 +248,8 @@ pub struct Order<P> {
     streams: List,
     /// Requests for the kernel's AIO.
     direct: List,
+    /// Requests of streams that may block their thread for ever.
+    blocking: List,
 }
 
 impl<P: Copy> Order<P> {
@@ -267,6 +269,7 @@ impl<P: Copy> Order<P> {
             blocked_count: 0,
             streams: EMPTY,
             direct: EMPTY,
+            blocking: EMPTY,
         }
     }
 
@@ -299,6 +302,10 @@ impl<P: Copy> Order<P> {
 
     pub fn has_direct_work(&self) -> bool {
         self.direct.head != NONE
+    }
+
+    pub fn has_blocking_work(&self) -> bool {
+        self.blocking.head != NONE
     }
 
     pub fn payload(&self, id: Id) -> &P {
@@ -623,7 +630,16 @@ impl<P: Copy> Order<P> {
 
     /// The next request for the poller.
     pub fn next_stream(&mut self) -> Option<Run> {
-        let id = some(self.streams.head)?;
+        self.start_head(self.streams)
+    }
+
+    /// The next request of a stream for a thread of its own.
+    pub fn next_blocking(&mut self) -> Option<Run> {
+        self.start_head(self.blocking)
+    }
+
+    fn start_head(&mut self, queue: List) -> Option<Run> {
+        let id = some(queue.head)?;
         self.unqueue_ready(id);
         Some(self.start(id))
     }
@@ -980,6 +996,7 @@ impl<P: Copy> Order<P> {
             Place::Waiters(id) => &mut self.nodes[id].waiters,
             Place::Streams => &mut self.streams,
             Place::Direct => &mut self.direct,
+            Place::Blocking => &mut self.blocking,
             Place::Ready(priority) => self.ready.get_mut(priority).unwrap_or_else(|| corrupt()),
             Place::Line(file, priority) => {
                 let line = self.files[file].line;
@@ -991,9 +1008,12 @@ impl<P: Copy> Order<P> {
     fn links(&mut self, place: Place, id: Id) -> &mut Links {
         match place {
             Place::Requests(_) | Place::Barriers(..) => &mut self.nodes[id].in_file,
-            Place::Waiters(_) | Place::Ready(_) | Place::Line(..) | Place::Streams | Place::Direct => {
-                &mut self.nodes[id].in_queue
-            }
+            Place::Waiters(_)
+            | Place::Ready(_)
+            | Place::Line(..)
+            | Place::Streams
+            | Place::Direct
+            | Place::Blocking => &mut self.nodes[id].in_queue,
         }
     }
 
@@ -1100,6 +1120,7 @@ impl<P: Copy> Order<P> {
         let Desc { target_is_stream, file, .. } = self.descs[node.desc];
         let priority = usize::from(node.priority);
         match () {
+            () if node.for_worker && target_is_stream => Place::Blocking,
             () if node.for_worker => Place::Ready(priority),
             () if target_is_stream => Place::Streams,
             () if node.direct => Place::Direct,
@@ -1320,11 +1341,12 @@ enum Place {
     Line(Id, usize),
     Streams,
     Direct,
+    Blocking,
 }
 
 impl Place {
     fn is_for_workers(self) -> bool {
-        !matches!(self, Place::Streams | Place::Direct)
+        !matches!(self, Place::Streams | Place::Direct | Place::Blocking)
     }
 
     fn is_for_blocked(self) -> bool {

@@ -294,7 +294,7 @@ fn identity(found: &Description) -> FileKey {
 fn target(found: &Description) -> Target {
     match found.nature {
         Nature::File => Target::File(identity(found)),
-        Nature::Socket | Nature::Stream => Target::Stream,
+        Nature::Socket | Nature::Pipe | Nature::Stream => Target::Stream,
     }
 }
 

@@ -139,7 +139,6 @@ impl<T> Slab<T> {
         self.opened
     }
 
-    #[cfg(libaio)]
     pub fn get_mut(&mut self, id: Id) -> Option<&mut T> {
         self.get(id)?;
         Some(&mut self[id])

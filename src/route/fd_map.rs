@@ -57,6 +57,10 @@ impl<V: Copy + Default> FdMap<V> {
         self.entries.get(place).map(|(fd, value)| (*fd, value))
     }
 
+    pub fn at_mut(&mut self, place: Id) -> Option<&mut V> {
+        self.entries.get_mut(place).map(|(_, value)| value)
+    }
+
     pub fn remove_at(&mut self, place: Id) -> Option<V> {
         let fd = self.entries.get(place)?.0;
         let entries = &self.entries;

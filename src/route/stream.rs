@@ -1,6 +1,9 @@
 //! Streams: pipes, sockets, terminals. One worker takes the role of the poller, which tries the request at the head of each
 //! queue and, when it would have to wait, waits for all of them together. However many wait, it is one thread.
 //!
+//! The poller itself is never blocked: a transfer that cannot be told not to wait (a write to a terminal or an eventfd, say)
+//! gets a thread of its own, and that may be blocked for as long as the stream likes.
+//!
 //! What waits stands twice: in the table, where a read can be cancelled, and in the poller's own map, by descriptor. A
 //! request that the poller takes up again is looked up in the table first.
 
@@ -15,7 +18,8 @@ use crate::request::Buffer;
 use crate::route::fd_map::FdMap;
 use crate::route::number;
 use crate::route::worker::{self, HandOuts, Task};
-use crate::sys::clock;
+use crate::sys::clock::{self, Nanos};
+use crate::sys::descriptor::Nature;
 use crate::sys::io::{self, Tried};
 use crate::sys::poller::{EVENTS, Event};
 use crate::sys::thread;
@@ -25,29 +29,55 @@ struct Role {
     /// This thread, as the table's `runner`.
     thread: i32,
     parked: FdMap<Parked>,
-    /// When to look for descriptors that are gone, and how long that was to take, in milliseconds.
-    next_look: clock::Nanos,
-    patience: i32,
+    /// None of them is out of time before.
+    earliest: Nanos,
+    /// When to look for descriptors that are gone, and how long that was to take.
+    next_look: Nanos,
+    patience: Nanos,
 }
 
 /// Between two looks for descriptors that are gone: at least when something is parked anew, and at most.
-const PATIENCE: i32 = 1_000;
-const MOST_PATIENCE: i32 = 32_000;
+const PATIENCE: Nanos = 1_000 * clock::MILLISECOND;
+const MOST_PATIENCE: Nanos = 32 * PATIENCE;
 
 /// The requests that wait for one descriptor.
 #[derive(Clone, Copy, Default)]
 struct Parked {
-    read: Option<Task>,
-    write: Option<Task>,
+    read: Option<Waiting>,
+    write: Option<Waiting>,
+}
+
+#[derive(Clone, Copy)]
+struct Waiting {
+    task: Task,
+    /// Then it ends with what there is (SO_RCVTIMEO, SO_SNDTIMEO).
+    until: Nanos,
+}
+
+const NEVER: Nanos = Nanos::MAX;
+
+/// Why a request is tried.
+#[derive(Clone, Copy)]
+enum Cause {
+    New,
+    /// It has waited, until then at most; `ready`: and was reported.
+    Waited {
+        until: Nanos,
+        ready: bool,
+    },
 }
 
 /// What becomes of a request that was tried.
 enum Step {
     Ended(Result<isize>),
     Wait,
-    /// It cannot be told not to wait.
-    Worker,
+    /// It may block its thread.
+    Thread,
 }
+
+/// So often poll may say "ready" about a stream that has nothing: other readers may have been quicker. Then it is poll that
+/// does not know (a datagram socket that was shut down, one with a message in its error queue, a userfaultfd).
+const FALSE_ALARMS: u32 = 3;
 
 /// What the table has for the poller.
 enum News {
@@ -60,27 +90,36 @@ enum News {
 /// Runs the role until no stream has had a request for the idle time.
 pub fn run(engine: &'static Engine, thread: i32) {
     thread::set_name(c"aio_rs/poller");
-    let mut role = Role { engine, thread, parked: FdMap::new(), next_look: 0, patience: PATIENCE };
-    // Without the descriptors, arming fails, and workers do what they can.
+    let mut role = Role { engine, thread, parked: FdMap::new(), earliest: NEVER, next_look: 0, patience: PATIENCE };
+    // Without the descriptors, arming fails, and requests get threads.
     let _ = engine.poller.open();
+    let mut stays = false;
     loop {
         role.take_news();
         worker::stand_in(engine, thread);
+        let idle = role.parked.is_empty();
+        let patience = engine.idle_ms.load(Ordering::Relaxed).max(if stays { STAYS } else { 0 });
+        if !idle {
+            role.wait_and_look();
+            continue;
+        }
+        role.wait(clock::MILLISECOND.saturating_mul(patience));
         if role.parked.is_empty() {
-            let patience = engine.idle_ms.load(Ordering::Relaxed);
-            role.wait(i32::try_from(patience).unwrap_or(i32::MAX));
-            if role.parked.is_empty() && end_role(engine) {
+            stays = !end_role(engine);
+            if !stays {
                 return;
             }
-        } else {
-            role.wait_and_look();
         }
     }
 }
 
+/// How often, in milliseconds, an idle poller looks whether it is still needed.
+const STAYS: u64 = 1_000;
+
 fn end_role(engine: &'static Engine) -> bool {
     let mut table = engine.lock();
-    let done = !table.order.has_stream_work() && !table.streams_moved;
+    // While every other thread is blocked, this is the one that stands in.
+    let done = !table.order.has_stream_work() && !table.streams_moved && !table.all_blocked();
     if done {
         table.poller = PollerState::Off;
     }
@@ -91,7 +130,7 @@ impl Role {
     fn take_news(&mut self) {
         loop {
             match self.news() {
-                News::Request(task) => self.attempt(task),
+                News::Request(task) => self.attempt(task, Cause::New),
                 News::Moved => self.retry_all(),
                 News::None => return,
             }
@@ -113,22 +152,18 @@ impl Role {
     fn retry_all(&mut self) {
         for place in self.parked.places() {
             let parked = self.parked.remove_at(place).unwrap_or_default();
-            self.resume(parked.read);
-            self.resume(parked.write);
+            self.resume(parked.read, false);
+            self.resume(parked.write, false);
         }
     }
 
-    fn wait(&mut self, milliseconds: i32) {
-        let mut events = [None; EVENTS];
-        let mut places = events.iter_mut();
-        // There are no more at a time.
-        self.engine.poller.wait(milliseconds, |event| {
-            if let Some(place) = places.next() {
-                *place = Some(event);
-            }
-        });
-        for event in events.into_iter().flatten() {
-            self.ready(event);
+    fn wait(&mut self, patience: Nanos) {
+        let left = if self.earliest == NEVER { NEVER } else { self.earliest.saturating_sub(clock::now()) };
+        let mut events = [Event::NONE; EVENTS];
+        let got = self.engine.poller.wait(left.min(patience), &mut events);
+        events.iter().take(got).for_each(|event| self.ready(*event));
+        if self.earliest != NEVER && self.earliest <= clock::now() {
+            self.end_late();
         }
     }
 
@@ -139,9 +174,8 @@ impl Role {
             return;
         }
         for (fd, parked) in self.parked.places().filter_map(|place| self.parked.at(place)) {
-            let Some(task) = parked.read.or(parked.write).filter(|task| !number::is_still(fd, task.identity)) else {
-                continue;
-            };
+            let task = parked.read.or(parked.write).map(|waiting| waiting.task);
+            let Some(task) = task.filter(|task| !number::is_still(fd, task.identity)) else { continue };
             let mut table = self.engine.lock();
             if table.order.is_current(task.id, task.seq) && table.order.fd(task.id) == fd {
                 table.lose(fd);
@@ -150,10 +184,9 @@ impl Role {
         self.look_in((self.patience * 2).min(MOST_PATIENCE));
     }
 
-    fn look_in(&mut self, milliseconds: i32) {
-        self.patience = milliseconds;
-        let time = clock::MILLISECOND.saturating_mul(u64::try_from(milliseconds).unwrap_or(0));
-        self.next_look = clock::now().saturating_add(time);
+    fn look_in(&mut self, patience: Nanos) {
+        self.patience = patience;
+        self.next_look = clock::now().saturating_add(patience);
     }
 
     /// Takes up what waits for a descriptor that is ready; what waits for the other direction is armed anew.
@@ -169,13 +202,34 @@ impl Role {
             }
             self.arm(event.fd);
         }
-        self.resume(read);
-        self.resume(write);
+        self.resume(read, true);
+        self.resume(write, true);
+    }
+
+    /// Takes up what is out of time: it is tried a last time.
+    fn end_late(&mut self) {
+        let now = clock::now();
+        self.earliest = NEVER;
+        let mut late = None;
+        for place in self.parked.places() {
+            let Some(parked) = self.parked.at_mut(place) else { continue };
+            for direction in [&mut parked.read, &mut parked.write] {
+                match direction {
+                    Some(waiting) if waiting.until <= now && late.is_none() => late = direction.take(),
+                    Some(waiting) => self.earliest = self.earliest.min(waiting.until),
+                    None => {}
+                }
+            }
+            if parked.read.is_none() && parked.write.is_none() {
+                self.parked.remove_at(place);
+            }
+        }
+        self.resume(late, false);
     }
 
     /// Tries a parked request again, if it has not been cancelled.
-    fn resume(&mut self, task: Option<Task>) {
-        let Some(task) = task else { return };
+    fn resume(&mut self, waiting: Option<Waiting>, ready: bool) {
+        let Some(Waiting { task, until }) = waiting else { return };
         let mut table = self.engine.lock();
         if !table.order.is_current(task.id, task.seq) {
             return;
@@ -184,58 +238,82 @@ impl Role {
         table.order.payload_mut(task.id).run_by(self.thread);
         let task = table.task(run);
         drop(table);
-        self.attempt(task);
+        self.attempt(task, Cause::Waited { until, ready });
     }
 
-    /// Transfers what can be transferred without waiting; then the request has ended, or is parked.
-    fn attempt(&mut self, task: Task) {
-        let confirmed = number::confirm(self.engine, &task);
-        let step = confirmed.map_or_else(
-            |error| Step::Ended(Err(error)),
-            |fd| {
-                let mut task = task;
-                task.fd = fd;
-                self.engine.reception.entered.mark(task.id, task.seq, clock::now());
-                if task.kind == Kind::Read { self.read(&task) } else { self.write(&task) }
-            },
-        );
+    /// Transfers what can be transferred without waiting; then the request has ended, is parked, or gets a thread.
+    fn attempt(&mut self, mut task: Task, cause: Cause) {
+        let mut step = self.step(&mut task);
+        let mut alarms = 0;
+        while let (Step::Wait, Cause::Waited { ready: true, .. }) = (&step, cause)
+            && io::is_ready(task.fd, task.kind != Kind::Read)
+        {
+            alarms += 1;
+            step = if alarms < FALSE_ALARMS { self.step(&mut task) } else { Step::Thread };
+        }
         match step {
             Step::Ended(result) => complete::finish_stream(self.engine, &task, result),
-            Step::Wait => self.park(task),
-            Step::Worker => {
+            Step::Wait => match until(&task, cause) {
+                NEVER => self.park(task, NEVER),
+                time if time > clock::now() => self.park(task, time),
+                _ => complete::finish_stream(self.engine, &task, so_far(task.progress, Errno::AGAIN)),
+            },
+            Step::Thread => {
                 if let Some(table) = self.unless_abandoned(&task) {
-                    self.send_to_worker(table, &task);
+                    self.send_to_thread(table, &task);
                 }
             }
         }
     }
 
-    fn read(&self, task: &Task) -> Step {
-        match io::try_read(task.fd, task.nature, task.buffer.0, task.count) {
-            Tried::Ended(result) => Step::Ended(result),
+    fn step(&self, task: &mut Task) -> Step {
+        match number::confirm(self.engine, task) {
+            Err(error) => return Step::Ended(so_far(task.progress, error)),
+            Ok(fd) => task.fd = fd,
+        }
+        self.engine.reception.entered.mark(task.id, task.seq, clock::now());
+        if task.kind == Kind::Read { self.read(task) } else { self.write(task) }
+    }
+
+    fn read(&self, task: &mut Task) -> Step {
+        let begun = task.progress.min(task.count);
+        let left = task.count - begun;
+        match io::try_read(task.fd, task.nature, at(task.buffer, begun), left, task.nonblocking) {
+            Tried::Ended(Ok(more)) => {
+                let got = begun + usize::try_from(more).unwrap_or(0).min(left);
+                let perhaps = task.nature == Nature::Socket && !task.nonblocking && begun < got && got < task.count;
+                if perhaps && got < io::least_to_read(task.fd) {
+                    self.keep_progress(task, got);
+                    return Step::Wait;
+                }
+                Step::Ended(total(got))
+            }
+            Tried::Ended(Err(error)) => Step::Ended(so_far(begun, error)),
             Tried::Nothing if task.nonblocking => Step::Ended(Err(Errno::AGAIN)),
             Tried::Nothing => Step::Wait,
-            Tried::Readable => Step::Worker,
+            Tried::MayBlock => Step::Thread,
         }
     }
 
     /// A write to a blocking stream has ended when all is written, whatever number of steps that takes.
-    fn write(&self, task: &Task) -> Step {
+    fn write(&self, task: &mut Task) -> Step {
         let mut fd = task.fd;
         let mut out = task.progress.min(task.count);
         let mut left = task.count - out;
         loop {
-            let step = io::try_write(fd, task.nature, at(task.buffer, out), left);
-            match step {
-                Err(Errno::AGAIN) if task.nonblocking && out > 0 => return Step::Ended(total(out)),
-                Err(Errno::AGAIN) if !task.nonblocking => {
+            match io::try_write(fd, task.nature, at(task.buffer, out), left) {
+                Tried::Nothing if task.nonblocking => return Step::Ended(so_far(out, Errno::AGAIN)),
+                Tried::Nothing => {
                     self.keep_progress(task, out);
                     return Step::Wait;
                 }
+                Tried::MayBlock => {
+                    self.keep_progress(task, out);
+                    return Step::Thread;
+                }
                 // What is out is out: as write does, report that, and let the next request find the error.
-                Err(_) if out > 0 => return Step::Ended(total(out)),
-                Err(error) => return Step::Ended(Err(error)),
-                Ok(count) => {
+                Tried::Ended(Err(error)) => return Step::Ended(so_far(out, error)),
+                Tried::Ended(Ok(count)) => {
                     let count = usize::try_from(count).unwrap_or(0).min(left);
                     (out, left) = (out + count, left - count);
                     if left == 0 || count == 0 {
@@ -247,30 +325,27 @@ impl Role {
         }
     }
 
-    fn keep_progress(&self, task: &Task, out: usize) {
-        self.engine.lock().order.payload_mut(task.id).progress = u64::try_from(out).unwrap_or(0);
+    fn keep_progress(&self, task: &mut Task, done: usize) {
+        task.progress = done;
+        self.engine.lock().order.payload_mut(task.id).progress = u64::try_from(done).unwrap_or(0);
     }
 
-    fn park(&mut self, task: Task) {
+    fn park(&mut self, task: Task, until: Nanos) {
         let Some(mut table) = self.unless_abandoned(&task) else { return };
         // Nobody is inside a system call for it now (see `close`).
         table.order.payload_mut(task.id).runner = 0;
-        // A write at the head of its stream is not cancellable: part of it may be out.
-        if task.kind == Kind::Read {
+        // Not cancellable: a write at the head of its stream, of which a part may be out, and a read that has taken some.
+        if task.kind == Kind::Read && task.progress == 0 {
             table.order.park(task.id);
         }
         drop(table);
         let Some(parked) = self.parked.entry(task.fd) else {
-            // No memory: better a worker that blocks than a request that never ends.
-            let table = self.engine.lock();
-            if table.order.is_current(task.id, task.seq) {
-                self.send_to_worker(table, &task);
-            }
-            return;
+            return self.send_all_to_threads(Parked { read: Some(Waiting { task, until }), write: None });
         };
+        self.earliest = self.earliest.min(until);
         match task.kind {
-            Kind::Read => parked.read = Some(task),
-            _ => parked.write = Some(task),
+            Kind::Read => parked.read = Some(Waiting { task, until }),
+            _ => parked.write = Some(Waiting { task, until }),
         }
         self.arm(task.fd);
         if self.patience > PATIENCE || self.parked.len() == 1 {
@@ -283,12 +358,16 @@ impl Role {
         if self.engine.poller.arm(fd, parked.read.is_some(), parked.write.is_some()).is_ok() {
             return;
         }
-        // It cannot be waited for (or no memory): better a worker that blocks than a request that never ends.
+        // It cannot be waited for (or no memory): better a thread that is blocked than a request that never ends.
         self.parked.remove(fd);
-        for task in [parked.read, parked.write].into_iter().flatten() {
+        self.send_all_to_threads(parked);
+    }
+
+    fn send_all_to_threads(&self, parked: Parked) {
+        for Waiting { task, .. } in [parked.read, parked.write].into_iter().flatten() {
             let table = self.engine.lock();
             if table.order.is_current(task.id, task.seq) {
-                self.send_to_worker(table, &task);
+                self.send_to_thread(table, &task);
             }
         }
     }
@@ -300,28 +379,47 @@ impl Role {
             return Some(table);
         }
         drop(table);
-        complete::finish_stream(self.engine, task, Err(Errno::CANCELED));
+        complete::finish_stream(self.engine, task, so_far(task.progress, Errno::CANCELED));
         None
     }
 
-    fn send_to_worker(&self, mut table: Locked, task: &Task) {
+    fn send_to_thread(&self, mut table: Locked, task: &Task) {
         table.order.send_to_worker(task.id);
         HandOuts::prepare(&mut table).send_after(table, self.engine);
     }
 }
 
-/// A blocking write of all that is left, by a worker. An empty one is made, too: it may be a datagram.
-pub fn write_all(engine: &'static Engine, task: &Task, thread: i32) -> Result<isize> {
-    let mut fd = task.fd;
-    let mut out = task.progress.min(task.count);
-    loop {
-        match io::write(fd, at(task.buffer, out), task.count - out) {
-            Ok(count) if count > 0 => out += usize::try_from(count).unwrap_or(0),
-            Err(error) if out == 0 => return Err(error),
-            _ => return total(out),
+/// When a request that has to wait is out of time.
+fn until(task: &Task, cause: Cause) -> Nanos {
+    match cause {
+        Cause::Waited { until, .. } => until,
+        Cause::New if task.nature != Nature::Socket => NEVER,
+        Cause::New => {
+            let patience = io::patience(task.fd, task.kind != Kind::Read);
+            patience.map_or(NEVER, |patience| clock::now().saturating_add(patience))
         }
-        if out >= task.count {
-            return total(out);
+    }
+}
+
+/// The transfer by a thread that may be blocked: of all that is left. An empty one is made, too: it may be a datagram.
+pub fn transfer(engine: &'static Engine, task: &Task, thread: i32) -> Result<isize> {
+    let mut fd = number::confirm(engine, task)?;
+    let mut done = task.progress.min(task.count);
+    loop {
+        engine.reception.entered.mark(task.id, task.seq, clock::now());
+        let (place, left) = (at(task.buffer, done), task.count - done);
+        let step = if task.kind == Kind::Read { io::read(fd, place, left) } else { io::write(fd, place, left) };
+        match step {
+            // The process was stopped, or frozen.
+            Err(Errno::INTR) => {}
+            Err(error) => return so_far(done, error),
+            Ok(count) => {
+                done += usize::try_from(count).unwrap_or(0).min(left);
+                // A socket writes less only when it is out of time.
+                if task.kind == Kind::Read || count == 0 || done >= task.count || task.nature == Nature::Socket {
+                    return total(done);
+                }
+            }
         }
         fd = number_for_next_step(engine, task, thread);
     }
@@ -338,6 +436,11 @@ fn number_for_next_step(engine: &'static Engine, task: &Task, thread: i32) -> i3
 
 fn at(buffer: Buffer, offset: usize) -> *mut libc::c_void {
     buffer.0.wrapping_byte_add(offset)
+}
+
+/// As read and write do: what is done is done, and the error is for the next one.
+fn so_far(bytes: usize, error: Errno) -> Result<isize> {
+    if bytes > 0 { total(bytes) } else { Err(error) }
 }
 
 fn total(bytes: usize) -> Result<isize> {

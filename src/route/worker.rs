@@ -7,7 +7,8 @@
 //!
 //! Workers are made by the starter (`starter`), ahead of time: when one takes a job and nobody is idle any more, a spare is
 //! wanted. So a caller makes a thread only when there is none at all, and every other call is safe in a signal handler. The
-//! spare is not counted among the maximum: it runs no request while that many run.
+//! spare is not counted among the maximum: it runs no request while that many run. Nor is a worker that a stream may block for
+//! ever.
 
 use std::ffi::c_void;
 use std::ptr;
@@ -42,6 +43,8 @@ enum Job {
     Request(Task),
     /// The transfers that lie in the worker's seat (`burst`).
     Burst,
+    /// A transfer of a stream that may block for ever: it counts among no maximum.
+    Block(Task),
     /// Wait for streams (`stream`).
     Poll,
     /// Wait for what the kernel's AIO has (`reaper`).
@@ -125,8 +128,10 @@ pub struct Workers {
     total: u32,
     /// Those of them of which a caller does not know yet whether they can be had.
     unconfirmed: u32,
-    /// Those that run a request.
+    /// Those that run a request, of a stream not counted.
     pub running: u32,
+    /// Those that may be blocked by a stream for ever.
+    pub blocking: u32,
     idle: Stack<Seat>,
     idle_count: u32,
     free: Stack<Seat>,
@@ -227,6 +232,7 @@ impl Workers {
             total: 0,
             unconfirmed: 0,
             running: 0,
+            blocking: 0,
             idle: Stack::new(),
             idle_count: 0,
             free: Stack::new(),
@@ -249,6 +255,10 @@ impl Workers {
     /// So many of those that were wanted cannot be had.
     pub fn never_started(&mut self, wanted: u32) {
         self.total -= wanted;
+    }
+
+    pub fn total(&self) -> u32 {
+        self.total
     }
 
     /// Who looks into the inbox.
@@ -372,7 +382,9 @@ impl Table {
             self.notices.claimed = true;
             return Some(Job::Deliver);
         }
-        None
+        let run = self.order.next_blocking()?;
+        self.workers.blocking += 1;
+        Some(Job::Block(self.task(run)))
     }
 
     /// The next request, if no more than the maximum run already.
@@ -410,12 +422,14 @@ impl Table {
 
     /// Decides on the spare.
     fn handed(&mut self, job: Job, seat: &Seat) -> Handed {
-        if let Job::Request(task) = &job {
-            self.runs(task, seat.thread());
+        match &job {
+            Job::Request(task) => self.runs(task, seat.thread()),
+            Job::Block(task) => self.order.payload_mut(task.id).run_by(seat.thread()),
+            _ => {}
         }
         let (polls, reaps) = (self.poller == PollerState::On, self.reaper != ReaperState::Off);
         let roles = [polls, reaps, self.notices.claimed, self.workers.pace.watched()];
-        let roles = roles.into_iter().map(u32::from).sum::<u32>();
+        let roles = roles.into_iter().map(u32::from).sum::<u32>() + self.workers.blocking;
         let mut make_starter = false;
         if self.workers.idle_count == 0 && self.workers.total <= self.config.threads + roles {
             make_starter = self.starting.state == StarterState::Absent;
@@ -446,7 +460,13 @@ impl Table {
 
     /// Something is to be done, and every thread has a role: one of those has to help out (`stand_in`).
     pub fn needs_stand_in(&self) -> bool {
-        self.workers.idle_count == 0 && self.workers.running == 0 && (self.owes() || self.order.ready_count() > 0)
+        let owed = self.owes() || self.order.has_blocking_work();
+        self.workers.idle_count == 0 && self.workers.running == 0 && (owed || self.order.ready_count() > 0)
+    }
+
+    /// No thread is left that could take what comes next, but those that have a role.
+    pub fn all_blocked(&self) -> bool {
+        self.workers.blocking > 0 && self.workers.idle_count == 0 && self.workers.running == 0
     }
 
     /// Notes which thread runs a request. Of a group the other members' numbers are not used yet.
@@ -626,6 +646,7 @@ fn work(engine: &'static Engine, seat: &'static Seat, handed: Handed) -> Option<
             run_request(engine, &task, thread, Some(seat), |table| next_or_idle(table, seat))
         }
         Job::Burst => run_burst(engine, seat),
+        Job::Block(task) => run_blocking(engine, seat, &task),
         Job::Poll => {
             stream::run(engine, seat.thread());
             thread::set_name(NAME);
@@ -700,6 +721,16 @@ fn run_request(
     })
 }
 
+/// Runs a transfer of a stream, which takes as long as the stream likes.
+fn run_blocking(engine: &'static Engine, seat: &'static Seat, task: &Task) -> Option<Handed> {
+    let result = stream::transfer(engine, task, seat.thread());
+    complete::finish_task(engine, task, result, |table| {
+        table.workers.blocking -= 1;
+        table.stats.counts.route_worker += 1;
+        next_or_idle(table, seat)
+    })
+}
+
 /// Runs the transfers of a burst, ends them, and finds what comes next.
 fn run_burst(engine: &'static Engine, seat: &'static Seat) -> Option<Handed> {
     let (mut begin, mut run) = (clock::now(), 0);
@@ -751,8 +782,6 @@ fn perform(engine: &'static Engine, task: &Task, thread: i32, now: Nanos) -> Res
     let (buffer, count) = (task.buffer.0, task.count);
     let offset = off_t::try_from(task.position).unwrap_or(off_t::MAX);
     match task.kind {
-        Kind::Read if task.nature != Nature::File => io::read(fd, buffer, count),
-        Kind::Write if task.nature != Nature::File => stream::write_all(engine, &Task { fd, ..*task }, thread),
         Kind::Read => read_on(task, fd, offset),
         Kind::Append => io::append(fd, buffer, count),
         _ => io::write_at(fd, buffer, count, offset),

@@ -30,7 +30,8 @@ pub fn after(seconds: i64, nanoseconds: i64) -> Nanos {
     now().saturating_add(nanos(seconds, nanoseconds))
 }
 
-fn nanos(seconds: i64, nanoseconds: i64) -> Nanos {
+/// A time span; a negative one is none.
+pub fn nanos(seconds: i64, nanoseconds: i64) -> Nanos {
     let seconds = u64::try_from(seconds).unwrap_or(0);
     seconds.saturating_mul(SECOND).saturating_add(u64::try_from(nanoseconds).unwrap_or(0))
 }
@@ -45,4 +46,9 @@ pub fn to_timespec(time: Nanos) -> timespec {
     result.tv_sec = i64::try_from(time / SECOND).unwrap_or(i64::MAX);
     result.tv_nsec = i64::try_from(time % SECOND).unwrap_or(0);
     result
+}
+
+/// For poll and its like: not less than the time, -1 for `Nanos::MAX`.
+pub fn to_milliseconds(time: Nanos) -> libc::c_int {
+    if time == Nanos::MAX { -1 } else { time.div_ceil(MILLISECOND).try_into().unwrap_or(libc::c_int::MAX) }
 }

@@ -38,7 +38,9 @@ pub enum Nature {
     /// Read and written at offsets.
     File,
     Socket,
-    /// A pipe, a terminal, an eventfd: no offsets, may block for ever.
+    /// Of two descriptors, or a FIFO.
+    Pipe,
+    /// A terminal, an eventfd: no offsets, may block for ever.
     Stream,
 }
 
@@ -127,6 +129,7 @@ fn nature(fd: c_int, mode: libc::mode_t) -> Nature {
     match mode & libc::S_IFMT {
         libc::S_IFREG | libc::S_IFBLK | libc::S_IFDIR => Nature::File,
         libc::S_IFSOCK => Nature::Socket,
+        libc::S_IFIFO => Nature::Pipe,
         // A character device may be either: /dev/null, a terminal.
         // SAFETY: lseek by nothing from here changes nothing.
         libc::S_IFCHR if unsafe { libc::lseek(fd, 0, libc::SEEK_CUR) } != -1 => Nature::File,

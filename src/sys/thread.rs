@@ -258,25 +258,3 @@ pub fn times_slept() -> Option<u64> {
     #[cfg(not(target_os = "linux"))]
     None
 }
-
-/// The processor time that a thread of this process has used. None: the system does not say.
-pub fn processor_time(thread: i32) -> Option<super::clock::Nanos> {
-    #[cfg(target_os = "linux")]
-    {
-        // As pthread_getcpuclockid makes it (linux/posix-timers.h: CPUCLOCK_SCHED, CPUCLOCK_PERTHREAD_MASK).
-        let clock = !thread << 3 | 6;
-        let mut time = MaybeUninit::<libc::timespec>::zeroed();
-        // SAFETY: room for one timespec, of which all bits zero is one too.
-        let time = unsafe {
-            crate::errno::check(libc::syscall(libc::SYS_clock_gettime, clock, time.as_mut_ptr())).ok()?;
-            time.assume_init()
-        };
-        let seconds = u64::try_from(time.tv_sec).ok()?;
-        Some(seconds.saturating_mul(1_000_000_000).saturating_add(u64::try_from(time.tv_nsec).ok()?))
-    }
-    #[cfg(not(target_os = "linux"))]
-    {
-        let _ = thread;
-        None
-    }
-}

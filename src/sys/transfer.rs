@@ -3,9 +3,7 @@
 use libc::{c_int, c_void, off_t};
 
 use crate::errno::{Errno, Result, check};
-
-/// Writes up to this many bytes to a pipe are atomic, and do not block once poll says "writable".
-const PIPE_BUF: usize = 512;
+use crate::sys::clock::{self, Nanos};
 
 /// What a request asks of the kernel's own AIO (`kaio`).
 #[cfg_attr(not(all(target_os = "linux", not(feature = "portable"))), expect(dead_code, reason = "only Linux has it"))]
@@ -74,12 +72,13 @@ pub fn send_now(fd: c_int, buffer: *mut c_void, count: usize) -> Result<isize> {
     check(unsafe { libc::send(fd, buffer, count, libc::MSG_DONTWAIT) })
 }
 
-/// What came of a read of a stream that must not wait.
+/// What came of a transfer of a stream that must not wait.
 pub enum Tried {
     Ended(Result<isize>),
+    /// It would have to wait, and poll tells when that is over.
     Nothing,
-    /// There is something, or the stream has ended; but a read would wait if somebody else took it first.
-    Readable,
+    /// It cannot be told not to wait: only a thread that may be blocked can make it.
+    MayBlock,
 }
 
 impl Tried {
@@ -88,24 +87,65 @@ impl Tried {
         if result == Err(Errno::AGAIN) { Tried::Nothing } else { Tried::Ended(result) }
     }
 
-    /// What poll can tell, where a read cannot be told not to wait.
-    pub fn by_poll(fd: c_int) -> Tried {
-        if polled(fd, libc::POLLIN) { Tried::Readable } else { Tried::Nothing }
+    /// A read that cannot be told not to wait: whether it is worth a thread.
+    pub fn by_poll(fd: c_int, nonblocking: bool) -> Tried {
+        let at_once = nonblocking || is_ready(fd, false) || answers_without_input(fd);
+        if at_once { Tried::MayBlock } else { Tried::Nothing }
     }
 }
 
-/// Writes as much as cannot block, if poll says so. Error: EAGAIN.
-pub fn write_when_polled(fd: c_int, buffer: *mut c_void, count: usize) -> Result<isize> {
-    if polled(fd, libc::POLLOUT) { write(fd, buffer, count.min(pipe_buf(fd))) } else { Err(Errno::AGAIN) }
+/// A terminal of which a read ends although nothing was typed, at once or some time after it began (VMIN 0): poll does not
+/// tell.
+fn answers_without_input(fd: c_int) -> bool {
+    let mut modes = std::mem::MaybeUninit::<libc::termios>::zeroed();
+    // SAFETY: there is room for the modes, and all bits zero are some, too.
+    let (known, modes) = unsafe { (libc::tcgetattr(fd, modes.as_mut_ptr()) == 0, modes.assume_init()) };
+    let least = modes.c_cc.get(libc::VMIN);
+    known && modes.c_lflag & libc::ICANON == 0 && least == Some(&0) && !is_other_side(fd)
 }
 
-fn pipe_buf(fd: c_int) -> usize {
-    // SAFETY: no memory is involved.
-    usize::try_from(unsafe { libc::fpathconf(fd, libc::_PC_PIPE_BUF) }).unwrap_or(PIPE_BUF).max(PIPE_BUF)
+/// Whether it is the master of a pseudo-terminal: the modes that it shows are those of the terminal, not its own.
+#[cfg(target_os = "linux")]
+fn is_other_side(fd: c_int) -> bool {
+    let mut number: c_int = 0;
+    // SAFETY: the kernel stores an int.
+    unsafe { libc::ioctl(fd, libc::TIOCGPTN, &raw mut number) == 0 }
 }
 
-fn polled(fd: c_int, events: libc::c_short) -> bool {
+#[cfg(not(target_os = "linux"))]
+fn is_other_side(_fd: c_int) -> bool {
+    false
+}
+
+/// Whether poll says that a transfer need not wait, or that there is an error.
+pub fn is_ready(fd: c_int, writes: bool) -> bool {
+    let events = if writes { libc::POLLOUT } else { libc::POLLIN };
     let mut entry = libc::pollfd { fd, events, revents: 0 };
     // SAFETY: one entry, and no waiting.
     unsafe { libc::poll(&raw mut entry, 1, 0) == 1 }
+}
+
+/// How long a transfer of a socket may wait (SO_RCVTIMEO, SO_SNDTIMEO). None: for ever.
+pub fn patience(fd: c_int, writes: bool) -> Option<Nanos> {
+    let name = if writes { libc::SO_SNDTIMEO } else { libc::SO_RCVTIMEO };
+    let time = socket_option(fd, name, libc::timeval { tv_sec: 0, tv_usec: 0 })?;
+    #[allow(clippy::useless_conversion, reason = "the types are not the same everywhere")]
+    let span = clock::nanos(time.tv_sec.into(), i64::from(time.tv_usec).saturating_mul(1000));
+    (span > 0).then_some(span)
+}
+
+/// How many bytes a read of a socket waits for (SO_RCVLOWAT).
+pub fn least_to_read(fd: c_int) -> usize {
+    let least = socket_option(fd, libc::SO_RCVLOWAT, 1).filter(|least| *least > 1);
+    let is_stream = || socket_option(fd, libc::SO_TYPE, 0) == Some(libc::SOCK_STREAM);
+    least.filter(|_| is_stream()).and_then(|least: c_int| usize::try_from(least).ok()).unwrap_or(1)
+}
+
+/// None: it is no socket, or has no such option.
+fn socket_option<Value: Copy>(fd: c_int, name: c_int, mut value: Value) -> Option<Value> {
+    let mut length = libc::socklen_t::try_from(size_of::<Value>()).unwrap_or(0);
+    let place = (&raw mut value).cast();
+    // SAFETY: there is room for `length` bytes; options are plain data.
+    let got = unsafe { libc::getsockopt(fd, libc::SOL_SOCKET, name, place, &raw mut length) };
+    (got == 0).then_some(value)
 }

@@ -11,17 +11,39 @@ pub use crate::sys::transfer::*;
 const RWF_NOWAIT: c_int = 8;
 
 /// Tries to read a stream without waiting.
-pub fn try_read(fd: c_int, nature: Nature, buffer: *mut c_void, count: usize) -> Tried {
-    if nature == Nature::Socket {
-        return Tried::from(receive_now(fd, buffer, count));
+pub fn try_read(fd: c_int, nature: Nature, buffer: *mut c_void, count: usize, nonblocking: bool) -> Tried {
+    match nature {
+        // recv would take an empty read for one of a datagram.
+        Nature::Socket if count == 0 => return Tried::Ended(read(fd, buffer, 0)),
+        Nature::Socket => return Tried::from(receive_now(fd, buffer, count)),
+        // preadv2 says 0, whatever the file would say.
+        _ if count == 0 => return Tried::MayBlock,
+        _ => {}
     }
     let place = iovec { iov_base: buffer, iov_len: count };
     // SAFETY: the kernel checks the buffer; offset -1 means "where the stream is".
     let done = unsafe { libc::syscall(libc::SYS_preadv2, fd, &raw const place, 1usize, -1i64, -1i64, RWF_NOWAIT) };
     match check(isize::try_from(done).unwrap_or(-1)) {
-        Err(error) if is_refused(error) => Tried::by_poll(fd),
+        // It cannot be read at all, or not so little at a time.
+        Err(Errno(libc::EINVAL)) => Tried::MayBlock,
+        Err(error) if is_refused(error) && nature == Nature::Pipe => read_fifo(fd, &place, nonblocking),
+        Err(error) if is_refused(error) => Tried::by_poll(fd, nonblocking),
         result => Tried::from(result),
     }
+}
+
+/// A FIFO, which takes no RWF_NOWAIT, and whose end poll does not tell when nobody has opened it for writing yet. (vmsplice
+/// does not know the packets of a FIFO that somebody put into packet mode.)
+fn read_fifo(fd: c_int, place: &iovec, nonblocking: bool) -> Tried {
+    // Of one that is open for writing, too, it would be a write.
+    if descriptor::flags(fd).is_ok_and(|flags| flags & libc::O_ACCMODE == libc::O_RDONLY) {
+        // SAFETY: the kernel checks the buffer.
+        match check(unsafe { libc::vmsplice(fd, place, 1, libc::SPLICE_F_NONBLOCK) }) {
+            Err(Errno(libc::ENOSYS | libc::EPERM | libc::EBADF)) => {}
+            result => return Tried::from(result),
+        }
+    }
+    Tried::by_poll(fd, nonblocking)
 }
 
 /// What the page cache had of a read.
@@ -71,22 +93,26 @@ fn whole(bytes: usize) -> Cached {
 }
 
 /// Tries to write to a stream without waiting; may write a part.
-pub fn try_write(fd: c_int, nature: Nature, buffer: *mut c_void, count: usize) -> Result<isize> {
-    if nature == Nature::Socket {
-        return send_now(fd, buffer, count);
+pub fn try_write(fd: c_int, nature: Nature, buffer: *mut c_void, count: usize) -> Tried {
+    match nature {
+        Nature::Socket => return Tried::from(send_now(fd, buffer, count)),
+        // As in `try_read`.
+        _ if count == 0 => return Tried::MayBlock,
+        _ => {}
     }
     let place = iovec { iov_base: buffer, iov_len: count };
     // SAFETY: as in `try_read`.
     let done = unsafe { libc::syscall(libc::SYS_pwritev2, fd, &raw const place, 1usize, -1i64, -1i64, RWF_NOWAIT) };
     match check(isize::try_from(done).unwrap_or(-1)) {
-        Err(error) if is_refused(error) => write_when_polled(fd, buffer, count),
-        result => result,
+        // Poll promises nothing: a terminal may have room for less, and an eventfd for one only.
+        Err(error) if is_refused(error) || error == Errno(libc::EINVAL) => Tried::MayBlock,
+        result => Tried::from(result),
     }
 }
 
-/// The flag is not known here (a terminal, an old kernel, a sandbox): poll has to be asked.
+/// The flag is not known here (a terminal, a FIFO, an old kernel, a sandbox).
 fn is_refused(error: Errno) -> bool {
-    matches!(error.0, libc::EOPNOTSUPP | libc::ENOSYS | libc::EPERM | libc::EINVAL)
+    matches!(error.0, libc::EOPNOTSUPP | libc::ENOSYS | libc::EPERM)
 }
 
 /// Whether the file's other descriptors have seen an error of writing back: fsync tells each only once.
@@ -95,39 +121,4 @@ pub fn pending_write_error(fd: c_int) -> Result<()> {
     let first_page_only = 1;
     // SAFETY: no memory is involved.
     check(unsafe { libc::sync_file_range(fd, 0, first_page_only, libc::SYNC_FILE_RANGE_WAIT_BEFORE) }).map(|_| ())
-}
-
-/// Whether a thread sleeps inside a system call that transfers, on `fd` if that is given: it has certainly got hold of its
-/// file. None: the kernel does not say.
-pub fn sleeps_in_transfer(thread: c_int, fd: Option<c_int>) -> Option<bool> {
-    let mut text = [0u8; 256];
-    let text = read_proc(thread, &mut text)?;
-    use libc::{
-        SYS_fdatasync, SYS_fsync, SYS_pread64, SYS_preadv2, SYS_pwrite64, SYS_pwritev2, SYS_read, SYS_recvfrom,
-        SYS_sendto, SYS_write,
-    };
-    // "running", or the number of the call and its arguments: "18 0x3 0x7f…".
-    let mut words = text.split(|byte| *byte == b' ');
-    let number = words.next().and_then(|word| std::str::from_utf8(word).ok()?.parse::<i64>().ok());
-    let first = words.next().and_then(|word| std::str::from_utf8(word).ok()?.strip_prefix("0x"));
-    let first = first.and_then(|word| u64::from_str_radix(word, 16).ok());
-    let files = [SYS_pread64, SYS_pwrite64, SYS_fsync, SYS_fdatasync, SYS_read, SYS_write];
-    let streams = [SYS_preadv2, SYS_pwritev2, SYS_recvfrom, SYS_sendto];
-    let transferring = number.is_some_and(|number| files.contains(&number) || streams.contains(&number));
-    Some(transferring && fd.is_none_or(|fd| first == Some(u64::from(fd.cast_unsigned()))))
-}
-
-fn read_proc(thread: c_int, text: &mut [u8]) -> Option<&[u8]> {
-    let path = std::io::Write::write_fmt(&mut &mut *text, format_args!("/proc/self/task/{thread}/syscall\0"));
-    path.ok()?;
-    // Raw calls: libc's are cancellation points, and some callers must not be.
-    // SAFETY: the path was just written, and ends with a zero byte; the kernel writes no more than the buffer's length.
-    unsafe {
-        let flags = libc::O_RDONLY | libc::O_CLOEXEC;
-        let file = libc::syscall(libc::SYS_openat, libc::AT_FDCWD, text.as_ptr(), flags);
-        let file = c_int::try_from(file).ok().filter(|file| *file >= 0)?;
-        let length = libc::syscall(libc::SYS_read, file, text.as_mut_ptr(), text.len());
-        crate::sys::descriptor::close_quietly(file);
-        text.get(..usize::try_from(length).ok()?)
-    }
 }

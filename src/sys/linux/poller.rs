@@ -4,7 +4,8 @@ use std::sync::atomic::{AtomicI32, Ordering};
 
 use libc::{c_int, c_void, epoll_event};
 
-use crate::errno::{Result, check};
+use crate::errno::{Errno, Result, check};
+use crate::sys::clock::{self, Nanos};
 use crate::sys::{descriptor, thread};
 
 /// What a stream is ready for.
@@ -15,14 +16,19 @@ pub struct Event {
     pub writable: bool,
 }
 
+impl Event {
+    pub const NONE: Event = Event { fd: -1, readable: false, writable: false };
+}
+
+/// Events that are reported at a time.
+pub const EVENTS: usize = 64;
+
 /// One process-wide set of descriptors that are waited for. Each arming reports once.
 pub struct Poller {
     epoll: AtomicI32,
     wakeup: AtomicI32,
 }
 
-/// Reported at a time, at most.
-pub const EVENTS: usize = 64;
 const WAKEUP: u64 = u64::MAX;
 
 /// Instead of the descriptor of epoll.
@@ -95,13 +101,19 @@ impl Poller {
         control(self.epoll.load(Ordering::Relaxed), operation, fd, event)
     }
 
-    /// Waits until a descriptor is ready, `wake` was called or the time is up (milliseconds; -1: never). Calls `each`.
-    pub fn wait(&self, milliseconds: c_int, mut each: impl FnMut(Event)) {
+    /// Waits until a descriptor is ready, `wake` was called or the time is up (`Nanos::MAX`: never). Returns how many it
+    /// reports.
+    pub fn wait(&self, patience: Nanos, found: &mut [Event; EVENTS]) -> usize {
         let mut events = [epoll_event { events: 0, u64: 0 }; EVENTS];
         let room = c_int::try_from(EVENTS).unwrap_or(1);
         let epoll = self.epoll.load(Ordering::Relaxed);
         // SAFETY: the array has room for that many events.
-        let count = unsafe { libc::epoll_wait(epoll, events.as_mut_ptr(), room, milliseconds) };
+        let count = unsafe { libc::epoll_wait(epoll, events.as_mut_ptr(), room, clock::to_milliseconds(patience)) };
+        if count < 0 && Errno::last() != Errno::INTR {
+            // Nothing can be waited for, and nobody may be kept waiting.
+            thread::sleep_a_millisecond();
+        }
+        let mut places = found.iter_mut();
         for event in events.iter().take(usize::try_from(count).unwrap_or(0)) {
             let (flags, token) = (event.events.cast_signed(), event.u64);
             if token == WAKEUP {
@@ -110,12 +122,14 @@ impl Poller {
             }
             // Errors and hang-ups concern both directions.
             let both = flags & (libc::EPOLLERR | libc::EPOLLHUP) != 0;
-            each(Event {
+            let Some(place) = places.next() else { break };
+            *place = Event {
                 fd: c_int::try_from(token).unwrap_or(-1),
                 readable: both || flags & (libc::EPOLLIN | libc::EPOLLRDHUP) != 0,
                 writable: both || flags & libc::EPOLLOUT != 0,
-            });
+            };
         }
+        EVENTS - places.len()
     }
 
     /// Ends the wait that is under way, or the next one. Safe in a signal handler.

@@ -8,8 +8,14 @@ use crate::sys::descriptor::Nature;
 pub use crate::sys::transfer::*;
 
 /// Tries to read a stream without waiting.
-pub fn try_read(fd: c_int, nature: Nature, buffer: *mut c_void, count: usize) -> Tried {
-    if nature == Nature::Socket { Tried::from(receive_now(fd, buffer, count)) } else { Tried::by_poll(fd) }
+pub fn try_read(fd: c_int, nature: Nature, buffer: *mut c_void, count: usize, nonblocking: bool) -> Tried {
+    match nature {
+        // recv would take an empty read for one of a datagram.
+        Nature::Socket if count == 0 => Tried::Ended(read(fd, buffer, 0)),
+        Nature::Socket => Tried::from(receive_now(fd, buffer, count)),
+        _ if count == 0 => Tried::MayBlock,
+        _ => Tried::by_poll(fd, nonblocking),
+    }
 }
 
 /// What the page cache had of a read: POSIX has no way to ask.
@@ -29,16 +35,25 @@ pub fn read_cached(_fd: c_int, _buffer: *mut c_void, _count: usize, _offset: u64
 }
 
 /// Tries to write to a stream without waiting; may write a part.
-pub fn try_write(fd: c_int, nature: Nature, buffer: *mut c_void, count: usize) -> Result<isize> {
-    if nature == Nature::Socket { send_now(fd, buffer, count) } else { write_when_polled(fd, buffer, count) }
+pub fn try_write(fd: c_int, nature: Nature, buffer: *mut c_void, count: usize) -> Tried {
+    match nature {
+        Nature::Socket => Tried::from(send_now(fd, buffer, count)),
+        Nature::Pipe if count == 0 => Tried::MayBlock,
+        // Once poll says so, so many bytes do not block, unless another process takes the room.
+        Nature::Pipe if is_ready(fd, true) => Tried::from(write(fd, buffer, count.min(pipe_buf(fd)))),
+        Nature::Pipe => Tried::Nothing,
+        _ => Tried::MayBlock,
+    }
+}
+
+fn pipe_buf(fd: c_int) -> usize {
+    /// What POSIX promises.
+    const LEAST: usize = 512;
+    // SAFETY: no memory is involved.
+    usize::try_from(unsafe { libc::fpathconf(fd, libc::_PC_PIPE_BUF) }).unwrap_or(LEAST).max(LEAST)
 }
 
 /// Other descriptors of a file cannot be asked, but each can be synchronised again.
 pub fn pending_write_error(fd: c_int) -> Result<()> {
     fdatasync(fd).map(|_| ())
-}
-
-/// POSIX has no way to look into another thread.
-pub fn sleeps_in_transfer(_thread: c_int, _fd: Option<c_int>) -> Option<bool> {
-    None
 }

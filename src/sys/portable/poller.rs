@@ -8,6 +8,7 @@ use parking_lot::Mutex;
 use super::page_vec::PageVec;
 use crate::errno::{Result, check};
 use crate::sys::cancellation::put_off;
+use crate::sys::clock::{self, Nanos};
 use crate::sys::descriptor;
 
 /// What a stream is ready for.
@@ -18,7 +19,11 @@ pub struct Event {
     pub writable: bool,
 }
 
-/// Reported at a time, at most; the others next time.
+impl Event {
+    pub const NONE: Event = Event { fd: -1, readable: false, writable: false };
+}
+
+/// Events that are reported at a time.
 pub const EVENTS: usize = 64;
 
 /// Milliseconds between looks when there was no descriptor for the pipe.
@@ -76,33 +81,35 @@ impl Poller {
         self.wake();
     }
 
-    /// Waits until a descriptor is ready, `wake` was called or the time is up (milliseconds; -1: never). Calls `each`.
-    pub fn wait(&self, milliseconds: c_int, mut each: impl FnMut(Event)) {
+    /// Waits until a descriptor is ready, `wake` was called or the time is up (`Nanos::MAX`: never). Returns how many it
+    /// reports; the others are reported next time.
+    pub fn wait(&self, patience: Nanos, found: &mut [Event; EVENTS]) -> usize {
         let mut entries = std::mem::take(&mut *self.armed.lock());
         let own = self.read_end.load(Ordering::Relaxed);
         let wakes = entries.push(pollfd { fd: own, events: libc::POLLIN, revents: 0 }).is_ok() && own != -1;
         // Without a pipe nobody can end the wait.
-        let milliseconds = if wakes { milliseconds } else { LOOK_AGAIN };
+        let milliseconds = if wakes { clock::to_milliseconds(patience) } else { LOOK_AGAIN };
         // SAFETY: the vector holds that many entries.
         unsafe { libc::poll(entries.as_mut_ptr(), entries.len().try_into().unwrap_or(1), milliseconds) };
         entries.retain(|entry| entry.fd != own);
         self.drain();
-        let mut left = EVENTS;
+        let mut places = found.iter_mut();
         entries.retain(|entry| {
-            if entry.revents == 0 || left == 0 {
+            if entry.revents == 0 {
                 return true;
             }
-            left -= 1;
+            let Some(place) = places.next() else { return true };
             // Errors and hang-ups concern both directions.
             let both = entry.revents & (libc::POLLERR | libc::POLLHUP | libc::POLLNVAL) != 0;
-            each(Event {
+            *place = Event {
                 fd: entry.fd,
                 readable: both || entry.revents & libc::POLLIN != 0,
                 writable: both || entry.revents & libc::POLLOUT != 0,
-            });
+            };
             false
         });
         *self.armed.lock() = entries;
+        EVENTS - places.len()
     }
 
     /// Ends the wait that is under way, or the next one. Safe in a signal handler.
