@@ -4,7 +4,8 @@
 //! a stream is cancelled (POSIX allows it, and a duplicate would keep the peer from seeing the end). What runs has a hold
 //! on its file as soon as its thread is inside the system call: that is waited for (`Entering`), not the transfer.
 //!
-//! The library's own descriptors look closed to the program: it can neither close nor replace them.
+//! The library's own descriptors look closed to the program: it cannot close them, and when it wants such a number for a
+//! descriptor of its own, the library's gets another.
 
 use libc::c_int;
 #[cfg(target_os = "linux")]
@@ -17,6 +18,7 @@ use crate::files;
 #[cfg(libaio)]
 use crate::libaio::queue;
 use crate::order::{Kind, State};
+use crate::route::stream;
 use crate::slab::Id;
 use crate::submit;
 use crate::sys::clock::Nanos;
@@ -33,6 +35,7 @@ pub fn close(fd: c_int) -> Result<c_int> {
 /// dup2.
 pub fn dup2(old: c_int, new: c_int) -> Result<c_int> {
     if old != new && descriptor::is_open(old) {
+        make_way(new);
         give_up(new)?;
     }
     descriptor::dup2(old, new)
@@ -43,6 +46,7 @@ pub fn dup2(old: c_int, new: c_int) -> Result<c_int> {
 pub fn dup3(old: c_int, new: c_int, flags: c_int) -> Result<c_int> {
     // Otherwise it fails and closes nothing.
     if old != new && flags & !libc::O_CLOEXEC == 0 && descriptor::is_open(old) {
+        make_way(new);
         give_up(new)?;
     }
     descriptor::dup3(old, new, flags)
@@ -136,6 +140,20 @@ fn lowest_own(engine: Option<&'static Engine>, first: c_uint) -> Option<c_uint> 
     let held = None;
     let lowest = [private, polled, held].into_iter().flatten().min()?;
     c_uint::try_from(lowest).ok()
+}
+
+/// Leaves a number to the program, if it is one of the library's own.
+fn make_way(fd: c_int) {
+    let Some(engine) = engine_of_process() else { return };
+    if engine.poller.owns(fd) {
+        engine.poller.make_way(fd);
+    }
+    let Some(caller) = Caller::enter(engine) else { return };
+    if caller.lock().order.is_private(fd) {
+        drop(caller);
+        move_away(engine, fd);
+        engine.duplicates.forget(fd);
+    }
 }
 
 /// Frees a number of its requests, before it is closed or replaced. Error: EBADF, the descriptor is the library's own.
@@ -258,8 +276,7 @@ fn detach(engine: &'static Engine, fd: c_int) -> Option<c_int> {
     table.detach(fd, duplicate);
     table.streams_moved = true;
     drop(table);
-    engine.poller.disarm(fd);
-    engine.poller.wake();
+    stream::wake(engine);
     Some(duplicate)
 }
 

@@ -17,7 +17,7 @@ use crate::order::Policy;
 use crate::reception::Reception;
 use crate::route::attend::Post;
 use crate::route::reaper::{self, ReaperState};
-use crate::route::worker;
+use crate::route::{stream, worker};
 use crate::stats;
 use crate::sys::descriptor::Duplicates;
 use crate::sys::fork::Mark;
@@ -206,7 +206,7 @@ pub fn init(settings: &aioinit) -> Result<()> {
     engine.idle_ms.store(idle_ms, Ordering::Relaxed);
     engine.callbacks.set_patience(idle_ms);
     worker::rouse(&caller);
-    engine.poller.wake();
+    stream::wake(engine);
     if reaps {
         reaper::wake(engine);
     }

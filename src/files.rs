@@ -42,6 +42,8 @@ pub struct Table {
     pub workers: Workers,
     pub starting: Starting,
     pub poller: PollerState,
+    /// How often the poller's thread was replaced by another.
+    pub poller_turn: u32,
     pub reaper: ReaperState,
     /// Requests that the kernel's AIO has and whose end is announced by a signal or a thread.
     pub announced_in_kernel: u32,
@@ -119,6 +121,7 @@ impl Table {
             workers: Workers::new(),
             starting: Starting::new(),
             poller: PollerState::Off,
+            poller_turn: 0,
             reaper: ReaperState::Off,
             announced_in_kernel: 0,
             streams_moved: false,

@@ -716,6 +716,11 @@ impl<P: Copy> Order<P> {
         by_poller && node.kind == Kind::Read && node.state == State::Running
     }
 
+    /// A request that waits at the poller starts anew there.
+    pub fn send_to_poller(&mut self, id: Id) {
+        self.make_ready(id);
+    }
+
     /// A request that the poller or the kernel's AIO cannot serve goes to the workers after all.
     pub fn send_to_worker(&mut self, id: Id) {
         self.nodes[id].for_worker = true;

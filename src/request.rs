@@ -169,6 +169,10 @@ fn transfer(handle: Handle, block: &aiocb, notify: Notify, kind: Kind, engine: &
             Kind::Write => kaio::may_write_up_to(position.saturating_add(length)),
             _ => false,
         };
+    if direct || nature != Nature::File {
+        // Without the descriptors threads do what they can.
+        let _ = engine.poller.open();
+    }
     let payload = Request {
         handle,
         buffer: Buffer(block.aio_buf),

@@ -42,7 +42,7 @@ pub fn run(engine: &'static Engine, seat: &'static Seat, thread: i32) {
         return;
     }
     // By trying: the kernel, or a sandbox, may know requests but not this one.
-    let can_wake = engine.poller.open().is_ok() && engine.kernel.wake(engine.poller.always_ready()).is_ok();
+    let can_wake = engine.poller.is_open() && engine.kernel.wake(engine.poller.always_ready()).is_ok();
     if can_wake {
         engine.kernel.try_watching();
     }

@@ -28,6 +28,8 @@ struct Role {
     engine: &'static Engine,
     /// This thread, as the table's `runner`.
     thread: i32,
+    /// The table's when it took the role.
+    turn: u32,
     parked: FdMap<Parked>,
     /// None of them is out of time before.
     earliest: Nanos,
@@ -84,18 +86,24 @@ enum News {
     Request(Task),
     /// Descriptors got other numbers.
     Moved,
+    /// Another thread has the role now.
+    Replaced,
     None,
 }
 
-/// Runs the role until no stream has had a request for the idle time.
-pub fn run(engine: &'static Engine, thread: i32) {
+/// Runs the role until no stream has had a request for the idle time, or another thread takes it (`turn`).
+pub fn run(engine: &'static Engine, thread: i32, turn: u32) {
     thread::set_name(c"aio_rs/poller");
-    let mut role = Role { engine, thread, parked: FdMap::new(), earliest: NEVER, next_look: 0, patience: PATIENCE };
-    // Without the descriptors, arming fails, and requests get threads.
-    let _ = engine.poller.open();
+    let parked = FdMap::new();
+    let mut role = Role { engine, thread, turn, parked, earliest: NEVER, next_look: 0, patience: PATIENCE };
     let mut stays = false;
     loop {
-        role.take_news();
+        if !engine.poller.begin_turn() {
+            role.retry_all();
+        }
+        if !role.take_news() {
+            return;
+        }
         worker::stand_in(engine, thread);
         let idle = role.parked.is_empty();
         let patience = engine.idle_ms.load(Ordering::Relaxed).max(if stays { STAYS } else { 0 });
@@ -105,7 +113,7 @@ pub fn run(engine: &'static Engine, thread: i32) {
         }
         role.wait(clock::MILLISECOND.saturating_mul(patience));
         if role.parked.is_empty() {
-            stays = !end_role(engine);
+            stays = !end_role(engine, role.turn);
             if !stays {
                 return;
             }
@@ -113,11 +121,25 @@ pub fn run(engine: &'static Engine, thread: i32) {
     }
 }
 
+/// Has the poller look at the table. Should its descriptors be lost, its thread cannot be woken, and another one takes the role.
+pub fn wake(engine: &'static Engine) {
+    if engine.poller.wake() || !engine.poller.replace() {
+        return;
+    }
+    let mut table = engine.lock();
+    table.poller_turn = table.poller_turn.wrapping_add(1);
+    table.poller = PollerState::Off;
+    HandOuts::prepare(&mut table).send_after(table, engine);
+}
+
 /// How often, in milliseconds, an idle poller looks whether it is still needed.
 const STAYS: u64 = 1_000;
 
-fn end_role(engine: &'static Engine) -> bool {
+fn end_role(engine: &'static Engine, turn: u32) -> bool {
     let mut table = engine.lock();
+    if table.poller_turn != turn {
+        return true;
+    }
     // While every other thread is blocked, this is the one that stands in.
     let done = !table.order.has_stream_work() && !table.streams_moved && !table.all_blocked();
     if done {
@@ -127,18 +149,40 @@ fn end_role(engine: &'static Engine) -> bool {
 }
 
 impl Role {
-    fn take_news(&mut self) {
+    /// False: another thread has the role now, and what waited here.
+    fn take_news(&mut self) -> bool {
         loop {
             match self.news() {
                 News::Request(task) => self.attempt(task, Cause::New),
                 News::Moved => self.retry_all(),
-                News::None => return,
+                News::Replaced => {
+                    self.hand_over();
+                    return false;
+                }
+                News::None => return true,
             }
         }
     }
 
+    /// Leaves what waits to the thread that has the role now.
+    fn hand_over(&mut self) {
+        let mut table = self.engine.lock();
+        for place in self.parked.places() {
+            let Parked { read, write } = self.parked.remove_at(place).unwrap_or_default();
+            for Waiting { task, .. } in [read, write].into_iter().flatten() {
+                if table.order.is_current(task.id, task.seq) {
+                    table.order.send_to_poller(task.id);
+                }
+            }
+        }
+        HandOuts::prepare(&mut table).send_after(table, self.engine);
+    }
+
     fn news(&self) -> News {
         let mut table = self.engine.lock();
+        if table.poller_turn != self.turn {
+            return News::Replaced;
+        }
         if std::mem::take(&mut table.streams_moved) {
             return News::Moved;
         }

@@ -45,8 +45,8 @@ enum Job {
     Burst,
     /// A transfer of a stream that may block for ever: it counts among no maximum.
     Block(Task),
-    /// Wait for streams (`stream`).
-    Poll,
+    /// Wait for streams (`stream`), this turn.
+    Poll(u32),
     /// Wait for what the kernel's AIO has (`reaper`).
     Reap,
     /// Deliver notifications (`complete`).
@@ -212,7 +212,7 @@ impl HandOuts {
     /// Calls the workers, the poller and the reaper.
     pub fn send(self, engine: &'static Engine) {
         if self.wake_poller {
-            engine.poller.wake();
+            stream::wake(engine);
         }
         if self.wake_reaper {
             reaper::wake(engine);
@@ -372,7 +372,7 @@ impl Table {
     fn next_role(&mut self) -> Option<Job> {
         if self.poller == PollerState::Off && self.order.has_stream_work() {
             self.poller = PollerState::On;
-            return Some(Job::Poll);
+            return Some(Job::Poll(self.poller_turn));
         }
         if self.reaper == ReaperState::Off && self.order.has_direct_work() {
             self.reaper = ReaperState::Starts;
@@ -647,8 +647,8 @@ fn work(engine: &'static Engine, seat: &'static Seat, handed: Handed) -> Option<
         }
         Job::Burst => run_burst(engine, seat),
         Job::Block(task) => run_blocking(engine, seat, &task),
-        Job::Poll => {
-            stream::run(engine, seat.thread());
+        Job::Poll(turn) => {
+            stream::run(engine, seat.thread(), turn);
             thread::set_name(NAME);
             next_job_of(engine, seat)
         }

@@ -1,6 +1,6 @@
 //! What a descriptor is, and the calls that close one, which the library wraps.
 
-use std::sync::atomic::{AtomicI32, Ordering};
+use std::sync::atomic::{AtomicI32, AtomicU64, Ordering};
 
 use libc::c_int;
 #[cfg(target_os = "linux")]
@@ -159,16 +159,30 @@ pub fn is_eventfd(fd: c_int) -> bool {
 /// A duplicate of a descriptor, out of the way of the program's. Errors: EMFILE.
 pub fn duplicate(fd: c_int) -> Result<c_int> {
     const OUT_OF_THE_WAY: c_int = 512;
+    /// Below the process's limit, if that is low.
+    const AT_THE_TOP: libc::rlim_t = 16;
     let duplicate = |lowest: c_int| {
         // SAFETY: F_DUPFD_CLOEXEC takes one int.
         check(unsafe { libc::fcntl(fd, libc::F_DUPFD_CLOEXEC, lowest) })
     };
-    duplicate(OUT_OF_THE_WAY).or_else(|_| duplicate(3))
+    let at_the_top = |_| {
+        let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+        // SAFETY: there is room for the limits.
+        check(unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit) })?;
+        duplicate(c_int::try_from(limit.rlim_cur.saturating_sub(AT_THE_TOP)).unwrap_or(0).max(3))
+    };
+    duplicate(OUT_OF_THE_WAY).or_else(at_the_top).or_else(|_| duplicate(3))
 }
 
 /// The library's own duplicates of descriptors that the program closed, so that a child of fork can close its copies: the
-/// table that knows them may be locked there for ever.
-pub struct Duplicates([AtomicI32; Duplicates::MOST]);
+/// table that knows them may be locked there for ever. With what tells their files from others: the program may close all
+/// numbers there are, and give them to files of its own.
+pub struct Duplicates([Duplicate; Duplicates::MOST]);
+
+struct Duplicate {
+    fd: AtomicI32,
+    file: AtomicU64,
+}
 
 impl Duplicates {
     /// More than these stay open in a child until it executes another program.
@@ -176,54 +190,62 @@ impl Duplicates {
     const NONE: c_int = -1;
 
     pub const fn new() -> Duplicates {
-        Duplicates([const { AtomicI32::new(Duplicates::NONE) }; Duplicates::MOST])
+        Duplicates(
+            [const { Duplicate { fd: AtomicI32::new(Duplicates::NONE), file: AtomicU64::new(0) } }; Duplicates::MOST],
+        )
     }
 
     /// Errors: EMFILE.
     pub fn make(&self, fd: c_int) -> Result<c_int> {
         let duplicate = duplicate(fd)?;
-        self.replace(Duplicates::NONE, duplicate);
+        if let Some(place) = self.replace(Duplicates::NONE, duplicate) {
+            place.file.store(file_of(duplicate), Ordering::Relaxed);
+        }
         Ok(duplicate)
     }
 
     pub fn close(&self, duplicate: c_int) {
+        let place = self.replace(duplicate, Duplicates::NONE);
+        if place.is_none_or(|place| place.file.load(Ordering::Relaxed) == file_of(duplicate)) {
+            close_quietly(duplicate);
+        }
+    }
+
+    /// The program gives the number to a descriptor of its own.
+    pub fn forget(&self, duplicate: c_int) {
         self.replace(duplicate, Duplicates::NONE);
-        close_quietly(duplicate);
     }
 
     /// In a child: its copies of the parent's duplicates.
     pub fn close_all(&self) {
         for place in &self.0 {
-            let duplicate = place.swap(Duplicates::NONE, Ordering::Relaxed);
-            if duplicate != Duplicates::NONE {
+            let duplicate = place.fd.swap(Duplicates::NONE, Ordering::Relaxed);
+            if duplicate != Duplicates::NONE && place.file.load(Ordering::Relaxed) == file_of(duplicate) {
                 close_quietly(duplicate);
             }
         }
     }
 
-    fn replace(&self, old: c_int, new: c_int) {
-        let swap = |place: &AtomicI32| place.compare_exchange(old, new, Ordering::Relaxed, Ordering::Relaxed).is_ok();
-        let _ = self.0.iter().any(swap);
+    fn replace(&self, old: c_int, new: c_int) -> Option<&Duplicate> {
+        let swap =
+            |place: &&Duplicate| place.fd.compare_exchange(old, new, Ordering::Relaxed, Ordering::Relaxed).is_ok();
+        self.0.iter().find(swap)
     }
+}
+
+/// What tells the file behind a descriptor from others. (Those that have no inode of their own share one.)
+fn file_of(fd: c_int) -> u64 {
+    inode(fd, Wanted::Identity).map_or(0, |found| found.number ^ found.device.rotate_left(32))
 }
 
 /// Moves a descriptor that was just made out of the way of the program's.
 pub fn out_of_the_way(fd: c_int) -> c_int {
     match duplicate(fd) {
         Ok(moved) => {
-            let _ = close(fd);
+            close_quietly(fd);
             moved
         }
         Err(_) => fd,
-    }
-}
-
-#[cfg(not(all(target_os = "linux", not(feature = "portable"))))]
-pub fn set_nonblocking(fd: c_int) {
-    // SAFETY: F_GETFL and F_SETFL take ints; a failure leaves the descriptor blocking, which its user tolerates.
-    unsafe {
-        let flags = libc::fcntl(fd, libc::F_GETFL);
-        libc::fcntl(fd, libc::F_SETFL, flags | libc::O_NONBLOCK);
     }
 }
 

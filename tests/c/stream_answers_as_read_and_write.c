@@ -138,8 +138,19 @@ static int fifo_writer(int flags) {
     return fd;
 }
 
+// Bytes that are there to be read afterwards.
+static int left_in(int fd) {
+    int left = -1;
+    return ioctl(fd, FIONREAD, &left) == 0 ? left : -1;
+}
+
+// What is typed at a terminal gets there a moment later.
 static int with(int fd, const char *data) {
     put(peer, data);
+    bool seen = isatty(fd) && strcmp(data, "no line") != 0;
+    struct pollfd p = {.fd = fd, .events = POLLIN};
+    if (seen && *data == 4) CHECK_EQ(poll(&p, 1, PATIENCE_S * 1000), 1);
+    if (seen && *data != 4) WAIT_FOR(left_in(fd) == (int)strlen(data));
     return fd;
 }
 static int shut(int fd, int how) {
@@ -425,12 +436,6 @@ struct answer {
     ssize_t result;
     int error, left;
 };
-
-// Bytes that are there to be read afterwards.
-static int left_in(int fd) {
-    int left = -1;
-    return ioctl(fd, FIONREAD, &left) == 0 ? left : -1;
-}
 
 static char *buffer_for(const struct row *row) {
     char *buffer = calloc(1, row->count + 1);

@@ -1,11 +1,12 @@
-//! Waiting for streams: epoll, with an eventfd to wake the waiter.
+//! Waiting for streams: epoll, with a bell to wake the waiter.
 
-use std::sync::atomic::{AtomicI32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 
-use libc::{c_int, c_void, epoll_event};
+use libc::{c_int, epoll_event};
 
 use crate::errno::{Errno, Result, check};
 use crate::sys::clock::{self, Nanos};
+use crate::sys::signals::Blocked;
 use crate::sys::{descriptor, thread};
 
 /// What a stream is ready for.
@@ -24,27 +25,43 @@ impl Event {
 pub const EVENTS: usize = 64;
 
 /// One process-wide set of descriptors that are waited for. Each arming reports once.
+///
+/// Its own two descriptors may be taken from it at any time: a program may close all there are, by a system call that nobody
+/// sees, and open others. So nothing is ever written to them, and each call that names them fails if they are not ours: what
+/// is done to the bell through epoll succeeds only if both are.
 pub struct Poller {
     epoll: AtomicI32,
-    wakeup: AtomicI32,
+    /// An eventfd that is always ready. Arming it ends the wait.
+    bell: AtomicI32,
+    /// It was armed since the last `begin_turn`.
+    rung: AtomicBool,
 }
 
-const WAKEUP: u64 = u64::MAX;
+const BELL: u64 = u64::MAX;
 
 /// Instead of the descriptor of epoll.
 const NONE: c_int = -1;
 const BEING_OPENED: c_int = -2;
 
+/// Nobody can end the wait when the descriptors are lost. So often the waiter looks whether they are.
+const LONGEST_WAIT: Nanos = 500 * clock::MILLISECOND;
+
 impl Poller {
     pub const fn new() -> Poller {
-        Poller { epoll: AtomicI32::new(NONE), wakeup: AtomicI32::new(NONE) }
+        Poller { epoll: AtomicI32::new(NONE), bell: AtomicI32::new(NONE), rung: AtomicBool::new(false) }
     }
 
-    /// Creates the descriptors, if they are not there yet. For library threads. Errors: EMFILE, ENFILE, ENOMEM.
+    /// Creates the descriptors, if they are not there yet. They have the lowest free numbers for a moment: so callers do it,
+    /// whose own `open` cannot come in between. Errors: EMFILE, ENFILE, ENOMEM.
     pub fn open(&self) -> Result<()> {
+        // Acquire: with the descriptor of epoll there is the other one.
+        if self.epoll.load(Ordering::Acquire) >= 0 {
+            return Ok(());
+        }
+        // A handler must not find them half made by its own thread.
+        let _blocked = Blocked::all();
         let mut pause = thread::Pause::new();
         loop {
-            // Acquire: with the descriptor of epoll there is the other one.
             match self.epoll.compare_exchange(NONE, BEING_OPENED, Ordering::Acquire, Ordering::Acquire) {
                 Ok(_) => break,
                 Err(BEING_OPENED) => pause.once(),
@@ -59,21 +76,39 @@ impl Poller {
     /// The descriptor of epoll; the other one is in its place.
     fn create(&self) -> Result<c_int> {
         // SAFETY: both take flags only.
-        let wakeup = check(unsafe { libc::eventfd(0, libc::EFD_CLOEXEC | libc::EFD_NONBLOCK) })?;
+        let bell = check(unsafe { libc::eventfd(1, libc::EFD_CLOEXEC | libc::EFD_NONBLOCK) })?;
         // SAFETY: as above.
         let epoll = check(unsafe { libc::epoll_create1(libc::EPOLL_CLOEXEC) }).inspect_err(|_| {
-            let _ = descriptor::close(wakeup);
+            descriptor::close_quietly(bell);
         })?;
-        let (wakeup, epoll) = (descriptor::out_of_the_way(wakeup), descriptor::out_of_the_way(epoll));
-        let forever = libc::EPOLLIN.cast_unsigned();
-        control(epoll, libc::EPOLL_CTL_ADD, wakeup, epoll_event { events: forever, u64: WAKEUP }).inspect_err(
-            |_| {
-                descriptor::close_quietly(wakeup);
-                descriptor::close_quietly(epoll);
-            },
-        )?;
-        self.wakeup.store(wakeup, Ordering::Relaxed);
+        let (bell, epoll) = (descriptor::out_of_the_way(bell), descriptor::out_of_the_way(epoll));
+        control(epoll, libc::EPOLL_CTL_ADD, bell, SILENT).inspect_err(|_| {
+            descriptor::close_quietly(bell);
+            descriptor::close_quietly(epoll);
+        })?;
+        self.bell.store(bell, Ordering::Relaxed);
         Ok(epoll)
+    }
+
+    /// Before the thread in the poller's role looks at the table: from here on `wake` ends its next wait. False: the
+    /// descriptors were lost, and all has to be armed anew.
+    pub fn begin_turn(&self) -> bool {
+        let fine = self.set_bell(SILENT).is_ok();
+        // SeqCst: pairs with `wake`. Whoever finds it still rung has put its news where it will be seen.
+        self.rung.store(false, Ordering::SeqCst);
+        fine || !self.replace()
+    }
+
+    /// For whoever found that the descriptors were lost: makes them anew. False: somebody else has done so.
+    pub fn replace(&self) -> bool {
+        let lost = self.epoll.load(Ordering::Acquire);
+        let mine = lost >= 0
+            && !self.is_open()
+            && self.epoll.compare_exchange(lost, NONE, Ordering::AcqRel, Ordering::Relaxed).is_ok();
+        if mine {
+            let _ = self.open();
+        }
+        mine
     }
 
     /// Reports `fd` once when it is ready. Errors: EPERM (it cannot be waited for), ENOMEM, ENOSPC.
@@ -92,23 +127,29 @@ impl Poller {
         })
     }
 
-    /// Forgets a descriptor that is about to be closed.
-    pub fn disarm(&self, fd: c_int) {
-        let _ = self.control(libc::EPOLL_CTL_DEL, fd, epoll_event { events: 0, u64: 0 });
-    }
-
     fn control(&self, operation: c_int, fd: c_int, event: epoll_event) -> Result<()> {
-        control(self.epoll.load(Ordering::Relaxed), operation, fd, event)
+        control(self.epoll.load(Ordering::Acquire), operation, fd, event)
     }
 
-    /// Waits until a descriptor is ready, `wake` was called or the time is up (`Nanos::MAX`: never). Returns how many it
-    /// reports.
+    /// Error: a descriptor was lost. Then nothing has happened, whatever has its number.
+    fn set_bell(&self, event: epoll_event) -> Result<()> {
+        self.control(libc::EPOLL_CTL_MOD, self.bell.load(Ordering::Relaxed), event)
+    }
+
+    /// Whether the descriptors are there, and ours still.
+    pub fn is_open(&self) -> bool {
+        self.set_bell(RING).is_ok()
+    }
+
+    /// Waits until a descriptor is ready, `wake` was called or the time is up (`Nanos::MAX`: never), but not longer than
+    /// `LONGEST_WAIT`. Returns how many it reports.
     pub fn wait(&self, patience: Nanos, found: &mut [Event; EVENTS]) -> usize {
         let mut events = [epoll_event { events: 0, u64: 0 }; EVENTS];
         let room = c_int::try_from(EVENTS).unwrap_or(1);
-        let epoll = self.epoll.load(Ordering::Relaxed);
+        let epoll = self.epoll.load(Ordering::Acquire);
+        let milliseconds = clock::to_milliseconds(patience.min(LONGEST_WAIT));
         // SAFETY: the array has room for that many events.
-        let count = unsafe { libc::epoll_wait(epoll, events.as_mut_ptr(), room, clock::to_milliseconds(patience)) };
+        let count = unsafe { libc::epoll_wait(epoll, events.as_mut_ptr(), room, milliseconds) };
         if count < 0 && Errno::last() != Errno::INTR {
             // Nothing can be waited for, and nobody may be kept waiting.
             thread::sleep_a_millisecond();
@@ -116,8 +157,7 @@ impl Poller {
         let mut places = found.iter_mut();
         for event in events.iter().take(usize::try_from(count).unwrap_or(0)) {
             let (flags, token) = (event.events.cast_signed(), event.u64);
-            if token == WAKEUP {
-                self.drain();
+            if token == BELL {
                 continue;
             }
             // Errors and hang-ups concern both directions.
@@ -132,48 +172,58 @@ impl Poller {
         EVENTS - places.len()
     }
 
-    /// Ends the wait that is under way, or the next one. Safe in a signal handler.
-    pub fn wake(&self) {
-        let one = 1u64;
-        let wakeup = self.wakeup.load(Ordering::Relaxed);
-        // SAFETY: an eventfd takes eight bytes. A full counter wakes just as well. Not libc's write: a caller that was
-        // cancelled must not end here.
-        unsafe { libc::syscall(libc::SYS_write, wakeup, &raw const one, size_of::<u64>()) };
+    /// Ends the wait that is under way, or the next one. Safe in a signal handler, and no cancellation point. False: the
+    /// descriptors were lost.
+    pub fn wake(&self) -> bool {
+        let opened = self.epoll.load(Ordering::Acquire) >= 0;
+        self.rung.swap(true, Ordering::SeqCst) || self.set_bell(RING).is_ok() || !opened
     }
 
-    fn drain(&self) {
-        let mut count = 0u64;
-        let wakeup = self.wakeup.load(Ordering::Relaxed);
-        // SAFETY: an eventfd gives eight bytes.
-        unsafe { libc::read(wakeup, (&raw mut count).cast::<c_void>(), size_of::<u64>()) };
-    }
-
-    /// A descriptor that can be written to at any time, if the poller is open.
+    /// A descriptor that can be written to at any time, if the poller is open; or -1.
     pub fn always_ready(&self) -> c_int {
-        self.wakeup.load(Ordering::Relaxed)
+        if self.is_open() { self.bell.load(Ordering::Relaxed) } else { -1 }
     }
 
     /// Whether a descriptor is one of the poller's own.
     pub fn owns(&self, fd: c_int) -> bool {
-        fd >= 0 && (fd == self.epoll.load(Ordering::Relaxed) || fd == self.wakeup.load(Ordering::Relaxed))
+        self.has_number(fd) && self.is_open()
+    }
+
+    fn has_number(&self, fd: c_int) -> bool {
+        fd >= 0 && (fd == self.epoll.load(Ordering::Relaxed) || fd == self.bell.load(Ordering::Relaxed))
+    }
+
+    /// Leaves a number to the program. If there is no other, the descriptor is lost.
+    pub fn make_way(&self, fd: c_int) {
+        let Ok(moved) = descriptor::duplicate(fd) else { return };
+        let exchange = |own: &AtomicI32| own.compare_exchange(fd, moved, Ordering::AcqRel, Ordering::Relaxed).is_ok();
+        let is_bell = fd == self.bell.load(Ordering::Relaxed);
+        let known = !is_bell || self.control(libc::EPOLL_CTL_ADD, moved, RING).is_ok();
+        if !known || !exchange(if is_bell { &self.bell } else { &self.epoll }) {
+            descriptor::close_quietly(moved);
+        }
     }
 
     /// The poller's own descriptors from `first` on, the lowest.
     pub fn lowest_own(&self, first: c_int) -> Option<c_int> {
-        let own = [self.epoll.load(Ordering::Relaxed), self.wakeup.load(Ordering::Relaxed)];
-        own.into_iter().filter(|fd| *fd >= first.max(0)).min()
+        let own = [self.epoll.load(Ordering::Relaxed), self.bell.load(Ordering::Relaxed)];
+        own.into_iter().filter(|fd| *fd >= first.max(0)).min().filter(|_| self.is_open())
     }
 
     /// Closes the descriptors: in a child, which must not disturb the parent's.
     pub fn close(&self) {
-        for own in [&self.epoll, &self.wakeup] {
+        let ours = self.is_open();
+        for own in [&self.epoll, &self.bell] {
             let fd = own.swap(NONE, Ordering::Relaxed);
-            if fd >= 0 {
-                let _ = descriptor::close(fd);
+            if ours && fd >= 0 {
+                descriptor::close_quietly(fd);
             }
         }
     }
 }
+
+const RING: epoll_event = epoll_event { events: (libc::EPOLLIN | libc::EPOLLONESHOT).cast_unsigned(), u64: BELL };
+const SILENT: epoll_event = epoll_event { events: libc::EPOLLONESHOT.cast_unsigned(), u64: BELL };
 
 fn control(epoll: c_int, operation: c_int, fd: c_int, mut event: epoll_event) -> Result<()> {
     // SAFETY: the kernel reads one event.

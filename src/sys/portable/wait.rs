@@ -1,11 +1,11 @@
-//! Sleeping until a status word changes, with poll and a pipe per waiting thread.
+//! Sleeping until a status word changes, with poll and a pair of sockets per waiting thread (not a pipe, see `poller`).
 //!
 //! POSIX has no wait that is tied to an address, ends with EINTR and is a cancellation point; poll has the last two. A
-//! thread that waits takes one of the `SLOTS`, keeps it for its life, and every completion writes a byte to the pipes of
-//! all threads that wait right now. Without a slot or a pipe (too many threads, no descriptors) it looks every millisecond.
+//! thread that waits takes one of the `SLOTS`, keeps it for its life, and every completion sends a byte to the pairs of
+//! all threads that wait right now. Without a slot or a pair (too many threads, no descriptors) it looks every millisecond.
 
 use std::ffi::c_void;
-use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, Ordering, fence};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, AtomicU64, Ordering, fence};
 
 use libc::c_int;
 use once_cell::race::OnceNonZeroUsize;
@@ -13,20 +13,23 @@ use once_cell::race::OnceNonZeroUsize;
 use crate::errno::{Result, check};
 use crate::sys::cancellation::put_off;
 use crate::sys::clock::{self, Nanos};
-use crate::sys::descriptor;
+use crate::sys::{descriptor, poller};
 
 struct Slot {
     taken: AtomicBool,
     /// How many waits are under way: a signal handler may wait inside a wait.
     waiting: AtomicU32,
     pipe: [AtomicI32; 2],
+    inodes: [AtomicU64; 2],
 }
 
 const MOST_SLOTS: usize = 256;
 const MILLISECOND: u64 = 1_000_000;
+const LONGEST_WAIT: u64 = 500 * MILLISECOND;
 
 static SLOTS: [Slot; MOST_SLOTS] = [const {
-    Slot { taken: AtomicBool::new(false), waiting: AtomicU32::new(0), pipe: [AtomicI32::new(-1), AtomicI32::new(-1)] }
+    let (pipe, inodes) = ([const { AtomicI32::new(-1) }; 2], [const { AtomicU64::new(0) }; 2]);
+    Slot { taken: AtomicBool::new(false), waiting: AtomicU32::new(0), pipe, inodes }
 }; MOST_SLOTS];
 static WAITING: AtomicU32 = AtomicU32::new(0);
 
@@ -80,7 +83,8 @@ pub fn sleep(
         slot.end();
         return Ok(());
     }
-    let result = poll(slot.pipe_end(0), left);
+    // Should the sockets be lost while it sleeps, nobody can wake it.
+    let result = poll(slot.pipe_end(0), left.unwrap_or(LONGEST_WAIT).min(LONGEST_WAIT).into());
     slot.drain();
     slot.end();
     result
@@ -135,8 +139,9 @@ impl Slot {
     }
 
     fn wake(&self) {
-        // SAFETY: one byte. A full pipe wakes just as well.
-        put_off(|| unsafe { libc::write(self.pipe_end(1), c"".as_ptr().cast::<c_void>(), 1) });
+        const NOW: c_int = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
+        // SAFETY: one byte. A full buffer wakes just as well.
+        put_off(|| unsafe { libc::send(self.pipe_end(1), c"".as_ptr().cast::<c_void>(), 1, NOW) });
     }
 
     fn pipe_end(&self, end: usize) -> c_int {
@@ -145,29 +150,29 @@ impl Slot {
 
     fn drain(&self) {
         let mut bytes = [0u8; 64];
-        // SAFETY: the buffer has room; the pipe does not block.
-        while unsafe { libc::read(self.pipe_end(0), bytes.as_mut_ptr().cast(), bytes.len()) } > 0 {}
+        let own = self.pipe_end(0);
+        // SAFETY: the buffer has room.
+        let mut more = || unsafe { libc::recv(own, bytes.as_mut_ptr().cast(), bytes.len(), libc::MSG_DONTWAIT) } > 0;
+        while more() {}
     }
 
     fn open(&self) -> Result<()> {
-        let mut ends = [-1; 2];
-        // SAFETY: room for two descriptors.
-        check(unsafe { libc::pipe(ends.as_mut_ptr()) })?;
-        for (end, fd) in self.pipe.iter().zip(ends) {
-            // SAFETY: F_SETFD takes an int.
-            unsafe { libc::fcntl(fd, libc::F_SETFD, libc::FD_CLOEXEC) };
-            let fd = descriptor::out_of_the_way(fd);
-            descriptor::set_nonblocking(fd);
-            end.store(fd, Ordering::Relaxed);
-        }
+        let ends = poller::pair()?.map(descriptor::out_of_the_way);
+        poller::remember(ends, &self.inodes);
+        self.pipe.iter().zip(ends).for_each(|(end, fd)| end.store(fd, Ordering::Relaxed));
         Ok(())
+    }
+
+    fn is_ours(&self) -> bool {
+        poller::are_ours([self.pipe_end(0), self.pipe_end(1)], &self.inodes)
     }
 
     fn release(&self) {
         WAITING.fetch_sub(self.waiting.swap(0, Ordering::SeqCst), Ordering::SeqCst);
+        let ours = self.is_ours();
         for end in &self.pipe {
             let fd = end.swap(-1, Ordering::Relaxed);
-            if fd != -1 {
+            if ours && fd != -1 {
                 let _ = descriptor::close(fd);
             }
         }
@@ -181,7 +186,10 @@ fn slot_of_thread() -> Option<&'static Slot> {
     let key = key()?;
     // SAFETY: the key exists; its values are pointers to slots, which are static.
     let known = unsafe { libc::pthread_getspecific(key).cast::<Slot>().as_ref() };
-    if let Some(slot) = known.filter(|slot| slot.pipe_end(0) != -1) {
+    // The program may have closed its sockets, by a system call that nobody sees.
+    if let Some(slot) = known.filter(|slot| slot.pipe_end(0) != -1)
+        && (slot.is_ours() || slot.open().is_ok())
+    {
         return Some(slot);
     }
     // What it calls may be cancellation points.
