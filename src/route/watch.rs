@@ -7,7 +7,7 @@ use super::worker::HandOuts;
 use crate::complete::{self, Rest};
 use crate::engine::Engine;
 use crate::files::Table;
-use crate::sys::clock::Nanos;
+use crate::sys::clock::{self, Nanos};
 use crate::sys::thread;
 
 /// Runs the watch until there has been nothing to watch for a while, or the running workers stand still.
@@ -15,7 +15,9 @@ pub fn run(engine: &'static Engine) {
     let (mut awake, mut tick_time) = (0, Pace::TICK);
     let mut used = ProcessorTimes::default();
     loop {
+        let begin = clock::now();
         thread::sleep_for(tick_time);
+        let late = clock::now().saturating_sub(begin) > tick_time + Pace::TICK;
         let (mut tick, mut suspects) = (Tick::GoOn, [0; 2]);
         look_after(engine, |table| {
             table.take_in();
@@ -32,8 +34,9 @@ pub fn run(engine: &'static Engine) {
                 tick_time = Pace::longer(tick_time);
             }
             Tick::Suspect(thread) => {
-                // One that has much to copy is not blocked. (One that waits for a processor cannot be told from one that is.)
-                let is_awake = used.has_run(thread, &before);
+                // One that has much to copy is not blocked. Nor may be one that has not run where this thread, too, had to wait for a
+                // processor.
+                let is_awake = late || used.has_run(thread, &before);
                 awake += 1;
                 tick_time = Pace::TICK;
                 if is_awake && awake <= Pace::AWAKE {
@@ -42,7 +45,7 @@ pub fn run(engine: &'static Engine) {
                 let mut goes_on = true;
                 look_after(engine, |table| {
                     let pace = &mut table.workers.pace;
-                    // It may have very much to copy.
+                    // It may have very much to copy, or wait for a processor still.
                     goes_on = is_awake && pace.is_stuck(thread) || !pace.stands_still(thread);
                     !goes_on
                 });
