@@ -13,9 +13,10 @@ use crate::errno::{Result, thread_identity};
 use crate::order::FileKey;
 use crate::slab::mix;
 use crate::stats;
-use crate::sys::contexts::{self, Completions, ReadablePages};
+use crate::sys::contexts::{self, Completions};
 use crate::sys::inode::Wanted;
 use crate::sys::lock::RawLock;
+use crate::sys::readable::SteadyPages;
 use crate::sys::signals::Blocked;
 use crate::sys::{descriptor, fork, memory, thread};
 
@@ -28,7 +29,7 @@ pub struct State {
     pub contexts: AtomicU32,
     /// Syncs that wait. What they are is under the lock.
     pub held: AtomicU32,
-    pub readable: ReadablePages,
+    pub steady: SteadyPages,
     submitting: [Submitting; SUBMITTERS],
     process: AtomicI32,
     pub aliases: Aliases,

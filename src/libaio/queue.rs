@@ -14,6 +14,7 @@ use crate::errno::{Errno, Result};
 use crate::stats;
 use crate::sys::clock::{self, Nanos};
 use crate::sys::contexts::{self as kernel, Completions, Wanted};
+use crate::sys::readable::ReadablePages;
 
 /// io_setup. Errors: those of io_setup(2), and EAGAIN, no memory.
 ///
@@ -59,12 +60,13 @@ pub fn submit(context: io_context_t, count: c_long, list: *const *mut iocb) -> R
     if let Some(ring) = unsafe { Completions::of(number) } {
         flight.look(&ring, submission.ending());
     }
+    let mut pages = ReadablePages::new(&state.steady);
     let mut done = 0;
     while done < total {
         let rest = list.wrapping_add(done);
-        let step = match Run::find(state, flight, &submission, rest, total - done) {
-            Run::Plain { len, first_seq } => submit_plain(state, flight, rest, len, first_seq),
-            Run::Sync(block, copy) => submit_sync(state, flight, rest, block, &copy),
+        let step = match Run::find(state, flight, &submission, &mut pages, rest, total - done) {
+            Run::Plain { len, first_seq } => submit_plain(flight, &mut pages, rest, len, first_seq),
+            Run::Sync(block, copy) => submit_sync(state, flight, &mut pages, rest, block, &copy),
             Run::Unreadable => kernel::submit(number, 1, rest).map(|accepted| (1, accepted)),
             Run::Full => Err(Errno::AGAIN),
         };
@@ -101,6 +103,7 @@ impl Run {
         state: &'static State,
         flight: &Flight,
         submission: &Submission,
+        pages: &mut ReadablePages<'_>,
         list: *const *mut iocb,
         count: usize,
     ) -> Run {
@@ -110,7 +113,7 @@ impl Run {
         submission.numbers(first_seq, numbers);
         let mut seq = first_seq;
         while len < count {
-            let Some(Entry { block, opcode, fd, name }) = read_entry(state, list.wrapping_add(len)) else {
+            let Some(Entry { block, opcode, fd, name }) = read_entry(pages, list.wrapping_add(len)) else {
                 return Run::plain_or(len, first_seq, Run::Unreadable);
             };
             if matches!(opcode, IO_CMD_FSYNC | IO_CMD_FDSYNC) {
@@ -142,13 +145,13 @@ struct Entry {
 }
 
 /// None: the entry, or its iocb, cannot be read.
-fn read_entry(state: &State, entry: *const *mut iocb) -> Option<Entry> {
-    if !state.readable.has(entry.addr(), size_of::<*mut iocb>()) {
+fn read_entry(pages: &mut ReadablePages<'_>, entry: *const *mut iocb) -> Option<Entry> {
+    if !pages.has(entry.addr(), size_of::<*mut iocb>()) {
         return None;
     }
     // SAFETY: it can be read.
     let block = unsafe { entry.read_unaligned() };
-    if !state.readable.has(block.addr(), size_of::<iocb>()) {
+    if !pages.has(block.addr(), size_of::<iocb>()) {
         return None;
     }
     // SAFETY: it can be read; it need not be aligned.
@@ -162,8 +165,8 @@ fn read_entry(state: &State, entry: *const *mut iocb) -> Option<Entry> {
 
 /// Hands over what has its records. How many were tried, and accepted.
 fn submit_plain(
-    state: &State,
     flight: &Flight,
+    pages: &mut ReadablePages<'_>,
     list: *const *mut iocb,
     len: usize,
     first_seq: u64,
@@ -172,7 +175,7 @@ fn submit_plain(
     let done = kernel::submit(flight.address(), tried, list);
     let accepted = done.map_or(0, |done| usize::try_from(done).unwrap_or(0));
     for (index, seq) in (accepted..len).zip(first_seq + u64::try_from(accepted).unwrap_or(0)..) {
-        if let Some(entry) = read_entry(state, list.wrapping_add(index)) {
+        if let Some(entry) = read_entry(pages, list.wrapping_add(index)) {
             flight.withdraw(entry.name, seq);
         }
     }
@@ -182,6 +185,7 @@ fn submit_plain(
 fn submit_sync(
     state: &'static State,
     flight: &'static Flight,
+    pages: &mut ReadablePages<'_>,
     entry: *const *mut iocb,
     block: *mut iocb,
     copy: &iocb,
@@ -199,7 +203,7 @@ fn submit_sync(
     }
     let seq = state.number_requests(1);
     flight.enter(flight::name(block, copy.data), seq, On::Descriptor(copy.aio_fildes));
-    submit_plain(state, flight, entry, 1, seq)
+    submit_plain(flight, pages, entry, 1, seq)
 }
 
 /// io_cancel. A sync that is held back is cancelled here and now: its event is stored, and 0 returned. Errors: those of

@@ -3,11 +3,12 @@
 use std::ffi::c_void;
 use std::mem::MaybeUninit;
 use std::ptr;
-use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use libc::{c_int, c_long, timespec};
 
 use super::kaio::{IO_PGETEVENTS, Ring};
+use super::readable::{KERNEL_SET, is_readable};
 use crate::errno::{Errno, Result, check};
 use crate::libaio::abi::{io_event, iocb};
 use crate::sys::clock::{self, Nanos};
@@ -69,9 +70,6 @@ pub fn get_events_masked(context: u64, wanted: &Wanted, mask: *const libc::sigse
     check(unsafe { libc::syscall(IO_PGETEVENTS, context, at_least, at_most, events, timeout, &raw const mask) })
 }
 
-/// Bytes of the kernel's signal set.
-const KERNEL_SET: usize = 8;
-
 /// Waits until the context's ring has an event, and leaves it there (nothing is taken that cannot be stored). False: the time
 /// is up. Errors: EINVAL, EINTR.
 pub fn wait_for_event(context: u64, patience: Option<Nanos>) -> Result<bool> {
@@ -89,18 +87,6 @@ pub fn wait_for_event(context: u64, patience: Option<Nanos>) -> Result<bool> {
 /// back what a program has taken meanwhile that moves the head itself.
 pub fn exists(context: u64) -> bool {
     submit(context, 0, ptr::null()).is_ok()
-}
-
-/// Whether the eight bytes from an address on can be read. Asks the kernel, and changes nothing: it reads a signal set before it
-/// refuses what should be done with it.
-pub fn is_readable(address: usize) -> bool {
-    const NO_SUCH_ACTION: c_int = !0;
-    let set: *const c_void = ptr::without_provenance(address);
-    let nowhere = ptr::null_mut::<c_void>();
-    // SAFETY: the kernel checks the address, and refuses the action.
-    let done = unsafe { libc::syscall(libc::SYS_rt_sigprocmask, NO_SUCH_ACTION, set, nowhere, KERNEL_SET) };
-    // NULL is no set at all to it.
-    address != 0 && check(done) != Err(Errno(libc::EFAULT))
 }
 
 /// The ring of completions that a context's number points to, in the program's memory.
@@ -201,42 +187,5 @@ pub fn copy_iocb(block: *const iocb) -> Option<iocb> {
     unsafe {
         copy.as_mut_ptr().cast::<u8>().copy_from_nonoverlapping(block.cast(), size_of::<iocb>());
         Some(copy.assume_init())
-    }
-}
-
-/// A set of pages that were readable, by place: so each is asked for once.
-pub struct ReadablePages([[AtomicU32; 2]; ReadablePages::PLACES]);
-
-impl ReadablePages {
-    /// Two pages share a place without being in each other's way: a program's iocbs and its lists often lie in different parts
-    /// of its memory, and one of many runs of a program would have to ask for both again and again.
-    const PLACES: usize = 1024;
-    /// No page of any system is smaller.
-    const PAGE_BITS: u32 = 12;
-
-    /// Whether the bytes from `start` on can be read. A page that was readable once and is not any more is not noticed.
-    pub fn has(&self, start: usize, bytes: usize) -> bool {
-        let Some(last) = start.checked_add(bytes.saturating_sub(1)) else { return false };
-        (start >> Self::PAGE_BITS..=last >> Self::PAGE_BITS).all(|page| {
-            let address = (page << Self::PAGE_BITS).max(start & !7);
-            self.has_page(page, address)
-        })
-    }
-
-    fn has_page(&self, page: usize, address: usize) -> bool {
-        let Some([first, second]) = self.0.get(page % Self::PLACES) else { return false };
-        // Of an address with 48 bits these are all; of a longer one a stranger's page may pass for it.
-        let Ok(mark) = u32::try_from((page / Self::PLACES) & 0x7fff_ffff) else { return false };
-        let mark = mark | 1 << 31;
-        let newer = first.load(Ordering::Relaxed);
-        if newer == mark || second.load(Ordering::Relaxed) == mark {
-            return true;
-        }
-        let readable = is_readable(address);
-        if readable {
-            second.store(newer, Ordering::Relaxed);
-            first.store(mark, Ordering::Relaxed);
-        }
-        readable
     }
 }

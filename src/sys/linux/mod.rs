@@ -10,6 +10,8 @@ mod look;
 pub mod park;
 mod places;
 pub mod poller;
+#[cfg(libaio)]
+pub mod readable;
 pub mod syscalls;
 pub mod wait;
 mod waiters;
