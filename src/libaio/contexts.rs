@@ -2,22 +2,27 @@
 //! In a child of fork it is gone, as the contexts are.
 
 use std::ptr;
-use std::sync::atomic::{AtomicI32, AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{
+    AtomicBool, AtomicI32, AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering, compiler_fence,
+};
 
 use lock_api::Mutex;
 
 use super::aliases::Aliases;
 use super::flight::{Covered, Flight};
 use super::held::Holding;
-use crate::errno::{Result, thread_identity};
+use super::pool::Pool;
+use crate::errno::{Errno, Result, thread_identity};
 use crate::order::FileKey;
 use crate::slab::mix;
 use crate::stats;
+use crate::sys::clock::{self, Nanos};
 use crate::sys::contexts::{self, Completions};
 use crate::sys::inode::Wanted;
 use crate::sys::lock::RawLock;
 use crate::sys::readable::SteadyPages;
 use crate::sys::signals::Blocked;
+use crate::sys::thread::Pause;
 use crate::sys::{descriptor, fork, memory, thread};
 
 /// Starts from all zeroes, and is all zeroes in a child.
@@ -25,19 +30,24 @@ pub struct State {
     chains: [AtomicPtr<Context>; CHAINS],
     /// The last number given to a request. Not all that are given are used.
     newest: AtomicU64,
-    /// Contexts that were made and not destroyed.
+    /// Contexts that were submitted to and not destroyed.
     pub contexts: AtomicU32,
     /// Syncs that wait. What they are is under the lock.
     pub held: AtomicU32,
     pub steady: SteadyPages,
     submitting: [Submitting; SUBMITTERS],
+    /// Threads that found no place among those.
+    unplaced: AtomicU32,
+    pool: Mutex<RawLock, Pool>,
     process: AtomicI32,
     pub aliases: Aliases,
     pub holding: Mutex<RawLock, Holding>,
 }
 
-const CHAINS: usize = 64;
+const CHAINS: usize = 512;
 const SUBMITTERS: usize = 64;
+/// Nobody reads a ring for so long, unless a signal handler has interrupted it.
+const LONGEST_READ: Nanos = 1_000 * clock::MILLISECOND;
 
 /// What a thread is in the middle of. A signal handler that interrupts it there must not wait for that.
 pub struct Submitting {
@@ -48,20 +58,37 @@ pub struct Submitting {
     end: AtomicU64,
     /// An iocb whose event was seen, but whose record may not have ended yet.
     pub ending: AtomicU64,
+    /// What it uses: not given to another context meanwhile.
+    flight: AtomicPtr<Flight>,
+    /// It reads that one's ring: not unmapped meanwhile.
+    reads: AtomicBool,
 }
 
 /// Ends when dropped.
 pub struct Submission {
+    state: &'static State,
     place: Option<&'static Submitting>,
     spare: AtomicU64,
+}
+
+/// What has become of a context's ring.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Seen {
+    Looked,
+    /// It is destroyed.
+    Gone,
+    /// Another one is at its address.
+    Another,
 }
 
 impl Submission {
     pub fn numbers(&self, first: u64, count: u64) {
         if let Some(place) = self.place {
-            // Never a range that is not one of them.
+            // Never a range that is not one of them, for a handler that interrupts this.
             place.first.store(u64::MAX, Ordering::Relaxed);
-            place.end.store(first + count, Ordering::Relaxed);
+            compiler_fence(Ordering::SeqCst);
+            place.end.store(first.saturating_add(count), Ordering::Relaxed);
+            compiler_fence(Ordering::SeqCst);
             place.first.store(first, Ordering::Relaxed);
         }
     }
@@ -69,31 +96,126 @@ impl Submission {
     pub fn ending(&self) -> &AtomicU64 {
         self.place.map_or(&self.spare, |place| &place.ending)
     }
+
+    /// What is known of a context. It stays that context's, or nobody's, while this lives.
+    pub fn find(&self, number: u64) -> Option<&'static Flight> {
+        loop {
+            let flight = self.state.find(number)?;
+            let Some(place) = self.place else { return Some(flight) };
+            // SeqCst: either it is found again below, or whoever gives it to another context sees it here.
+            place.flight.store(ptr::from_ref(flight).cast_mut(), Ordering::SeqCst);
+            if self.state.find(number).is_some_and(|again| ptr::eq(again, flight)) {
+                return Some(flight);
+            }
+        }
+    }
+
+    /// The same for one that the library has not met, if the kernel knows it. Error: EAGAIN, no memory.
+    pub fn find_or_adopt(&self, number: u64) -> Result<Option<&'static Flight>> {
+        if let Some(flight) = self.find(number) {
+            return Ok(Some(flight));
+        }
+        self.state.meet(number)?;
+        Ok(self.find(number))
+    }
+
+    /// Looks at the ring of a context that the kernel has just known. (A raw io_destroy in another thread at this moment is not
+    /// noticed.)
+    pub fn look(&self, flight: &'static Flight) -> Seen {
+        let Some(place) = self.place else {
+            // Nobody destroys it under the lock.
+            let _blocked = Blocked::all();
+            let _locked = self.state.holding.lock();
+            let is_child = self.state.unplaced.load(Ordering::Relaxed) == 0;
+            return if is_child { Seen::Gone } else { self.look_now(flight) };
+        };
+        if place.thread.load(Ordering::Relaxed) != thread_identity() {
+            // A signal handler has forked; this is the child.
+            return Seen::Gone;
+        }
+        // SeqCst: either it is seen closed, or `destroy` waits.
+        place.reads.store(true, Ordering::SeqCst);
+        let seen = self.look_now(flight);
+        place.reads.store(false, Ordering::Release);
+        seen
+    }
+
+    fn look_now(&self, flight: &Flight) -> Seen {
+        if flight.is_closed() {
+            return Seen::Gone;
+        }
+        // SAFETY: the kernel has just known it, and the library does not destroy it meanwhile.
+        let Some(ring) = (unsafe { Completions::of(flight.address()) }) else { return Seen::Another };
+        if !flight.is_of(&ring) {
+            return Seen::Another;
+        }
+        flight.look(&ring, self.ending());
+        Seen::Looked
+    }
+
+    /// What is in flight in a context that may be gone, or another one at the same address, as of now. With the limit if a sync is
+    /// to be held back, or is. Errors: EINVAL, it is gone; EAGAIN, no memory.
+    pub fn look_closely(&self, number: u64, holds: bool) -> Result<&'static Flight> {
+        let _blocked = Blocked::all();
+        let _locked = self.state.holding.lock();
+        if !contexts::exists(number) {
+            return Err(Errno::INVAL);
+        }
+        let found = self.find(number).ok_or(Errno::INVAL)?;
+        if self.look_now(found) == Seen::Another {
+            self.state.replace(number, found, u64::MAX)?;
+        }
+        let flight = self.find(number).ok_or(Errno::INVAL)?;
+        if holds || flight.is_limited() && self.state.held.load(Ordering::Acquire) > 0 {
+            // SAFETY: the kernel has just said that it is there, and nobody destroys under the lock what was found under it.
+            let ring = unsafe { Completions::of(number) };
+            ring.into_iter().for_each(|ring| flight.limit(&ring));
+        } else {
+            flight.lift_limit();
+        }
+        Ok(flight)
+    }
+
+    /// Requests with numbers from `seq` on were accepted by a context that is not the one of `flight`, but another at its address.
+    /// What they are on is on record there.
+    pub fn move_records(&self, flight: &'static Flight, seq: u64) {
+        let _blocked = Blocked::all();
+        let _locked = self.state.holding.lock();
+        // Without memory they stay where they are, and end when the context does.
+        let _ = self.state.replace(flight.address(), flight, seq);
+    }
 }
 
 impl Drop for Submission {
     fn drop(&mut self) {
-        if let Some(place) = self.place {
-            place.first.store(0, Ordering::Relaxed);
-            place.end.store(0, Ordering::Relaxed);
-            place.thread.store(0, Ordering::Release);
-        }
+        let Some(place) = self.place else {
+            let one_less = |unplaced: u32| unplaced.checked_sub(1);
+            // In a child that a signal handler has made it is 0.
+            let _ = self.state.unplaced.fetch_update(Ordering::Release, Ordering::Relaxed, one_less);
+            return;
+        };
+        place.first.store(0, Ordering::Relaxed);
+        place.end.store(0, Ordering::Relaxed);
+        place.flight.store(ptr::null_mut(), Ordering::Release);
+        place.thread.store(0, Ordering::Release);
     }
 }
 
 /// A number, and what it stands for. Never freed; used again for a context with the same place in the chains.
 struct Context {
-    /// `FREE`, `TAKEN` while it is being prepared, or the context's number.
+    /// `FREE`, `TAKEN` while it is being prepared, or the context's number; with `DYING` while that is being destroyed.
     number: AtomicU64,
     flight: AtomicPtr<Flight>,
     next: AtomicPtr<Context>,
 }
 
-/// An entry that was taken out of sight.
-pub struct Hidden(&'static Context);
+/// A context that is being destroyed: nobody finds it, or takes it for a new one. And what it had in flight, if that is known.
+pub struct Hidden(&'static Context, Option<&'static Flight>);
 
 const FREE: u64 = 0;
 const TAKEN: u64 = 1;
+/// No ring begins at such an address.
+const DYING: u64 = 2;
 
 static STATE: AtomicPtr<State> = AtomicPtr::new(ptr::null_mut());
 
@@ -142,7 +264,12 @@ impl State {
         let take =
             |place: &&Submitting| place.thread.compare_exchange(0, me, Ordering::Acquire, Ordering::Relaxed).is_ok();
         // Without a place (so many threads at once) only a handler that waits for its own sync may have to wait for ever.
-        Submission { place: self.submitting.iter().find(take), spare: AtomicU64::new(0) }
+        let place = self.submitting.iter().find(take);
+        if place.is_none() {
+            // SeqCst: as `Submission::find`.
+            self.unplaced.fetch_add(1, Ordering::SeqCst);
+        }
+        Submission { state: self, place, spare: AtomicU64::new(0) }
     }
 
     /// Whether the calling thread was interrupted while it handed this request over, or ended it.
@@ -166,37 +293,94 @@ impl State {
     }
 
     fn entry(&self, number: u64) -> Option<&'static Context> {
-        walk(self.chain(number)).find(|context| context.number.load(Ordering::Acquire) == number)
+        let is_it = |context: &&Context| context.number.load(Ordering::SeqCst) == number;
+        walk(self.chain(number)).find(is_it).filter(|_| is_number(number))
     }
 
     pub fn find(&self, number: u64) -> Option<&'static Flight> {
         self.entry(number)?.flight()
     }
 
-    /// A context that was just made. Error: ENOMEM.
-    pub fn begin(&self, number: u64) -> Result<()> {
+    /// The program uses a context that is not known: it was just made, or moved. Error: EAGAIN, no memory.
+    fn meet(&self, number: u64) -> Result<()> {
+        if !is_number(number) {
+            return Ok(());
+        }
+        let _blocked = Blocked::all();
+        let _one_at_a_time = self.holding.lock();
+        let is_dying = walk(self.chain(number)).any(|context| context.number.load(Ordering::Acquire) == number | DYING);
+        if self.find(number).is_some() || is_dying || !contexts::exists(number) {
+            return Ok(());
+        }
+        self.adopt(number).map_err(|_| Errno::AGAIN)
+    }
+
+    /// Under the lock. Error: ENOMEM.
+    fn adopt(&self, number: u64) -> Result<()> {
         // SAFETY: the kernel has just said that it is there.
         let Some(ring) = (unsafe { Completions::of(number) }) else { return Ok(()) };
-        // One with this number was destroyed by a raw system call, and waited for what it had.
-        self.hide(number).into_iter().for_each(|hidden| self.end(hidden));
-        let context = self.take(number)?;
-        let flight = match context.flight() {
-            Some(flight) => flight,
-            // SAFETY: zeroed pages, never unmapped.
-            None => unsafe { memory::map(size_of::<Flight>()).inspect_err(|_| context.give_back())?.cast().as_ref() },
+        let is_moved = |context: &&Context| {
+            let old = context.number.load(Ordering::Acquire);
+            let is_its = |flight: &Flight| flight.id() == ring.id() && flight.is_of(&ring);
+            is_number(old) && context.flight().is_some_and(is_its) && !contexts::exists(old)
         };
-        flight.begin(number, &ring).inspect_err(|_| context.give_back())?;
-        self.enter(context, number, flight);
+        let Some(old) = self.entries().find(is_moved) else { return self.begin(number, &ring) };
+        let context = self.take(number)?;
+        let flight = old.flight.swap(ptr::null_mut(), Ordering::SeqCst);
+        old.give_back();
+        // SAFETY: flights are never freed.
+        if let Some(flight) = unsafe { flight.as_ref() } {
+            flight.moved_to(number);
+            context.enter(number, flight);
+        }
         Ok(())
     }
 
-    fn enter(&self, context: &Context, number: u64, flight: &'static Flight) {
-        context.flight.store(ptr::from_ref(flight).cast_mut(), Ordering::Release);
-        context.number.store(number, Ordering::Release);
+    fn begin(&self, number: u64, ring: &Completions) -> Result<()> {
+        let flight = self.unused_flight(ring)?;
+        let context = self.take(number).inspect_err(|_| self.pool.lock().give_back(flight))?;
+        flight.begin(number, ring);
+        ring.mark();
+        context.enter(number, flight);
         self.contexts.fetch_add(1, Ordering::Relaxed);
+        Ok(())
     }
 
-    /// A free entry of the chain, or a new one.
+    /// Signals are blocked.
+    fn unused_flight(&self, ring: &Completions) -> Result<&'static Flight> {
+        let is_used = |flight: &Flight| {
+            self.unplaced.load(Ordering::SeqCst) > 0
+                || self.submitting.iter().any(|place| ptr::eq(place.flight.load(Ordering::SeqCst), flight))
+        };
+        self.pool.lock().take(ring.size(), is_used)
+    }
+
+    /// Another context is at an address than the one that `old` is of, made by a raw system call. Requests with numbers from `seq`
+    /// on are its. Under the lock, while nobody destroys it. Error: EAGAIN, no memory.
+    fn replace(&self, number: u64, old: &'static Flight, seq: u64) -> Result<()> {
+        let Some(context) = self.entry(number).filter(|context| context.has(old)) else { return Ok(()) };
+        // SAFETY: the caller's promise.
+        let Some(ring) = (unsafe { Completions::of(number) }) else { return Ok(()) };
+        if old.is_of(&ring) {
+            return Ok(());
+        }
+        let flight = self.unused_flight(&ring).map_err(|_| Errno::AGAIN)?;
+        flight.begin(number, &ring);
+        if seq != u64::MAX {
+            flight.take_over(old, seq, &ring);
+        }
+        context.flight.store(ptr::from_ref(flight).cast_mut(), Ordering::SeqCst);
+        ring.mark();
+        old.close();
+        old.end_all_up_to(u64::MAX);
+        // A sync that is held knows the old one.
+        if self.held.load(Ordering::Acquire) == 0 {
+            self.pool.lock().give_back(old);
+        }
+        Ok(())
+    }
+
+    /// A free entry of the chain, or a new one. Signals are blocked. Error: ENOMEM.
     fn take(&self, number: u64) -> Result<&'static Context> {
         let chain = self.chain(number);
         let is_taken = |context: &&Context| {
@@ -205,8 +389,9 @@ impl State {
         if let Some(context) = walk(chain).find(is_taken) {
             return Ok(context);
         }
-        // SAFETY: zeroed pages, never unmapped; all zeroes is a `Context`.
-        let context: &'static Context = unsafe { memory::map(size_of::<Context>())?.cast().as_ref() };
+        let memory = self.pool.lock().allocate(size_of::<Context>())?;
+        // SAFETY: zeroed bytes that are never freed; all zeroes is a `Context`.
+        let context: &'static Context = unsafe { memory.cast().as_ref() };
         context.number.store(TAKEN, Ordering::Relaxed);
         let mut first = chain.load(Ordering::Acquire);
         loop {
@@ -219,69 +404,73 @@ impl State {
         }
     }
 
-    /// What a context has in flight. One that is not known was made by a raw system call, or moved: if the kernel knows it, it
-    /// is from now on. None: neither does.
-    pub fn flight(&self, number: u64) -> Option<&'static Flight> {
-        if number <= TAKEN {
-            return None;
-        }
-        self.current(number).or_else(|| {
-            if !contexts::exists(number) {
-                return None;
-            }
-            let _blocked = Blocked::all();
-            let _one_at_a_time = self.holding.lock();
-            self.current(number).or_else(|| {
-                self.adopt(number).ok()?;
-                self.find(number)
-            })
-        })
-    }
-
-    /// What is known of a context, unless that was another one at its address.
-    pub fn current(&self, number: u64) -> Option<&'static Flight> {
-        self.find(number).filter(|flight| {
-            // SAFETY: the kernel knew it when the program used it last.
-            unsafe { Completions::of(number) }.is_none_or(|ring| flight.is_of(&ring))
-        })
-    }
-
     /// The last number given to a request.
     pub fn newest(&self) -> u64 {
         self.newest.load(Ordering::Relaxed)
     }
 
-    fn adopt(&self, number: u64) -> Result<()> {
-        // SAFETY: the kernel has just said that it is there.
-        let Some(ring) = (unsafe { Completions::of(number) }) else { return Ok(()) };
-        let is_moved = |context: &&Context| {
-            let old = context.number.load(Ordering::Acquire);
-            let is_its = |flight: &Flight| flight.id() == ring.id() && flight.is_of(&ring);
-            old > TAKEN && context.flight().is_some_and(is_its) && !contexts::exists(old)
+    /// The context is about to be destroyed: nobody finds it any more. None: there is no memory to say so, or no such context.
+    pub fn hide(&self, number: u64) -> Option<Hidden> {
+        if !is_number(number) {
+            return None;
+        }
+        let _blocked = Blocked::all();
+        let _locked = self.holding.lock();
+        let Some(context) = self.entry(number) else {
+            let context = self.take(number).ok()?;
+            context.number.store(number | DYING, Ordering::SeqCst);
+            return Some(Hidden(context, None));
         };
-        let Some(old) = self.entries().find(is_moved) else { return self.begin(number) };
-        let flight = old.flight.swap(ptr::null_mut(), Ordering::AcqRel);
-        old.give_back();
-        self.contexts.fetch_sub(1, Ordering::Relaxed);
-        // SAFETY: as in `flight`.
-        let Some(flight) = (unsafe { flight.as_ref() }) else { return self.begin(number) };
-        flight.moved_to(number);
-        self.enter(self.take(number)?, number, flight);
-        Ok(())
+        context.number.store(number | DYING, Ordering::SeqCst);
+        let flight = context.flight();
+        flight.into_iter().for_each(Flight::close);
+        Some(Hidden(context, flight))
     }
 
-    /// The context is about to be destroyed: nobody finds it any more.
-    pub fn hide(&self, number: u64) -> Option<Hidden> {
-        let context = self.entry(number).filter(|_| number > TAKEN)?;
-        let hidden = context.number.compare_exchange(number, TAKEN, Ordering::AcqRel, Ordering::Relaxed);
-        hidden.is_ok().then_some(Hidden(context))
+    /// The kernel has made a context with this number: one that is being destroyed is another one. One that is known was destroyed by
+    /// a raw system call.
+    pub fn is_new(&self, number: u64) -> Option<Hidden> {
+        for context in walk(self.chain(number)) {
+            let _ = context.number.compare_exchange(number | DYING, TAKEN, Ordering::SeqCst, Ordering::Relaxed);
+        }
+        self.entry(number)?;
+        let hidden = self.hide(number)?;
+        hidden.0.number.store(TAKEN, Ordering::SeqCst);
+        Some(hidden)
+    }
+
+    /// Waits until no other thread reads its ring. The ring, if somebody does all the same: this thread, below a signal handler, or
+    /// one that a handler has kept from it, perhaps for ever.
+    pub fn wait_for_readers(&self, Hidden(_, flight): &Hidden) -> Option<Completions> {
+        let flight = (*flight)?;
+        let me = thread_identity();
+        let patience = clock::now().saturating_add(LONGEST_READ);
+        let reads = |place: &&Submitting| {
+            place.reads.load(Ordering::SeqCst) && ptr::eq(place.flight.load(Ordering::SeqCst), flight)
+        };
+        let is_awaited = |place: &Submitting| place.thread.load(Ordering::Relaxed) != me && clock::now() < patience;
+        let mut pause = Pause::new();
+        while let Some(place) = self.submitting.iter().find(reads) {
+            if !is_awaited(place) {
+                let number = flight.address();
+                // SAFETY: the kernel has just said that it is there.
+                return contexts::exists(number).then(|| unsafe { Completions::of(number) }).flatten();
+            }
+            pause.once();
+        }
+        None
     }
 
     /// The context is no more, and all that it had in flight has ended.
-    pub fn end(&self, Hidden(context): Hidden) {
-        context.flight().into_iter().for_each(Flight::clear);
+    pub fn end(&self, Hidden(context, flight): Hidden) {
+        context.flight.store(ptr::null_mut(), Ordering::SeqCst);
         context.give_back();
-        self.contexts.fetch_sub(1, Ordering::Relaxed);
+        if let Some(flight) = flight {
+            flight.end_all_up_to(u64::MAX);
+            self.contexts.fetch_sub(1, Ordering::Relaxed);
+            let _blocked = Blocked::all();
+            self.pool.lock().give_back(flight);
+        }
     }
 
     /// The number of a descriptor is given up: what is in flight on it keeps its file.
@@ -301,20 +490,33 @@ impl State {
 
     /// What all contexts have in flight.
     pub fn flights(&self) -> impl Iterator<Item = &'static Flight> {
-        let used = self.entries().filter(|context| context.number.load(Ordering::Acquire) > TAKEN);
+        let used = self.entries().filter(|context| is_number(context.number.load(Ordering::Acquire)));
         used.filter_map(Context::flight)
     }
 }
 
 impl Context {
     fn flight(&self) -> Option<&'static Flight> {
-        // SAFETY: flights are never freed.
-        unsafe { self.flight.load(Ordering::Acquire).as_ref() }
+        // SeqCst: see `Submission::find`. SAFETY: flights are never freed.
+        unsafe { self.flight.load(Ordering::SeqCst).as_ref() }
+    }
+
+    fn has(&self, flight: &Flight) -> bool {
+        ptr::eq(self.flight.load(Ordering::Acquire), flight)
+    }
+
+    fn enter(&self, number: u64, flight: &'static Flight) {
+        self.flight.store(ptr::from_ref(flight).cast_mut(), Ordering::SeqCst);
+        self.number.store(number, Ordering::SeqCst);
     }
 
     fn give_back(&self) {
         self.number.store(FREE, Ordering::Release);
     }
+}
+
+fn is_number(number: u64) -> bool {
+    number > TAKEN && number & DYING == 0
 }
 
 fn walk(chain: &AtomicPtr<Context>) -> impl Iterator<Item = &'static Context> {

@@ -96,8 +96,7 @@ pub unsafe extern "C" fn io_queue_run(ctx: io_context_t) -> c_int {
 /// Waits until a request has completed, and leaves its event. 0, -ETIMEDOUT, -EINVAL, -EINTR.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn io_queue_wait(ctx: io_context_t, timeout: *mut timespec) -> c_int {
-    // SAFETY: the caller's promise.
-    status(|| unsafe { queue::wait(ctx, timeout) })
+    status(|| queue::wait(ctx, timeout))
 }
 
 /// Submits a sync of `fd` and its data and metadata, with `cb` as its function. 0, or as io_submit.

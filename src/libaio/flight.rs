@@ -1,21 +1,20 @@
 //! What one context has in flight, as far as the library was told: which iocb, on which file, since when.
 //!
 //! A record is made before io_submit and ends when the iocb's event has been seen in the ring, where it stands whoever takes
-//! it: the program by io_getevents, by a raw system call or by moving the ring's head. Every submission looks first, from where
-//! the last one left off to the tail. There are never more records than the ring has places, and an event needs a record
-//! before it: so the tail never gets round to an event that was not looked at.
+//! it: the program by io_getevents, by a raw system call or by moving the ring's head. Every submission looks afterwards, from
+//! where the last one left off to the tail, and one for which there is no room looks first. There are never more records than
+//! the ring has places, and an event needs a record before it: so the tail never gets round to an event that was not looked at.
 //!
 //! No lock: a signal handler may submit in the middle of a submission. A record belongs to whoever claims a free place for it,
 //! and is ended by whoever moves the cursor over its event.
 
 use std::ffi::c_void;
+use std::ptr::NonNull;
 use std::sync::atomic::{AtomicI32, AtomicPtr, AtomicU32, AtomicU64, Ordering};
 
 use super::abi::iocb;
-use crate::errno::Result;
 use crate::order::FileKey;
 use crate::slab::mix;
-use crate::sys::memory;
 
 /// A ring of completions, as far as it matters here.
 pub trait Ring {
@@ -26,27 +25,37 @@ pub trait Ring {
     fn tail(&self) -> u32;
     /// What names the iocb of the event at a place (`name`). It may be a torn or a later one if the tail has gone round since.
     fn object(&self, place: u32) -> u64;
-    /// Whether neither an event nor a mark was ever stored at a place.
-    fn is_blank(&self, place: u32) -> bool;
-    /// Marks a place, if it is blank.
-    fn mark(&self, place: u32);
+    /// Events that were not taken.
+    fn filled(&self) -> u32;
+    /// Whether it was marked since it was made.
+    fn is_marked(&self) -> bool;
+    fn mark(&self);
 }
 
-/// Starts from all zeroes: no room.
+/// One context's at a time. Never freed, and used again for another context only when nobody refers to it; its places stay the
+/// same, so a scan needs nothing else to be consistent.
 pub struct Flight {
     /// The context's number, and the kernel's for the ring, which stays when the program moves it.
     address: AtomicU64,
     id: AtomicU32,
-    places: AtomicPtr<Place>,
     /// A power of two, at least twice `most`.
-    capacity: AtomicU32,
-    /// Records at a time.
+    places: &'static [Place],
+    /// Records at a time. 0: the context is gone.
     most: AtomicU32,
+    /// The same while a sync is held back; otherwise `NO_LIMIT`.
+    limit: AtomicU32,
+    /// Records in use, or reserved.
     count: AtomicU32,
     /// Events seen since the ring was made; modulo its size, the place of the next one.
     cursor: AtomicU64,
+    /// All records are in so many places at the beginning: a power of two that grows with what is in flight.
+    window: AtomicU32,
+    /// What the window was when nothing was in flight last: no record has its place by a narrower one.
+    narrowest: AtomicU32,
     /// How far a record is from its place at most.
     reach: AtomicU32,
+    /// The next one that nobody uses.
+    next: AtomicPtr<Flight>,
     /// How often somebody was about to end a record.
     ends: AtomicU64,
 }
@@ -72,6 +81,7 @@ const FREE: u64 = 0;
 /// Somebody is writing it; no iocb is at that address.
 const CLAIMED: u64 = 1;
 const ENDED: u64 = 0;
+const NO_LIMIT: u32 = u32::MAX;
 const CLOSED: i32 = -1;
 const CLOSING: i32 = -2;
 
@@ -98,7 +108,11 @@ impl Covered {
 
     /// Whether it is of this iocb.
     pub fn names(&self, object: u64) -> bool {
-        self.place.object.load(Ordering::Relaxed) == object
+        self.object() == object
+    }
+
+    fn object(&self) -> u64 {
+        self.place.object.load(Ordering::Relaxed)
     }
 
     /// Ends this very record. False: somebody else has.
@@ -121,53 +135,102 @@ impl Covered {
 }
 
 impl Flight {
-    /// Begins anew, for a context that was just made or is met for the first time. Nobody else uses it. Error: ENOMEM.
-    pub fn begin(&self, address: u64, ring: &impl Ring) -> Result<()> {
-        let size = ring.size();
-        let capacity = size.saturating_mul(2).next_power_of_two();
-        if self.capacity.load(Ordering::Relaxed) < capacity {
-            // Those that were too small stay: a sync may still look at them.
-            let bytes = usize::try_from(capacity).unwrap_or(usize::MAX).saturating_mul(size_of::<Place>());
-            self.places.store(memory::map(bytes)?.cast().as_ptr(), Ordering::Relaxed);
-            self.capacity.store(capacity, Ordering::Relaxed);
-            self.count.store(0, Ordering::Relaxed);
-            self.reach.store(0, Ordering::Relaxed);
-        } else {
-            self.clear();
+    /// The window that a context begins with, unless it has fewer places.
+    const NARROW: u32 = 64;
+
+    /// How many places a ring needs.
+    pub fn places_for(size: u32) -> u32 {
+        size.saturating_mul(2).checked_next_power_of_two().unwrap_or(1 << 31)
+    }
+
+    /// Bytes for so many places.
+    pub fn bytes(places: u32) -> usize {
+        let places = usize::try_from(places).unwrap_or(usize::MAX);
+        places.saturating_mul(size_of::<Place>()).saturating_add(size_of::<Flight>())
+    }
+
+    /// Without a context.
+    ///
+    /// # Safety
+    /// `memory` is as many bytes as `bytes` says, zeroed, aligned for a `Flight`, nobody else's and never to be freed.
+    pub unsafe fn lay_out(memory: NonNull<c_void>, places: u32) -> &'static Flight {
+        let flight = memory.cast::<Flight>();
+        let len = usize::try_from(places).unwrap_or(0);
+        // SAFETY: the places follow the header, whose size is a multiple of their alignment; all zeroes are free ones.
+        let places = unsafe { std::slice::from_raw_parts(flight.add(1).cast::<Place>().as_ptr(), len) };
+        // SAFETY: the caller's promise.
+        unsafe {
+            flight.write(Flight {
+                address: AtomicU64::new(0),
+                id: AtomicU32::new(0),
+                places,
+                most: AtomicU32::new(0),
+                count: AtomicU32::new(0),
+                limit: AtomicU32::new(NO_LIMIT),
+                cursor: AtomicU64::new(0),
+                window: AtomicU32::new(0),
+                narrowest: AtomicU32::new(0),
+                reach: AtomicU32::new(0),
+                next: AtomicPtr::new(std::ptr::null_mut()),
+                ends: AtomicU64::new(0),
+            });
+            flight.as_ref()
         }
-        self.most.store(size - 1, Ordering::Relaxed);
-        let tail = ring.tail() % size;
-        self.cursor.store(u64::from(tail), Ordering::Relaxed);
-        // See `is_of`.
-        ring.mark((tail + size - 1) % size);
+    }
+
+    /// Begins anew, for a context that was just made or is met for the first time. Nobody else uses it, and it has places for the
+    /// ring.
+    pub fn begin(&self, address: u64, ring: &impl Ring) {
+        for place in self.used_places() {
+            place.end();
+        }
+        self.count.store(0, Ordering::Relaxed);
+        self.limit.store(NO_LIMIT, Ordering::Relaxed);
+        self.reach.store(0, Ordering::Relaxed);
+        let window = self.places().min(Flight::NARROW);
+        self.window.store(window, Ordering::Relaxed);
+        self.narrowest.store(window, Ordering::Relaxed);
+        self.cursor.store(u64::from(ring.tail() % ring.size()), Ordering::Relaxed);
         self.id.store(ring.id(), Ordering::Relaxed);
-        self.address.store(address, Ordering::Release);
-        Ok(())
+        self.address.store(address, Ordering::Relaxed);
+        self.most.store(ring.size() - 1, Ordering::Release);
     }
 
-    /// Whether the ring is the one of `begin`, not another that the program has made at its address, by raw system calls: such a
-    /// one is blank before the cursor.
-    pub fn is_of(&self, ring: &impl Ring) -> bool {
+    /// What `older` knows of requests with numbers from `seq` on goes on here: they turned out to be this context's. As many
+    /// events as that may have come already.
+    pub fn take_over(&self, older: &Flight, seq: u64, ring: &impl Ring) {
+        let mut taken = 0;
+        for (record, on) in older.records().filter(|(record, _)| record.seq >= seq) {
+            if self.reserve() {
+                self.enter(record.object(), record.seq, on);
+                taken += 1;
+            }
+        }
         let size = u64::from(ring.size());
-        let before = (self.cursor.load(Ordering::Acquire) + size - 1) % size;
-        !u32::try_from(before).is_ok_and(|before| ring.is_blank(before))
+        let back = taken.min(size - 1);
+        self.cursor.store((u64::from(ring.tail()) + size - back) % size, Ordering::Release);
     }
 
-    /// The context is gone, by a raw system call, which waits for all that is in flight: it has ended, if its number is no
-    /// higher.
+    /// The context is about to be destroyed: there is no room any more, and nobody begins to look at its ring.
+    pub fn close(&self) {
+        self.most.store(0, Ordering::SeqCst);
+    }
+
+    /// Pairs with `close`: whoever has announced that it reads the ring, and sees this false, is waited for.
+    pub fn is_closed(&self) -> bool {
+        self.most.load(Ordering::SeqCst) == 0
+    }
+
+    /// Whether the ring is the one of `begin`, not another that the program has made at its address, by raw system calls.
+    pub fn is_of(&self, ring: &impl Ring) -> bool {
+        ring.is_marked()
+    }
+
+    /// The context is gone, and what it had in flight has ended, if its number is no higher.
     pub fn end_all_up_to(&self, seq: u64) {
         for (record, _) in self.records().filter(|(record, _)| record.seq <= seq) {
             self.end_one(&record);
         }
-    }
-
-    /// The context is gone, and all that it had in flight has ended.
-    pub fn clear(&self) {
-        for place in self.places() {
-            place.end();
-        }
-        self.count.store(0, Ordering::Relaxed);
-        self.reach.store(0, Ordering::Relaxed);
     }
 
     pub fn address(&self) -> u64 {
@@ -180,7 +243,21 @@ impl Flight {
 
     /// More records than there can ever be.
     pub fn capacity(&self) -> usize {
-        usize::try_from(self.capacity.load(Ordering::Relaxed)).unwrap_or(usize::MAX)
+        self.places.len()
+    }
+
+    /// How many places there are.
+    pub fn places(&self) -> u32 {
+        u32::try_from(self.places.len()).unwrap_or(u32::MAX)
+    }
+
+    /// How many requests io_submit(2) takes from a list at most.
+    pub fn longest_list(&self) -> usize {
+        usize::try_from(self.most.load(Ordering::Relaxed)).map_or(usize::MAX, |most| most + 1)
+    }
+
+    pub fn next(&self) -> &AtomicPtr<Flight> {
+        &self.next
     }
 
     pub fn count(&self) -> usize {
@@ -192,30 +269,67 @@ impl Flight {
         self.address.store(address, Ordering::Release);
     }
 
-    fn places(&self) -> &'static [Place] {
-        let first = self.places.load(Ordering::Relaxed);
-        let capacity = usize::try_from(self.capacity.load(Ordering::Relaxed)).unwrap_or(0);
-        if first.is_null() {
-            return &[];
-        }
-        // SAFETY: `begin` has mapped as many, which are never unmapped; all zeroes are free places.
-        unsafe { std::slice::from_raw_parts(first, capacity) }
+    /// Where records are.
+    fn used_places(&self) -> &'static [Place] {
+        // Acquire: a record that the caller has to see was entered after the window was wide enough for it.
+        let window = usize::try_from(self.window.load(Ordering::Acquire)).unwrap_or(usize::MAX);
+        self.places.get(..window).unwrap_or(self.places)
     }
 
     pub fn is_empty(&self) -> bool {
         self.count() == 0
     }
 
-    /// Reserves a record. False: the context has all in flight that it has room for.
+    /// Reserves a record. False: the context has all in flight that it has room for, or is gone.
     pub fn reserve(&self) -> bool {
-        let most = self.most.load(Ordering::Relaxed);
+        let most = self.most.load(Ordering::Relaxed).min(self.limit.load(Ordering::Relaxed));
+        // Before: whoever reserves next finds the window no narrower.
+        let window = self.window.load(Ordering::Relaxed);
         let one_more = |count: u32| (count < most).then_some(count + 1);
-        self.count.fetch_update(Ordering::AcqRel, Ordering::Relaxed, one_more).is_ok()
+        let Ok(count) = self.count.fetch_update(Ordering::AcqRel, Ordering::Relaxed, one_more) else { return false };
+        if count == 0 && self.narrowest.load(Ordering::Relaxed) != window {
+            self.narrowest.store(window, Ordering::Relaxed);
+        }
+        self.widen(count + 1);
+        true
+    }
+
+    /// Seven in eight places of the window stay free, as long as there are more, so that records are near their places.
+    fn widen(&self, count: u32) {
+        let wanted = count.saturating_mul(8);
+        if wanted > self.window.load(Ordering::Relaxed) {
+            let window = wanted.checked_next_power_of_two().unwrap_or(u32::MAX).min(self.places());
+            // Release: pairs with `used_places`.
+            self.window.fetch_max(window, Ordering::Release);
+        }
+    }
+
+    /// From now on there is room for so many that the kernel accepts a sync that is held back, whenever that is. It counts events
+    /// that were not taken, too, and leaves places with the processors that had them last: only half of them can be had by each,
+    /// but that is more than io_setup was asked for.
+    pub fn limit(&self, ring: &impl Ring) {
+        let size = u64::from(ring.size());
+        let seen = self.cursor.load(Ordering::Acquire) % size;
+        // Those that were not looked at have their records.
+        let unseen = (u64::from(ring.tail()) + size - seen) % size;
+        let untaken = u64::from(ring.filled()).saturating_sub(unseen);
+        let limit = ((size - 1) / 2).saturating_sub(untaken);
+        self.limit.store(u32::try_from(limit).unwrap_or(0), Ordering::Relaxed);
+    }
+
+    pub fn is_limited(&self) -> bool {
+        self.limit.load(Ordering::Relaxed) != NO_LIMIT
+    }
+
+    /// The kernel says what there is room for.
+    pub fn lift_limit(&self) {
+        self.limit.store(NO_LIMIT, Ordering::Relaxed);
     }
 
     /// Reserves one where there was one until now.
     pub fn reserve_again(&self) {
-        self.count.fetch_add(1, Ordering::AcqRel);
+        let count = self.count.fetch_add(1, Ordering::AcqRel);
+        self.widen(count + 1);
     }
 
     /// A reserved record is not needed after all.
@@ -225,8 +339,7 @@ impl Flight {
 
     /// Fills a reserved record. None: there is no place for it, which cannot be.
     pub fn enter(&self, object: u64, seq: u64, on: On) -> Option<Covered> {
-        let places = self.places();
-        for (distance, place) in (0u32..).zip(probe(places, object)) {
+        for (distance, place) in (0u32..).zip(probe(self.used_places(), object)) {
             if place.object.compare_exchange(FREE, CLAIMED, Ordering::Acquire, Ordering::Relaxed).is_err() {
                 continue;
             }
@@ -242,11 +355,20 @@ impl Flight {
 
     /// A request was not submitted after all.
     pub fn withdraw(&self, object: u64, seq: u64) {
-        let found = self.candidates(object).find(|found| found.seq == seq);
+        let mut found = None;
+        self.for_each_of(object, |record| found = if record.seq == seq { Some(record) } else { found });
         if !found.is_some_and(|found| self.end_one(&found)) {
             // An event of another request with this iocb was taken for its.
             self.end(object);
         }
+    }
+
+    /// The same for one whose iocb cannot be read any more.
+    pub fn withdraw_unnamed(&self, seq: u64) {
+        let found = self.records().map(|(record, _)| record).find(|record| record.seq == seq);
+        found.into_iter().for_each(|found| {
+            self.end_one(&found);
+        });
     }
 
     /// Ends the records of all events that have come since the last look. `ending` is told of which iocb one is about to be ended,
@@ -276,7 +398,13 @@ impl Flight {
         loop {
             // SeqCst: whoever ends a record counts that first, so that it is seen below or its outcome in the search.
             let ends = self.ends.load(Ordering::SeqCst);
-            match self.candidates(object).min_by_key(|found| found.seq) {
+            let mut oldest: Option<Covered> = None;
+            self.for_each_of(object, |record| {
+                if oldest.is_none_or(|oldest| record.seq < oldest.seq) {
+                    oldest = Some(record);
+                }
+            });
+            match oldest {
                 Some(oldest) if self.end_one(&oldest) => return,
                 Some(_) => {}
                 // It was not submitted by way of the library; unless, during the search, another one with this iocb was
@@ -296,21 +424,29 @@ impl Flight {
         ended
     }
 
-    fn candidates(&self, object: u64) -> impl Iterator<Item = Covered> {
-        let reach = usize::try_from(self.reach.load(Ordering::Relaxed)).unwrap_or(usize::MAX);
-        let near = probe(self.places(), object).take(reach.saturating_add(1));
-        near.filter_map(move |place| {
-            let seq = place.seq.load(Ordering::Acquire);
-            let found = Covered { place, seq };
-            // In this order: the number tells whether the place was used again while its iocb was read.
-            let is_it = seq != ENDED && place.object.load(Ordering::Acquire) == object && !found.has_ended();
-            is_it.then_some(found)
-        })
+    /// Records of an iocb.
+    fn for_each_of(&self, object: u64, mut tell: impl FnMut(Covered)) {
+        let reach = usize::try_from(self.reach.load(Ordering::Relaxed)).unwrap_or(usize::MAX).saturating_add(1);
+        let narrowest = usize::try_from(self.narrowest.load(Ordering::Relaxed)).unwrap_or(0).max(1);
+        let mut places = self.used_places();
+        // A record is near the place that it had by the window of its time.
+        while !places.is_empty() {
+            for place in probe(places, object).take(reach) {
+                let seq = place.seq.load(Ordering::Acquire);
+                let found = Covered { place, seq };
+                // In this order: the number tells whether the place was used again while its iocb was read.
+                if seq != ENDED && place.object.load(Ordering::Acquire) == object && !found.has_ended() {
+                    tell(found);
+                }
+            }
+            let narrower = if places.len() > narrowest { places.len() / 2 } else { 0 };
+            places = places.get(..narrower).unwrap_or_default();
+        }
     }
 
     /// What is in flight, and on what.
     pub fn records(&self) -> impl Iterator<Item = (Covered, On)> {
-        let places = if self.is_empty() { &[] } else { self.places() };
+        let places = if self.is_empty() { &[] } else { self.used_places() };
         places.iter().filter_map(|place| {
             let seq = place.seq.load(Ordering::Acquire);
             if seq == ENDED || place.object.load(Ordering::Acquire) <= CLAIMED {
@@ -399,12 +535,16 @@ impl Ring for crate::sys::contexts::Completions {
         name(block, data)
     }
 
-    fn is_blank(&self, place: u32) -> bool {
-        self.is_blank(place)
+    fn filled(&self) -> u32 {
+        self.filled()
     }
 
-    fn mark(&self, place: u32) {
-        self.mark(place);
+    fn is_marked(&self) -> bool {
+        self.is_marked()
+    }
+
+    fn mark(&self) {
+        self.mark();
     }
 }
 

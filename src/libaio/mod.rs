@@ -7,7 +7,7 @@
 //!           flight ──► held: syncs that wait for what was submitted before them on their file
 //! ```
 //!
-//! `contexts` finds what belongs to a context; `aliases` stands in for iocbs that the program has taken back too early.
+//! `contexts` finds what belongs to a context, in memory of `pool`; `aliases` stands in for iocbs that the program has taken back too early.
 
 pub mod abi;
 mod aliases;
@@ -15,4 +15,5 @@ pub mod contexts;
 pub mod entry;
 mod flight;
 mod held;
+mod pool;
 pub mod queue;

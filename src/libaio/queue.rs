@@ -6,32 +6,32 @@ use std::sync::atomic::Ordering;
 use libc::{c_int, c_long, c_uint, timespec};
 
 use super::abi::{IO_CMD_FDSYNC, IO_CMD_FSYNC, io_callback_t, io_context_t, io_event, iocb};
-use super::contexts::{self, State, Submission};
+use super::contexts::{self, Seen, State, Submission};
 use super::flight::{self, Flight, On};
 use super::held::{self, Fate};
 use crate::engine;
 use crate::errno::{Errno, Result};
 use crate::stats;
-use crate::sys::clock::{self, Nanos};
-use crate::sys::contexts::{self as kernel, Completions, Wanted};
+use crate::sys::contexts::{self as kernel, Wanted};
 use crate::sys::readable::ReadablePages;
 
-/// io_setup. Errors: those of io_setup(2), and EAGAIN, no memory.
+/// io_setup. The library meets the context when it is submitted to. Errors: those of io_setup(2).
 ///
 /// # Safety
 /// As for the system call.
 pub unsafe fn setup(count: c_int, place: *mut io_context_t) -> Result<()> {
     // It says whether figures are wanted at the end.
     engine::configuration();
-    let state = contexts::get().map_err(|_| Errno::AGAIN)?;
     // SAFETY: the caller's promise.
     unsafe { kernel::setup(count, place.cast()) }?;
+    let Some(state) = contexts::state() else { return Ok(()) };
     // SAFETY: the kernel has just stored it there.
     let number = number(unsafe { place.read_unaligned() });
-    state.begin(number).map_err(|_| {
-        let _ = kernel::destroy(number);
-        Errno::AGAIN
-    })
+    if let Some(hidden) = state.is_new(number) {
+        held::cancel_all(state, number);
+        state.end(hidden);
+    }
+    Ok(())
 }
 
 /// io_destroy. Syncs that are held back are cancelled. Error: EINVAL.
@@ -40,7 +40,9 @@ pub fn destroy(context: io_context_t) -> Result<()> {
     let Some(state) = contexts::state() else { return kernel::destroy(number) };
     let hidden = state.hide(number);
     held::cancel_all(state, number);
+    let read_still = hidden.as_ref().and_then(|hidden| state.wait_for_readers(hidden));
     let done = kernel::destroy(number);
+    read_still.into_iter().for_each(|ring| ring.stand_in());
     if let Some(hidden) = hidden {
         state.end(hidden);
     }
@@ -51,24 +53,42 @@ pub fn destroy(context: io_context_t) -> Result<()> {
 /// io_submit. How many were accepted. Errors: those of io_submit(2), if the first was not.
 pub fn submit(context: io_context_t, count: c_long, list: *const *mut iocb) -> Result<c_long> {
     let number = number(context);
-    let known = contexts::get().ok().and_then(|state| Some((state, state.flight(number)?)));
     let total = usize::try_from(count).unwrap_or(0);
-    let Some((state, flight)) = known.filter(|_| total > 0) else { return kernel::submit(number, count, list) };
+    if total == 0 {
+        return kernel::submit(number, count, list);
+    }
+    let state = contexts::get().map_err(|_| Errno::AGAIN)?;
     held::look(state);
     let submission = state.submission();
-    // SAFETY: the kernel knew it when the program used it last.
-    if let Some(ring) = unsafe { Completions::of(number) } {
-        flight.look(&ring, submission.ending());
+    let Some(mut flight) = submission.find_or_adopt(number)? else { return kernel::submit(number, count, list) };
+    if state.held.load(Ordering::Acquire) > 0 {
+        flight = submission.look_closely(number, false)?;
     }
+    // As the kernel does.
+    let total = total.min(flight.longest_list());
     let mut pages = ReadablePages::new(&state.steady);
+    let mut looked = false;
     let mut done = 0;
     while done < total {
         let rest = list.wrapping_add(done);
         let step = match Run::find(state, flight, &submission, &mut pages, rest, total - done) {
-            Run::Plain { len, first_seq } => submit_plain(flight, &mut pages, rest, len, first_seq),
-            Run::Sync(block, copy) => submit_sync(state, flight, &mut pages, rest, block, &copy),
+            Run::Plain { len, first_seq } => submit_plain(&submission, flight, &mut pages, rest, len, first_seq),
+            Run::Sync(block, copy) => {
+                let closely = submission.look_closely(number, true);
+                closely.and_then(|now| {
+                    flight = now;
+                    submit_sync(state, &submission, flight, &mut pages, rest, block, &copy)
+                })
+            }
             Run::Unreadable => kernel::submit(number, 1, rest).map(|accepted| (1, accepted)),
-            Run::Full => Err(Errno::AGAIN),
+            Run::Full if looked => Err(Errno::AGAIN),
+            Run::Full => {
+                looked = true;
+                submission.look_closely(number, false).map(|now| {
+                    flight = now;
+                    (0, 0)
+                })
+            }
         };
         match step {
             Ok((tried, accepted)) => {
@@ -165,7 +185,8 @@ fn read_entry(pages: &mut ReadablePages<'_>, entry: *const *mut iocb) -> Option<
 
 /// Hands over what has its records. How many were tried, and accepted.
 fn submit_plain(
-    flight: &Flight,
+    submission: &Submission,
+    flight: &'static Flight,
     pages: &mut ReadablePages<'_>,
     list: *const *mut iocb,
     len: usize,
@@ -175,15 +196,20 @@ fn submit_plain(
     let done = kernel::submit(flight.address(), tried, list);
     let accepted = done.map_or(0, |done| usize::try_from(done).unwrap_or(0));
     for (index, seq) in (accepted..len).zip(first_seq + u64::try_from(accepted).unwrap_or(0)..) {
-        if let Some(entry) = read_entry(pages, list.wrapping_add(index)) {
-            flight.withdraw(entry.name, seq);
+        match read_entry(pages, list.wrapping_add(index)) {
+            Some(entry) => flight.withdraw(entry.name, seq),
+            None => flight.withdraw_unnamed(seq),
         }
+    }
+    if accepted > 0 && submission.look(flight) == Seen::Another {
+        submission.move_records(flight, first_seq);
     }
     done.map(|accepted| (tried, accepted))
 }
 
 fn submit_sync(
     state: &'static State,
+    submission: &Submission,
     flight: &'static Flight,
     pages: &mut ReadablePages<'_>,
     entry: *const *mut iocb,
@@ -198,12 +224,15 @@ fn submit_sync(
     if matches!(fate, Fate::Held) {
         return Ok((1, 1));
     }
+    if state.held.load(Ordering::Acquire) == 0 {
+        flight.lift_limit();
+    }
     if !flight.reserve() {
         return Err(Errno::AGAIN);
     }
     let seq = state.number_requests(1);
     flight.enter(flight::name(block, copy.data), seq, On::Descriptor(copy.aio_fildes));
-    submit_plain(flight, pages, entry, 1, seq)
+    submit_plain(submission, flight, pages, entry, 1, seq)
 }
 
 /// io_cancel. A sync that is held back is cancelled here and now: its event is stored, and 0 returned. Errors: those of
@@ -216,7 +245,7 @@ pub fn cancel(context: io_context_t, block: *mut iocb, event: *mut io_event) -> 
 /// io_getevents, or io_pgetevents if there is a signal mask. How many events were stored. Errors: those of the system calls.
 ///
 /// # Safety
-/// The kernel checks the addresses, but for `timeout`, which is NULL or points to a timespec.
+/// The kernel checks the addresses; what is stored there is the caller's.
 pub unsafe fn get_events(
     context: io_context_t,
     wanted: &Wanted,
@@ -225,27 +254,39 @@ pub unsafe fn get_events(
     let number = number(context);
     let Some(state) = contexts::state() else { return take(number, wanted, mask) };
     held::look(state);
-    // SAFETY: the caller's promise.
-    let polls = unsafe { wanted.timeout.as_ref() }.is_some_and(|time| time.tv_sec == 0 && time.tv_nsec == 0);
-    // As libaio does. SAFETY: the kernel knew it when the program used it last.
-    if polls && state.find(number).is_some() && unsafe { Completions::of(number) }.is_some_and(|ring| ring.is_empty()) {
-        return Ok(0);
-    }
     let got = take(number, wanted, mask)?;
     if let Ok(len) = usize::try_from(got)
         && len > 0
     {
         // SAFETY: the kernel has just stored so many.
-        state.aliases.translate(unsafe { std::slice::from_raw_parts_mut(wanted.events, len) });
+        unsafe { translate(state, wanted.events, len) };
         // What has ended need not be looked through by `closes`.
-        if let Some(flight) = state.current(number) {
-            // SAFETY: the kernel has just said that it is there.
-            let ring = unsafe { Completions::of(number) };
-            ring.into_iter().for_each(|ring| flight.look(&ring, state.submission().ending()));
+        if state.find(number).is_some_and(|flight| !flight.is_empty()) {
+            let submission = state.submission();
+            submission.find(number).map(|flight| submission.look(flight));
         }
     }
     held::look(state);
     Ok(got)
+}
+
+/// Puts the program's iocbs into events that name one of the library's.
+///
+/// # Safety
+/// There are so many events, wherever the program wanted them.
+unsafe fn translate(state: &State, events: *mut io_event, len: usize) {
+    if events.is_aligned() {
+        // SAFETY: the caller's promise.
+        return state.aliases.translate(unsafe { std::slice::from_raw_parts_mut(events, len) });
+    }
+    for place in (0..len).map(|index| events.wrapping_add(index)) {
+        // SAFETY: the caller's promise.
+        unsafe {
+            let mut event = place.read_unaligned();
+            state.aliases.translate(std::slice::from_mut(&mut event));
+            place.write_unaligned(event);
+        }
+    }
 }
 
 fn take(number: u64, wanted: &Wanted, mask: Option<*const libc::sigset_t>) -> Result<c_long> {
@@ -281,23 +322,9 @@ pub unsafe fn run(context: io_context_t) -> Result<c_long> {
     }
 }
 
-/// io_queue_wait: waits until a request has completed, and leaves its event. Errors: ETIMEDOUT, EINVAL, EINTR.
-///
-/// # Safety
-/// `timeout` is NULL or points to a timespec.
-pub unsafe fn wait(context: io_context_t, timeout: *const timespec) -> Result<()> {
-    // SAFETY: the caller's promise.
-    let patience = match unsafe { timeout.as_ref() } {
-        None => None,
-        Some(time) => Some(nanos(time)?),
-    };
-    if kernel::wait_for_event(number(context), patience)? { Ok(()) } else { Err(Errno(libc::ETIMEDOUT)) }
-}
-
-fn nanos(time: &timespec) -> Result<Nanos> {
-    let seconds = u64::try_from(time.tv_sec).map_err(|_| Errno::INVAL)?;
-    let rest = u64::try_from(time.tv_nsec).ok().filter(|rest| *rest < 1_000_000_000).ok_or(Errno::INVAL)?;
-    Ok(seconds.saturating_mul(1_000 * clock::MILLISECOND).saturating_add(rest))
+/// io_queue_wait: waits until a request has completed, and leaves its event. Errors: ETIMEDOUT, EINVAL, EFAULT, EINTR.
+pub fn wait(context: io_context_t, timeout: *const timespec) -> Result<()> {
+    if kernel::wait_for_event(number(context), timeout)? { Ok(()) } else { Err(Errno(libc::ETIMEDOUT)) }
 }
 
 /// The program gives a descriptor up: requests in flight keep its file.

@@ -7,16 +7,17 @@ use std::sync::{Arc, Mutex};
 use proptest::prelude::*;
 
 use super::*;
+use crate::sys::memory;
 
 /// The kernel's part: completes what is in flight, in any order, and never has more than there is room for.
 struct Kernel {
     ring: FakeRing,
     in_flight: Vec<u64>,
-    /// Where the program has taken up to.
-    head: u32,
 }
 
 struct FakeRing {
+    /// Where the program has taken up to.
+    head: AtomicU32,
     tail: AtomicU32,
     events: Vec<AtomicU64>,
 }
@@ -38,24 +39,26 @@ impl Ring for FakeRing {
         self.events[usize::try_from(place).unwrap()].load(Ordering::Relaxed)
     }
 
-    fn is_blank(&self, place: u32) -> bool {
-        self.object(place) == 0
+    fn filled(&self) -> u32 {
+        (self.tail() + self.size() - self.head.load(Ordering::Relaxed)) % self.size()
     }
 
-    fn mark(&self, place: u32) {
-        let _ =
-            self.events[usize::try_from(place).unwrap()].compare_exchange(0, 1, Ordering::Relaxed, Ordering::Relaxed);
+    fn is_marked(&self) -> bool {
+        true
     }
+
+    fn mark(&self) {}
 }
 
 impl Kernel {
     fn new(size: u32, tail: u32) -> Kernel {
         let events = (0..size).map(|_| AtomicU64::new(0)).collect();
-        Kernel { ring: FakeRing { tail: AtomicU32::new(tail), events }, in_flight: Vec::new(), head: tail }
+        let ring = FakeRing { head: AtomicU32::new(tail), tail: AtomicU32::new(tail), events };
+        Kernel { ring, in_flight: Vec::new() }
     }
 
     fn untaken(&self) -> u32 {
-        (self.ring.tail() + self.ring.size() - self.head) % self.ring.size()
+        self.ring.filled()
     }
 
     fn accepts(&mut self, object: u64) -> bool {
@@ -78,7 +81,8 @@ impl Kernel {
     }
 
     fn takes(&mut self, most: u32) {
-        self.head = (self.head + self.untaken().min(most)) % self.ring.size();
+        let head = self.ring.head.load(Ordering::Relaxed);
+        self.ring.head.store((head + self.untaken().min(most)) % self.ring.size(), Ordering::Relaxed);
     }
 }
 
@@ -109,11 +113,12 @@ fn action() -> impl Strategy<Value = Action> {
     ]
 }
 
-fn made(size: u32, tail: u32) -> (Kernel, Flight) {
+fn made(size: u32, tail: u32) -> (Kernel, &'static Flight) {
     let kernel = Kernel::new(size, tail % size);
-    // SAFETY: all zeroes is what it starts from.
-    let flight: Flight = unsafe { std::mem::zeroed() };
-    flight.begin(0x1000, &kernel.ring).unwrap();
+    let places = Flight::places_for(size);
+    // SAFETY: as many zeroed bytes as it needs, never unmapped.
+    let flight = unsafe { Flight::lay_out(memory::map(Flight::bytes(places)).unwrap(), places) };
+    flight.begin(0x1000, &kernel.ring);
     (kernel, flight)
 }
 
@@ -121,8 +126,14 @@ type Prepared = Vec<(u64, u64)>;
 
 /// The first half of `queue::submit`.
 fn prepare(kernel: &Kernel, flight: &Flight, objects: &[u64], seq: &mut u64) -> Prepared {
-    flight.look(&kernel.ring, &AtomicU64::new(0));
-    let reserved = objects.iter().take_while(|_| flight.reserve());
+    let look = || flight.look(&kernel.ring, &AtomicU64::new(0));
+    let reserve = || {
+        flight.reserve() || {
+            look();
+            flight.reserve()
+        }
+    };
+    let reserved = objects.iter().take_while(|_| reserve());
     let enter = |&object| {
         *seq += 1;
         assert!(flight.enter(object, *seq, On::Descriptor(i32::try_from(object % 4).unwrap())).is_some());
@@ -135,6 +146,7 @@ fn prepare(kernel: &Kernel, flight: &Flight, objects: &[u64], seq: &mut u64) -> 
 fn hand_over(kernel: &mut Kernel, flight: &Flight, records: &Prepared) {
     let refused = records.iter().position(|(object, _)| !kernel.accepts(*object)).unwrap_or(records.len());
     records[refused..].iter().for_each(|(object, seq)| flight.withdraw(*object, *seq));
+    flight.look(&kernel.ring, &AtomicU64::new(0));
 }
 
 proptest! {
@@ -149,13 +161,13 @@ proptest! {
         for action in actions {
             match action {
                 Action::Submit(objects) => {
-                    let records = prepare(&kernel, &flight, &objects, &mut seq);
-                    hand_over(&mut kernel, &flight, &records);
+                    let records = prepare(&kernel, flight, &objects, &mut seq);
+                    hand_over(&mut kernel, flight, &records);
                 }
-                Action::Prepare(objects) => prepared.push(prepare(&kernel, &flight, &objects, &mut seq)),
+                Action::Prepare(objects) => prepared.push(prepare(&kernel, flight, &objects, &mut seq)),
                 Action::GoOn(which) if !prepared.is_empty() => {
                     let records = prepared.remove(which % prepared.len());
-                    hand_over(&mut kernel, &flight, &records);
+                    hand_over(&mut kernel, flight, &records);
                 }
                 Action::GoOn(_) => {}
                 Action::Complete(which) => kernel.completes(which),
@@ -167,10 +179,10 @@ proptest! {
             prop_assert!(flight.count() >= kernel.in_flight.len());
             prop_assert_eq!(flight.count(), flight.records().count());
         }
-        prepared.iter().for_each(|records| hand_over(&mut kernel, &flight, records));
+        prepared.iter().for_each(|records| hand_over(&mut kernel, flight, records));
         flight.look(&kernel.ring, &AtomicU64::new(0));
         prop_assert_eq!(flight.count(), kernel.in_flight.len());
-        let mut objects: Vec<u64> = flight.places().iter().map(|place| place.object.load(Ordering::Relaxed)).collect();
+        let mut objects: Vec<u64> = flight.places.iter().map(|place| place.object.load(Ordering::Relaxed)).collect();
         objects.retain(|object| *object != FREE);
         objects.sort_unstable();
         kernel.in_flight.sort_unstable();
@@ -180,7 +192,7 @@ proptest! {
         }
         flight.look(&kernel.ring, &AtomicU64::new(0));
         prop_assert!(flight.is_empty());
-        prop_assert!(flight.places().iter().all(|place| place.object.load(Ordering::Relaxed) == FREE));
+        prop_assert!(flight.places.iter().all(|place| place.object.load(Ordering::Relaxed) == FREE));
     }
 }
 
@@ -196,13 +208,13 @@ fn submit(kernel: &mut Kernel, flight: &Flight, object: u64, seq: &mut u64) -> C
 fn an_end_is_seen_although_the_place_is_used_again() {
     let (mut kernel, flight) = made(8, 3);
     let mut seq = 0;
-    let first = submit(&mut kernel, &flight, 64, &mut seq);
+    let first = submit(&mut kernel, flight, 64, &mut seq);
     assert!(!first.has_ended());
     kernel.completes(0);
     kernel.takes(1);
-    let second = submit(&mut kernel, &flight, 64, &mut seq);
+    let second = submit(&mut kernel, flight, 64, &mut seq);
     assert!(first.has_ended());
-    let third = submit(&mut kernel, &flight, 64, &mut seq);
+    let third = submit(&mut kernel, flight, 64, &mut seq);
     assert_eq!(flight.count(), 2);
     kernel.completes(0);
     flight.look(&kernel.ring, &AtomicU64::new(0));
@@ -220,7 +232,7 @@ fn threads_share_a_context() {
         for thread in 0..3 {
             let (shared, seqs) = (Arc::clone(&shared), Arc::clone(&seqs));
             scope.spawn(move || {
-                let (kernel, flight) = &*shared;
+                let (kernel, flight) = (&shared.0, shared.1);
                 // The ring is read without the kernel's lock.
                 let ring = std::ptr::from_ref(&kernel.lock().unwrap().ring);
                 // SAFETY: the kernel outlives the threads; all fields are atomics, and the vector does not change.
@@ -242,7 +254,7 @@ fn threads_share_a_context() {
             });
         }
     });
-    let (kernel, flight) = &*shared;
+    let (kernel, flight) = (&shared.0, shared.1);
     let mut kernel = kernel.lock().unwrap();
     while !kernel.in_flight.is_empty() {
         kernel.completes(0);

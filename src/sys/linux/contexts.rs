@@ -3,7 +3,7 @@
 use std::ffi::c_void;
 use std::mem::MaybeUninit;
 use std::ptr;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::Ordering;
 
 use libc::{c_int, c_long, timespec};
 
@@ -11,7 +11,6 @@ use super::kaio::{IO_PGETEVENTS, Ring};
 use super::readable::{KERNEL_SET, is_readable};
 use crate::errno::{Errno, Result, check};
 use crate::libaio::abi::{io_event, iocb};
-use crate::sys::clock::{self, Nanos};
 
 /// io_setup(2). Error: as there.
 ///
@@ -71,16 +70,31 @@ pub fn get_events_masked(context: u64, wanted: &Wanted, mask: *const libc::sigse
 }
 
 /// Waits until the context's ring has an event, and leaves it there (nothing is taken that cannot be stored). False: the time
-/// is up. Errors: EINVAL, EINTR.
-pub fn wait_for_event(context: u64, patience: Option<Nanos>) -> Result<bool> {
-    let mut timeout = patience.map(clock::to_timespec);
-    let timeout = timeout.as_mut().map_or(ptr::null_mut(), ptr::from_mut);
+/// is up. Errors: EINVAL, EINTR; EFAULT, the time cannot be read.
+pub fn wait_for_event(context: u64, timeout: *const timespec) -> Result<bool> {
+    let mut time = read_time(timeout)?;
+    let timeout = time.as_mut().map_or(ptr::null_mut(), ptr::from_mut);
     let nowhere = ptr::without_provenance_mut(usize::MAX - 4095);
     let wanted = Wanted { at_least: 1, at_most: 1, events: nowhere, timeout };
     match get_events(context, &wanted) {
         Err(Errno(libc::EFAULT)) => Ok(true),
         got => got.map(|_| false),
     }
+}
+
+/// None: for ever. (The kernel itself takes a negative time for that.)
+fn read_time(timeout: *const timespec) -> Result<Option<timespec>> {
+    if timeout.is_null() {
+        return Ok(None);
+    }
+    let last = timeout.addr().saturating_add(size_of::<timespec>() - 8);
+    if !is_readable(timeout.addr()) || !is_readable(last) {
+        return Err(Errno(libc::EFAULT));
+    }
+    // SAFETY: it can be read; it need not be aligned.
+    let time = unsafe { timeout.read_unaligned() };
+    let is_valid = time.tv_sec >= 0 && (0..1_000_000_000).contains(&time.tv_nsec);
+    is_valid.then_some(Some(time)).ok_or(Errno::INVAL)
 }
 
 /// Whether the kernel knows the context. Not by io_getevents: that stores the ring's head, even if it takes nothing, and so takes
@@ -93,6 +107,7 @@ pub fn exists(context: u64) -> bool {
 #[derive(Clone, Copy)]
 pub struct Completions {
     ring: &'static Ring,
+    size: u32,
     events: *const io_event,
 }
 
@@ -105,10 +120,11 @@ impl Completions {
         let start: *const Ring = ptr::with_exposed_provenance(usize::try_from(context).ok()?);
         // SAFETY: the kernel has mapped the ring there; the caller's promise.
         let ring = unsafe { start.as_ref() }?;
-        if !ring.is_known() || ring.size < 2 {
+        let size = ring.size;
+        if !ring.is_known() || size < 2 {
             return None;
         }
-        Some(Completions { ring, events: start.wrapping_add(1).cast() })
+        Some(Completions { ring, size, events: start.wrapping_add(1).cast() })
     }
 
     /// What tells it from the process's other contexts, wherever it is mapped.
@@ -118,7 +134,7 @@ impl Completions {
 
     /// Events that it has room for; one place stays empty.
     pub fn size(&self) -> u32 {
-        self.ring.size
+        self.size
     }
 
     /// Where the next event will stand.
@@ -127,31 +143,39 @@ impl Completions {
         self.ring.tail.load(Ordering::Acquire)
     }
 
-    /// The iocb's address of the event at a place. 0: there was none so far.
-    fn name_of(&self, place: u32) -> &AtomicUsize {
-        let event = self.events.wrapping_add(usize::try_from(place % self.ring.size).unwrap_or(0));
-        // SAFETY: the mapping holds `size` events behind its header, aligned, and can be written to.
-        unsafe { AtomicUsize::from_ptr((&raw const (*event).obj).cast_mut().cast()) }
+    /// Events that were not taken.
+    pub fn filled(&self) -> u32 {
+        let head = self.ring.head.load(Ordering::Relaxed) % self.size;
+        (self.tail() % self.size + self.size - head) % self.size
     }
 
-    /// Whether neither an event nor a mark was ever stored at this place.
-    pub fn is_blank(&self, place: u32) -> bool {
-        self.name_of(place).load(Ordering::Relaxed) == 0
+    /// The ring was unmapped while somebody reads it who cannot be waited for: puts zeroes in its place, for good.
+    pub fn stand_in(&self) {
+        const PAGE: usize = 4096;
+        let events = usize::try_from(self.size).unwrap_or(0).saturating_mul(size_of::<io_event>());
+        let bytes = events.saturating_add(size_of::<Ring>()).next_multiple_of(PAGE);
+        let place = ptr::from_ref(self.ring).cast_mut().cast();
+        let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_FIXED_NOREPLACE;
+        // SAFETY: it replaces nothing; what is there by now can be read, too.
+        unsafe { libc::mmap(place, bytes, libc::PROT_READ | libc::PROT_WRITE, flags, -1, 0) };
     }
 
-    /// Marks a place, if it is blank. Nobody takes what stands there for an event, and the next event takes its place.
-    pub fn mark(&self, place: u32) {
-        const MARK: usize = 1;
-        let _ = self.name_of(place).compare_exchange(0, MARK, Ordering::Relaxed, Ordering::Relaxed);
+    /// A feature that no kernel knows of.
+    const MARK: u32 = 1 << 31;
+
+    /// Whether it was marked since the kernel made it.
+    pub fn is_marked(&self) -> bool {
+        self.ring.compatible_features.load(Ordering::Relaxed) & Completions::MARK != 0
     }
 
-    pub fn is_empty(&self) -> bool {
-        self.ring.head.load(Ordering::Relaxed) == self.tail()
+    /// Tells it from a later one at the same address.
+    pub fn mark(&self) {
+        self.ring.compatible_features.fetch_or(Completions::MARK, Ordering::Relaxed);
     }
 
     /// The iocb of the event at this place, and its data. The kernel may be storing another one there: see `Flight::look`.
     pub fn event(&self, place: u32) -> (*const iocb, *const c_void) {
-        let event = self.events.wrapping_add(usize::try_from(place % self.ring.size).unwrap_or(0));
+        let event = self.events.wrapping_add(usize::try_from(place % self.size).unwrap_or(0));
         // SAFETY: the mapping holds `size` events behind its header.
         unsafe { ((&raw const (*event).obj).read_volatile(), (&raw const (*event).data).read_volatile()) }
     }

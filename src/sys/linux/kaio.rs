@@ -131,7 +131,8 @@ pub(super) struct Ring {
     pub head: AtomicU32,
     pub tail: AtomicU32,
     pub magic: u32,
-    compatible_features: u32,
+    /// Nobody needs to know these: the kernel stores them once, and never reads them.
+    pub compatible_features: AtomicU32,
     incompatible_features: u32,
     header_length: u32,
 }
