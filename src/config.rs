@@ -76,14 +76,20 @@ impl Config {
     /// Reads the environment. `complain` gets each item that is not understood, and what would have been valid.
     pub fn from_environment(complain: impl Fn(&[u8], &str)) -> Config {
         let mut config = Config::DEFAULT;
-        let text = environment::variable(c"AIO_RS").map_or(&[][..], |text| text.to_bytes());
-        for item in text.split(|byte| *byte == b',').map(<[u8]>::trim_ascii).filter(|item| !item.is_empty()) {
-            // What is not text is no valid item either.
-            if let Err(valid) = config.set(str::from_utf8(item).unwrap_or("")) {
-                complain(item, valid);
-            }
+        if let Some(text) = environment::variable(c"AIO_RS") {
+            config.read(text.to_bytes(), complain);
         }
         config
+    }
+
+    /// Applies all items; `refuse` gets those that are not understood, and what would have been valid.
+    fn read(&mut self, text: &[u8], mut refuse: impl FnMut(&[u8], &str)) {
+        let items = text.split(|&byte| byte == b',').map(<[u8]>::trim_ascii);
+        for item in items.filter(|item| !item.is_empty()) {
+            if let Err(valid) = str::from_utf8(item).map_err(|_| KEYS).and_then(|item| self.set(item)) {
+                refuse(item, valid);
+            }
+        }
     }
 
     /// Applies one item. Error: what would have been valid.
@@ -205,5 +211,32 @@ mod tests {
         assert!(parsed(&["fsync=maybe"]).1[0].contains("linux"));
         assert!(parsed(&["stats=yes"]).1.len() == 1 && parsed(&["stats=-1"]).1.len() == 1);
         assert!(parsed(&["routes=inline+fast"]).1[0].contains("stream") && parsed(&["routes"]).1.len() == 1);
+    }
+
+    proptest::proptest! {
+        /// Whatever the variable holds: the configuration is one that works, each item is either applied or refused, and what is
+        /// said of it fits into a message.
+        #[test]
+        fn anything_gives_a_configuration(
+            words in proptest::collection::vec("(threads|idle|order|fsync|routes|stats|[a-z]{0,6})=?[0-9a-z+=. ]{0,24}", 0..8),
+            bytes in proptest::collection::vec(proptest::num::u8::ANY, 0..64),
+            at in 0usize..64,
+        ) {
+            let mut text = words.join(",").into_bytes();
+            let at = at.min(text.len());
+            text.splice(at..at, bytes.iter().copied().filter(|&byte| byte != 0));
+            let mut config = Config::DEFAULT;
+            let mut refused = 0;
+            config.read(&text, |item, valid| {
+                refused += 1;
+                assert!(!item.is_empty() && !valid.is_empty() && !item.contains(&b','));
+            });
+            assert!((1..=MOST_THREADS).contains(&config.threads));
+            assert!(refused <= text.split(|&byte| byte == b',').count());
+            // Read again, it says the same.
+            let mut again = Config::DEFAULT;
+            again.read(&text, |_, _| {});
+            assert_eq!(again, config);
+        }
     }
 }

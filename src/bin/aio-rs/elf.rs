@@ -175,4 +175,44 @@ mod tests {
         assert_eq!(kind(&written("text", b"hello")), Ok(Kind::NotElf));
         assert!(kind(&written("broken", b"\x7fELF\x02")).is_err());
     }
+
+    /// The beginning of this program, with the headers that are looked at.
+    fn beginning() -> &'static [u8] {
+        static BYTES: std::sync::OnceLock<Vec<u8>> = std::sync::OnceLock::new();
+        BYTES.get_or_init(|| {
+            let file = File::open(std::env::current_exe().unwrap()).unwrap();
+            let mut bytes = Vec::new();
+            file.take(4096).read_to_end(&mut bytes).unwrap();
+            bytes
+        })
+    }
+
+    proptest::proptest! {
+        /// Whatever a file holds, there is an answer.
+        #[test]
+        fn any_file_gets_an_answer(
+            changes in proptest::collection::vec((0usize..1024, proptest::num::u8::ANY), 0..24),
+            length in 0usize..4096,
+            script in proptest::bool::ANY,
+        ) {
+            let mut bytes = beginning().to_vec();
+            for (at, value) in changes {
+                bytes[at] = value;
+            }
+            bytes.truncate(length);
+            if script {
+                bytes.splice(0..0, *b"#!");
+            }
+            let file = tempfile::NamedTempFile::new().unwrap();
+            std::fs::write(file.path(), &bytes).unwrap();
+            let own = std::env::current_exe().unwrap();
+            if let Err(reason) = check(file.path(), &own) {
+                assert!(!reason.is_empty());
+            }
+            let _ = kind(file.path());
+            if let Ok(Kind::Elf64 { .. }) = parse(bytes.as_slice()) {
+                assert!(bytes.len() >= 64);
+            }
+        }
+    }
 }
