@@ -67,6 +67,36 @@ pub unsafe fn fclose(stream: *mut libc::FILE) -> c_int {
     unsafe { descriptor::fclose(stream) }
 }
 
+/// pclose.
+///
+/// # Safety
+/// `stream` is popen's, which the call ends.
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+pub unsafe fn pclose(stream: *mut libc::FILE) -> c_int {
+    // SAFETY: the caller's promise.
+    let fd = unsafe { libc::fileno(stream) };
+    if fd != -1 {
+        let _ = give_up(fd);
+    }
+    // SAFETY: the caller's promise.
+    unsafe { descriptor::pclose(stream) }
+}
+
+/// closedir.
+///
+/// # Safety
+/// `directory` is NULL or an open directory stream, which the call ends.
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+pub unsafe fn closedir(directory: *mut libc::DIR) -> c_int {
+    // SAFETY: the caller's promise.
+    let fd = if directory.is_null() { -1 } else { unsafe { libc::dirfd(directory) } };
+    if fd != -1 {
+        let _ = give_up(fd);
+    }
+    // SAFETY: the caller's promise.
+    unsafe { descriptor::closedir(directory) }
+}
+
 /// close_range, which leaves out the library's own descriptors.
 #[cfg(target_os = "linux")]
 pub fn close_range(first: c_uint, last: c_uint, flags: c_uint) -> Result<c_int> {

@@ -213,6 +213,22 @@ pub unsafe extern "C-unwind" fn fclose(stream: *mut libc::FILE) -> c_int {
     unsafe { close::fclose(stream) }
 }
 
+/// pclose. As `close` for the stream's descriptor.
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+#[unsafe(no_mangle)]
+pub unsafe extern "C-unwind" fn pclose(stream: *mut libc::FILE) -> c_int {
+    // SAFETY: the caller's promise.
+    unsafe { close::pclose(stream) }
+}
+
+/// closedir. As `close` for the directory's descriptor.
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+#[unsafe(no_mangle)]
+pub unsafe extern "C-unwind" fn closedir(directory: *mut libc::DIR) -> c_int {
+    // SAFETY: the caller's promise.
+    unsafe { close::closedir(directory) }
+}
+
 // ---- extensions, declared in aio_rs.h ----
 
 /// The library's version, "1.2.3". A program can tell by this symbol that it runs on aio_rs.

@@ -8,6 +8,8 @@ use libc::c_uint;
 
 use crate::errno::{Errno, Result, check};
 use crate::sys::inode::{Inode, Wanted, inode};
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+use crate::sys::next;
 
 /// The flag of descriptors that bypass the page cache; 0 where there is none.
 pub const DIRECT: c_int = {
@@ -249,36 +251,110 @@ pub fn out_of_the_way(fd: c_int) -> c_int {
     }
 }
 
-// The C library's own close and dup2, under names that the library does not define itself: they are cancellation points.
+// The C library's own, under names that the library does not define itself. Cancellation points, as the next ones are.
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
-unsafe extern "C" {
+unsafe extern "C-unwind" {
     fn __close(fd: c_int) -> c_int;
     fn __dup2(old: c_int, new: c_int) -> c_int;
     fn _IO_fclose(stream: *mut libc::FILE) -> c_int;
 }
 
-/// The C library's close.
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+type OfStream = unsafe extern "C-unwind" fn(*mut libc::FILE) -> c_int;
+
+/// close, as the next in the search order has it.
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
 pub fn close(fd: c_int) -> Result<c_int> {
+    type Close = unsafe extern "C-unwind" fn(c_int) -> c_int;
+    // SAFETY: the symbol is POSIX's close.
+    let close = next::CLOSE
+        .get()
+        .map_or(__close as Close, |found| unsafe { std::mem::transmute::<*mut libc::c_void, Close>(found) });
     // SAFETY: whose descriptor it is was decided by the caller.
-    check(unsafe { __close(fd) })
+    check(unsafe { close(fd) })
 }
 
-/// The C library's dup2.
+/// dup2, likewise.
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
 pub fn dup2(old: c_int, new: c_int) -> Result<c_int> {
+    type Dup2 = unsafe extern "C-unwind" fn(c_int, c_int) -> c_int;
+    // SAFETY: the symbol is POSIX's dup2.
+    let dup2 = next::DUP2
+        .get()
+        .map_or(__dup2 as Dup2, |found| unsafe { std::mem::transmute::<*mut libc::c_void, Dup2>(found) });
     // SAFETY: as in `close`.
-    check(unsafe { __dup2(old, new) })
+    check(unsafe { dup2(old, new) })
 }
 
-/// The C library's fclose.
+/// fclose, likewise.
 ///
 /// # Safety
 /// `stream` is an open stream, which the call ends.
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
 pub unsafe fn fclose(stream: *mut libc::FILE) -> c_int {
     // SAFETY: the caller's promise.
-    unsafe { _IO_fclose(stream) }
+    unsafe { of_stream(&next::FCLOSE)(stream) }
+}
+
+/// pclose, likewise. (glibc's is its fclose.)
+///
+/// # Safety
+/// `stream` is popen's, which the call ends.
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+pub unsafe fn pclose(stream: *mut libc::FILE) -> c_int {
+    // SAFETY: the caller's promise.
+    unsafe { of_stream(&next::PCLOSE)(stream) }
+}
+
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+fn of_stream(next: &next::Next) -> OfStream {
+    // SAFETY: the symbol is one of those functions.
+    next.get()
+        .map_or(_IO_fclose as OfStream, |found| unsafe { std::mem::transmute::<*mut libc::c_void, OfStream>(found) })
+}
+
+/// closedir, likewise.
+///
+/// # Safety
+/// `directory` is NULL or an open directory stream, which the call ends.
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+pub unsafe fn closedir(directory: *mut libc::DIR) -> c_int {
+    type CloseDir = unsafe extern "C-unwind" fn(*mut libc::DIR) -> c_int;
+    let found = next::CLOSEDIR.get().unwrap_or_else(next::own_closedir);
+    // SAFETY: the symbol is POSIX's closedir; a pointer that may be NULL is an `Option` of a function.
+    let known: Option<CloseDir> = unsafe { std::mem::transmute(found) };
+    let Some(closedir) = known else {
+        Errno(libc::ENOSYS).set();
+        return -1;
+    };
+    // SAFETY: the caller's promise.
+    unsafe { closedir(directory) }
+}
+
+/// dup3. It is no cancellation point.
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+pub fn dup3(old: c_int, new: c_int, flags: c_int) -> Result<c_int> {
+    type Dup3 = unsafe extern "C-unwind" fn(c_int, c_int, c_int) -> c_int;
+    match next::DUP3.get() {
+        // SAFETY: the symbol is Linux's dup3; else as in `close`.
+        Some(found) => check(unsafe { std::mem::transmute::<*mut libc::c_void, Dup3>(found)(old, new, flags) }),
+        // SAFETY: as in `close`.
+        None => checked_int(unsafe { libc::syscall(libc::SYS_dup3, old, new, flags) }),
+    }
+}
+
+/// close_range. Errors: ENOSYS before Linux 5.9.
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+pub fn close_range(first: c_uint, last: c_uint, flags: c_uint) -> Result<c_int> {
+    type CloseRange = unsafe extern "C-unwind" fn(c_uint, c_uint, c_int) -> c_int;
+    match next::CLOSE_RANGE.get() {
+        // SAFETY: the symbol is Linux's close_range; else as in `close`.
+        Some(found) => check(unsafe {
+            std::mem::transmute::<*mut libc::c_void, CloseRange>(found)(first, last, flags.cast_signed())
+        }),
+        // SAFETY: as in `close`.
+        None => checked_int(unsafe { libc::syscall(libc::SYS_close_range, first, last, flags) }),
+    }
 }
 
 #[cfg(all(target_os = "linux", not(target_env = "gnu")))]
@@ -296,14 +372,14 @@ pub fn dup2(old: c_int, new: c_int) -> Result<c_int> {
 }
 
 /// dup3. Linux has no other name for it; it is no cancellation point.
-#[cfg(target_os = "linux")]
+#[cfg(all(target_os = "linux", not(target_env = "gnu")))]
 pub fn dup3(old: c_int, new: c_int, flags: c_int) -> Result<c_int> {
     // SAFETY: as in `close`.
     checked_int(unsafe { libc::syscall(libc::SYS_dup3, old, new, flags) })
 }
 
 /// close_range. Errors: ENOSYS before Linux 5.9.
-#[cfg(target_os = "linux")]
+#[cfg(all(target_os = "linux", not(target_env = "gnu")))]
 pub fn close_range(first: c_uint, last: c_uint, flags: c_uint) -> Result<c_int> {
     // SAFETY: as in `close`.
     checked_int(unsafe { libc::syscall(libc::SYS_close_range, first, last, flags) })

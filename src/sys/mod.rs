@@ -2,7 +2,8 @@
 //! system call.
 //!
 //! Shared by all targets: `memory`, `signals`, `thread`, `cancellation`, `clock`, `descriptor`, `inode`, `transfer`,
-//! `environment`, `stderr`, `shared`, `tools`, `load`. The rest stands twice, side by side: `linux/` (futex, epoll, kernel AIO, RWF_NOWAIT) and `portable/`
+//! `environment`, `stderr`, `shared`, `tools`, `load` and, on glibc, `next`. The rest stands twice, side by side: `linux/` (futex,
+//! epoll, kernel AIO, RWF_NOWAIT) and `portable/`
 //! (pthreads, poll, pread and pwrite), which the feature `portable` selects on Linux too.
 
 pub mod cancellation;
@@ -12,6 +13,8 @@ pub mod environment;
 pub mod inode;
 pub mod load;
 pub mod memory;
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+pub mod next;
 pub mod shared;
 pub mod signals;
 pub mod stderr;
