@@ -206,6 +206,10 @@ fn give_up(fd: c_int) -> Result<()> {
     let Some(engine) = engine_of_process() else {
         return Ok(());
     };
+    if engine.is_locked_by_caller() {
+        // What a tool closes there is its own.
+        return Ok(());
+    }
     let Some(caller) = Caller::enter(engine) else { return Ok(()) };
     let table = caller.lock();
     if engine.poller.owns(fd) || table.order.is_private(fd) {

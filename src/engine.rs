@@ -22,7 +22,7 @@ use crate::stats;
 use crate::sys::descriptor::Duplicates;
 use crate::sys::fork::Mark;
 use crate::sys::kaio::Context;
-use crate::sys::lock::RawLock;
+use crate::sys::owned_lock::OwnedLock;
 use crate::sys::park::Parker;
 use crate::sys::poller::Poller;
 use crate::sys::signals::Blocked;
@@ -30,7 +30,7 @@ use crate::sys::stderr::{self, Message};
 use crate::sys::{environment, load, memory, shared, thread, tools, wait};
 
 pub struct Engine {
-    table: Mutex<RawLock, Table>,
+    table: Mutex<OwnedLock, Table>,
     pub poller: Poller,
     pub kernel: Context,
     pub callbacks: Callbacks,
@@ -52,7 +52,7 @@ pub struct Engine {
 }
 
 /// The table, locked by a library thread.
-pub type Locked = MutexGuard<'static, RawLock, Table>;
+pub type Locked = MutexGuard<'static, OwnedLock, Table>;
 
 static ENGINE: AtomicPtr<Engine> = AtomicPtr::new(ptr::null_mut());
 
@@ -127,6 +127,12 @@ impl Engine {
     /// Locks the table in a thread whose signals are all blocked: a library thread's, or under `Caller`.
     pub fn lock(&'static self) -> Locked {
         self.table.lock()
+    }
+
+    /// Whether this very thread holds the lock: then an interposed function has called from within.
+    pub fn is_locked_by_caller(&self) -> bool {
+        // SAFETY: the lock is only looked at.
+        unsafe { self.table.raw() }.is_mine()
     }
 }
 

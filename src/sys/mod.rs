@@ -2,8 +2,8 @@
 //! system call.
 //!
 //! Shared by all targets: `memory`, `signals`, `thread`, `cancellation`, `clock`, `descriptor`, `inode`, `transfer`,
-//! `environment`, `stderr`, `shared`, `tools`, `load` and, on glibc, `next`. The rest stands twice, side by side: `linux/` (futex,
-//! epoll, kernel AIO, RWF_NOWAIT) and `portable/`
+//! `environment`, `stderr`, `shared`, `tools`, `load`, `owned_lock` and, on glibc, `next`. The rest stands twice, side by side:
+//! `linux/` (futex, epoll, kernel AIO, RWF_NOWAIT) and `portable/`
 //! (pthreads, poll, pread and pwrite), which the feature `portable` selects on Linux too.
 
 pub mod cancellation;
@@ -15,6 +15,7 @@ pub mod load;
 pub mod memory;
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
 pub mod next;
+pub mod owned_lock;
 pub mod shared;
 pub mod signals;
 pub mod stderr;
