@@ -155,7 +155,7 @@ impl Poller {
         }
         let own = self.write_end.load(Ordering::Relaxed);
         // SAFETY: one byte. Full buffers wake just as well.
-        put_off(|| unsafe { libc::send(own, c"".as_ptr().cast(), 1, libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL) });
+        put_off(|| unsafe { libc::send(own, c"".as_ptr().cast(), 1, AT_ONCE) });
         true
     }
 
@@ -216,6 +216,12 @@ impl Poller {
         }
     }
 }
+
+/// Neither wait nor raise SIGPIPE. (QNX has no flag for the latter.)
+#[cfg(not(target_os = "nto"))]
+pub(super) const AT_ONCE: c_int = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
+#[cfg(target_os = "nto")]
+pub(super) const AT_ONCE: c_int = libc::MSG_DONTWAIT;
 
 /// Notes what two sockets are known by.
 pub(super) fn remember(ends: [c_int; 2], inodes: &[AtomicU64; 2]) {

@@ -139,9 +139,8 @@ impl Slot {
     }
 
     fn wake(&self) {
-        const NOW: c_int = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
         // SAFETY: one byte. A full buffer wakes just as well.
-        put_off(|| unsafe { libc::send(self.pipe_end(1), c"".as_ptr().cast::<c_void>(), 1, NOW) });
+        put_off(|| unsafe { libc::send(self.pipe_end(1), c"".as_ptr().cast::<c_void>(), 1, poller::AT_ONCE) });
     }
 
     fn pipe_end(&self, end: usize) -> c_int {
