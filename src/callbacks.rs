@@ -102,7 +102,7 @@ impl Callbacks {
             return Ok(());
         }
         // The default attributes are better than silence.
-        let main = if self.shared { run_many } else { run_one_named };
+        let main = if self.shared { run_many } else { run_one };
         thread::spawn_for_program(main, job).map_err(|_| {
             self.made.lock().remove(id);
             Errno::AGAIN
@@ -173,18 +173,13 @@ fn begin(job: *mut c_void) -> Option<(&'static Callbacks, Call)> {
     Some((callbacks, call))
 }
 
-/// A thread with the program's attributes: one function, as if it were the thread's own.
+/// A thread for one function, as if it were the thread's own.
 extern "C-unwind" fn run_one(job: *mut c_void) -> *mut c_void {
+    thread::set_name(NAME);
     if let Some((_, call)) = begin(job) {
         call_program(call);
     }
     ptr::null_mut()
-}
-
-/// The same with default attributes.
-extern "C-unwind" fn run_one_named(job: *mut c_void) -> *mut c_void {
-    thread::set_name(NAME);
-    run_one(job)
 }
 
 const NAME: &std::ffi::CStr = c"aio_rs/notify";
