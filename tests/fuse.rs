@@ -131,6 +131,7 @@ scenarios! {
     a_waiting_fsync_can_be_cancelled_and_is_not_issued: Conforms,
     results_are_those_of_the_file_system: Conforms,
     a_hung_read_delays_nothing_else: Fails,
+    submitting_asks_the_server_nothing: Conforms,
     other_files_run_on_beside_many_hung_writes: Fails,
     what_waits_behind_a_hung_write_can_be_cancelled: Conforms,
     everything_ends_when_the_file_system_goes_away: Conforms,
@@ -160,6 +161,7 @@ mod libaio {
         an_fsync_by_libaio_waits_for_aio_write_without_another: Fails,
         a_waiting_fsync_can_be_cancelled_and_is_not_issued: Fails,
         a_hung_read_delays_nothing_else: Conforms,
+        submitting_asks_the_server_nothing: Conforms,
         everything_ends_when_the_file_system_goes_away: Conforms,
         everything_ends_after_a_lazy_unmount: Conforms,
     }

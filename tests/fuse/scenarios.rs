@@ -362,6 +362,20 @@ pub fn a_hung_read_delays_nothing_else(lab: &mut Lab) -> Outcome {
     lab.expect(0, Done::with(512))
 }
 
+/// The server may stand still: whoever submits does not wait for it.
+pub fn submitting_asks_the_server_nothing(lab: &mut Lab) -> Outcome {
+    with_long_hung_write(lab)?;
+    let before = lab.control.lock().asked;
+    lab.write(1, 0, 512)?;
+    lab.fsync(2, 0)?;
+    let asked = lab.control.lock().asked;
+    ensure!(asked == before, "asked {} times", asked - before);
+    lab.control.release_at(1, 0);
+    lab.expect(0, Done::with(1024))?;
+    lab.expect(1, Done::with(512))?;
+    lab.expect(2, Done::with(0))
+}
+
 /// More requests hang than libc has threads (20).
 pub fn other_files_run_on_beside_many_hung_writes(lab: &mut Lab) -> Outcome {
     const HUNG: usize = 30;
