@@ -12,6 +12,12 @@ use crate::route::worker::{self, HandOuts, Handed, Next, Task};
 use crate::slab::{Id, NONE};
 use crate::sys::{io, thread, wait};
 
+/// To be called before a lock section that ends the request: its status is stored there, and must not be waited for.
+pub fn touch(task: &Task) {
+    // SAFETY: the request is unfinished, and this thread's to end.
+    unsafe { task.handle.block() }.status.touch();
+}
+
 /// Ends what a worker has run. `next` finds the worker's next job in the lock section that stores the last status.
 pub fn finish_task(
     engine: &'static Engine,
@@ -22,6 +28,7 @@ pub fn finish_task(
     if task.kind.is_barrier() {
         return finish_group(engine, task, result, next);
     }
+    touch(task);
     finish_several(engine, Rest::Mine, |table| [Some(table.end(task.id, result))], next)
 }
 
@@ -56,13 +63,18 @@ fn finish_group(
 /// open file description, so the others have to be asked.
 fn result_for(engine: &'static Engine, task: &Task, id: Id, result: Result<isize>) -> Result<isize> {
     let mut table = engine.lock();
-    let fd = table.order.fd(id);
-    if fd == task.fd || fd == NO_NUMBER {
+    let (fd, handle) = (table.order.fd(id), table.order.payload(id).handle);
+    let is_other = fd != task.fd && fd != NO_NUMBER;
+    if is_other {
+        // `close` waits until it has been used.
+        table.order.payload_mut(id).run_by(thread::current_id());
+    }
+    drop(table);
+    // SAFETY: the request is unfinished, and this thread's to end.
+    unsafe { handle.block() }.status.touch();
+    if !is_other {
         return result;
     }
-    // `close` waits until it has been used.
-    table.order.payload_mut(id).run_by(thread::current_id());
-    drop(table);
     if !number::is_still(fd, task.identity) {
         return result;
     }
@@ -71,6 +83,7 @@ fn result_for(engine: &'static Engine, task: &Task, id: Id, result: Result<isize
 
 /// Ends a request of the poller.
 pub fn finish_stream(engine: &'static Engine, task: &Task, result: Result<isize>) {
+    touch(task);
     let mut table = engine.lock();
     table.stats.counts.route_stream += 1;
     let mut ended = table.end(task.id, result);

@@ -80,6 +80,13 @@ impl Status {
         self.word.store(pack(error, 0), Ordering::Release);
     }
 
+    /// Waits for the memory, which may be swapped out or held (userfaultfd), to be there and writable, and changes nothing: whoever
+    /// is going to `publish` under a lock does this before. (An addition of nothing would be compiled to a mere read.)
+    pub fn touch(&self) {
+        let now = self.returned.load(Ordering::Relaxed);
+        let _ = self.returned.compare_exchange(now, now, Ordering::Relaxed, Ordering::Relaxed);
+    }
+
     /// Notes that the kernel's AIO has the request, or has not.
     pub fn set_in_kernel(&self, has: bool) {
         if has || self.is_in_kernel() {

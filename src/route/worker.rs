@@ -29,7 +29,7 @@ use crate::files::{PollerState, Table};
 use crate::mailbox::{Mailbox, Woken};
 use crate::order::{FileKey, Kind, Run};
 use crate::reception::inbox::Attendant;
-use crate::request::Buffer;
+use crate::request::{Buffer, Handle};
 use crate::slab::Id;
 use crate::stack::{Linked, Stack};
 use crate::submit;
@@ -60,6 +60,7 @@ enum Job {
 pub struct Task {
     pub id: Id,
     pub seq: u64,
+    pub handle: Handle,
     pub fd: i32,
     pub identity: FileKey,
     pub kind: Kind,
@@ -404,6 +405,7 @@ impl Table {
         Task {
             id: run.id,
             seq: run.seq,
+            handle: request.handle,
             fd: run.fd,
             identity: self.order.identity(run.id),
             kind: run.kind,
@@ -742,6 +744,7 @@ fn run_burst(engine: &'static Engine, seat: &'static Seat) -> Option<Handed> {
         let time = now.saturating_sub(begin);
         begin = now;
         let lost_processor = Pace::is_long(time) && seat.sleeps.none_since();
+        complete::touch(&transfer.task());
         transfer.done(result, (!lost_processor).then_some(time));
         if Pace::is_long(time) {
             // The next one may be as slow: what is done need not wait for it.
