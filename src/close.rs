@@ -112,6 +112,9 @@ pub fn close_range(first: c_uint, last: c_uint, flags: c_uint) -> Result<c_int> 
     }
     let mut from = first;
     loop {
+        // What is made between the look and the call would be closed.
+        #[cfg(libaio)]
+        let _fixed = queue::fix_descriptors();
         let own = lowest_own(engine, from).filter(|own| *own <= last);
         let end = own.map_or(Some(last), |own| own.checked_sub(1)).filter(|end| *end >= from);
         if let Some(end) = end {

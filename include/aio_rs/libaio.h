@@ -104,7 +104,7 @@ extern "C" {
 int io_setup(int maxevents,
              io_context_t *ctxp);
 
-// Destroys a context: waits for its requests, and cancels syncs that wait for others. 0, -EINVAL.
+// Destroys a context: waits for its requests, and for what its syncs wait for. 0, -EINVAL.
 int io_destroy(io_context_t ctx);
 
 // Submits `nr` requests. An IO_CMD_FSYNC or IO_CMD_FDSYNC completes after every request on the same file that was submitted

@@ -1,77 +1,184 @@
-//! Iocbs of the library's own, for syncs whose iocb the program has changed or freed while they were held, or whose descriptor
-//! it has closed. The kernel puts their addresses into the events; io_getevents puts the program's back.
+//! Shadow iocbs: the library's own, which deferred syncs are submitted with. The program's may say something else by then, or be
+//! gone. The kernel puts their addresses into the events; io_getevents puts the program's back.
 
 use std::cell::UnsafeCell;
 use std::mem::MaybeUninit;
 use std::ptr;
-use std::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicPtr, AtomicU64, Ordering};
 
 use super::abi::{io_event, iocb};
+use super::flight::{self, Flight};
+use crate::errno::Errno;
 use crate::sys::memory;
 
-/// Starts from all zeroes. Made under the lock, looked up without.
-pub struct Aliases(AtomicPtr<Alias>);
+/// Starts from all zeroes. Shadows are taken under the lock, looked up and given back without.
+pub struct Aliases {
+    chunks: [AtomicPtr<Alias>; CHUNKS],
+    /// Those that are free. Only the lock's holder takes one off, so that a link it has read cannot change meanwhile.
+    free: AtomicPtr<Alias>,
+}
+
+/// Chunks of 64, 128, 256, …: never unmapped.
+const CHUNKS: usize = 20;
+const FIRST_CHUNK: usize = 64;
 
 #[repr(C)]
 pub struct Alias {
     copy: UnsafeCell<MaybeUninit<iocb>>,
-    /// The program's, or 0.
+    /// The program's, or 0: this one is free.
     block: AtomicU64,
-    /// The sync.
+    /// The event's result, whatever the kernel says; 0: what it says.
+    result: AtomicI64,
+    /// Of the sync.
     seq: AtomicU64,
+    flight: AtomicPtr<Flight>,
+    next: AtomicPtr<Alias>,
 }
 
 // SAFETY: the cell is written under the lock only, while it is free; the kernel reads it.
 unsafe impl Sync for Alias {}
 
-const ALIASES: usize = 1024;
+/// What a shadow stands for.
+#[derive(Clone, Copy)]
+pub struct StandsFor {
+    pub block: *mut iocb,
+    pub seq: u64,
+    pub flight: &'static Flight,
+    /// What its event is to say if the kernel is asked to do something else.
+    pub result: Option<Errno>,
+}
+
+impl Alias {
+    /// What the sync is in flight as. Under the lock.
+    fn object(&self) -> u64 {
+        let place = self.copy.get().cast::<iocb>();
+        // SAFETY: it was written when the shadow was made.
+        flight::name(place, unsafe { (*place).data })
+    }
+}
 
 impl Aliases {
-    fn all(&self) -> &'static [Alias] {
-        let first = self.0.load(Ordering::Acquire);
-        // SAFETY: `make` has mapped so many, never to be unmapped; all zeroes is an unused one.
-        if first.is_null() { &[] } else { unsafe { std::slice::from_raw_parts(first, ALIASES) } }
+    fn chunks(&self) -> impl Iterator<Item = &'static [Alias]> {
+        self.chunks.iter().enumerate().filter_map(|(index, first)| {
+            let first = first.load(Ordering::Acquire);
+            // SAFETY: `grow` has mapped so many, never to be unmapped; all zeroes is a free one.
+            (!first.is_null()).then(|| unsafe { std::slice::from_raw_parts(first, FIRST_CHUNK << index) })
+        })
     }
 
-    /// An iocb that says `copy` and stands for the program's `block`. Under the lock. None: no memory, or all are in use.
-    pub fn make(&self, block: *mut iocb, copy: &iocb, seq: u64, in_flight: impl Fn(u64) -> bool) -> Option<*mut iocb> {
-        if self.all().is_empty() {
-            let pages = memory::map(ALIASES * size_of::<Alias>()).ok()?;
-            self.0.store(pages.cast().as_ptr(), Ordering::Release);
-        }
-        let free = self.all().iter().find(|alias| alias.block.load(Ordering::Acquire) == 0);
-        // A program that takes its events out of the ring itself gives none back: the oldest has been taken long since.
-        let oldest = || self.all().iter().min_by_key(|alias| alias.seq.load(Ordering::Relaxed));
-        let alias = free.or_else(|| oldest().filter(|alias| !in_flight(alias.seq.load(Ordering::Relaxed))))?;
+    /// An iocb that says `copy`. Under the lock. `has_gone`: whether the event of a sync, that `object` is in flight as, was
+    /// taken without the library, or will never be. None: no memory.
+    pub fn make(
+        &self,
+        copy: &iocb,
+        sync: StandsFor,
+        has_gone: impl Fn(&'static Flight, u64, u64) -> bool,
+    ) -> Option<*mut iocb> {
+        let alias = self.take().or_else(|| {
+            self.reclaim(has_gone);
+            self.take()
+        })?;
         let place = alias.copy.get().cast::<iocb>();
         // SAFETY: it is free, so nobody reads it; it lies in a cell.
         unsafe { place.write(*copy) };
-        alias.seq.store(seq, Ordering::Relaxed);
-        alias.block.store(u64::try_from(block.expose_provenance()).unwrap_or(0), Ordering::Release);
+        alias.seq.store(sync.seq, Ordering::Relaxed);
+        alias.result.store(sync.result.map_or(0, |error| -i64::from(error.0)), Ordering::Relaxed);
+        alias.flight.store(ptr::from_ref(sync.flight).cast_mut(), Ordering::Relaxed);
+        alias.block.store(u64::try_from(sync.block.expose_provenance()).unwrap_or(0), Ordering::Release);
         Some(place)
+    }
+
+    fn take(&self) -> Option<&'static Alias> {
+        let mut first = self.free.load(Ordering::Acquire);
+        loop {
+            // SAFETY: never unmapped.
+            let alias = unsafe { first.as_ref() }?;
+            let next = alias.next.load(Ordering::Relaxed);
+            match self.free.compare_exchange_weak(first, next, Ordering::AcqRel, Ordering::Acquire) {
+                Ok(_) => return Some(alias),
+                Err(now) => first = now,
+            }
+        }
+    }
+
+    fn give(&self, alias: &'static Alias) {
+        let mut first = self.free.load(Ordering::Relaxed);
+        loop {
+            alias.next.store(first, Ordering::Relaxed);
+            let new = ptr::from_ref(alias).cast_mut();
+            match self.free.compare_exchange_weak(first, new, Ordering::Release, Ordering::Relaxed) {
+                Ok(_) => return,
+                Err(now) => first = now,
+            }
+        }
+    }
+
+    /// Frees those whose events the library will not see, as the program has taken them itself or their context is gone; and
+    /// maps more if these were few, so that the search is paid for by what it finds.
+    fn reclaim(&self, has_gone: impl Fn(&'static Flight, u64, u64) -> bool) {
+        let (mut all, mut freed) = (0, 0);
+        for alias in self.chunks().flatten() {
+            all += 1;
+            let (block, seq) = (alias.block.load(Ordering::Acquire), alias.seq.load(Ordering::Relaxed));
+            // SAFETY: flights are never freed.
+            let flight = unsafe { alias.flight.load(Ordering::Relaxed).as_ref() };
+            let gone = block != 0 && flight.is_some_and(|flight| has_gone(flight, alias.object(), seq));
+            if gone && alias.block.compare_exchange(block, 0, Ordering::AcqRel, Ordering::Relaxed).is_ok() {
+                self.give(alias);
+                freed += 1;
+            }
+        }
+        if freed * 2 <= all {
+            self.grow();
+        }
+    }
+
+    fn grow(&self) {
+        let places = self.chunks.iter().enumerate();
+        let Some((index, place)) = places.into_iter().find(|(_, first)| first.load(Ordering::Relaxed).is_null()) else {
+            return;
+        };
+        let count = FIRST_CHUNK << index;
+        let Ok(pages) = memory::map(count * size_of::<Alias>()) else { return };
+        place.store(pages.cast().as_ptr(), Ordering::Release);
+        // SAFETY: just mapped; all zeroes is a free one.
+        let made: &'static [Alias] = unsafe { std::slice::from_raw_parts(pages.cast().as_ptr(), count) };
+        made.iter().rev().for_each(|alias| self.give(alias));
     }
 
     /// It was not handed in after all.
     pub fn give_back(&self, copy: *mut iocb) {
         if let Some(alias) = self.find(copy) {
-            alias.block.store(0, Ordering::Release);
+            alias.block.store(0, Ordering::Relaxed);
+            self.give(alias);
         }
     }
 
     fn find(&self, copy: *const iocb) -> Option<&'static Alias> {
-        let distance = copy.addr().checked_sub(self.0.load(Ordering::Acquire).addr())?;
-        self.all().get(distance / size_of::<Alias>())
+        self.chunks().find_map(|chunk| {
+            let distance = copy.addr().checked_sub(chunk.as_ptr().addr())?;
+            chunk.get(distance / size_of::<Alias>())
+        })
     }
 
     /// Puts the program's iocbs into events that name one of these.
     pub fn translate(&self, events: &mut [io_event]) {
-        if self.all().is_empty() {
+        if self.chunks().next().is_none() {
             return;
         }
         for event in events {
             if let Some(alias) = self.find(event.obj) {
-                let block = alias.block.swap(0, Ordering::AcqRel);
+                let block = alias.block.load(Ordering::Acquire);
+                if block == 0 {
+                    continue;
+                }
                 event.obj = ptr::with_exposed_provenance_mut(usize::try_from(block).unwrap_or(0));
+                let result = alias.result.load(Ordering::Relaxed);
+                if result != 0 {
+                    event.res = result.cast_unsigned();
+                }
+                alias.block.store(0, Ordering::Relaxed);
+                self.give(alias);
             }
         }
     }

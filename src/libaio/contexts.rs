@@ -30,6 +30,8 @@ pub struct State {
     chains: [AtomicPtr<Context>; CHAINS],
     /// The last number given to a request. Not all that are given are used.
     newest: AtomicU64,
+    /// One of those that were given last to requests which are not deferred: another one than before, if any was entered since.
+    pub newest_entered: AtomicU64,
     /// Contexts that were submitted to and not destroyed.
     pub contexts: AtomicU32,
     /// Syncs that wait. What they are is under the lock.
@@ -42,6 +44,8 @@ pub struct State {
     process: AtomicI32,
     pub aliases: Aliases,
     pub holding: Mutex<RawLock, Holding>,
+    /// Taken before `holding`: while descriptors are kept for syncs, and while the program closes a range of them.
+    pub keeping: Mutex<RawLock, ()>,
 }
 
 const CHAINS: usize = 512;
@@ -339,6 +343,8 @@ impl State {
     fn begin(&self, number: u64, ring: &Completions) -> Result<()> {
         let flight = self.unused_flight(ring)?;
         let context = self.take(number).inspect_err(|_| self.pool.lock().give_back(flight))?;
+        // First: deferred syncs of a context that was here before have nothing to do with the records from now on.
+        flight.reaping.begin(ring.head());
         flight.begin(number, ring);
         ring.mark();
         context.enter(number, flight);
@@ -365,6 +371,7 @@ impl State {
             return Ok(());
         }
         let flight = self.unused_flight(&ring).map_err(|_| Errno::AGAIN)?;
+        flight.reaping.begin(ring.head());
         flight.begin(number, &ring);
         if seq != u64::MAX {
             flight.take_over(old, seq, &ring);

@@ -18,7 +18,7 @@ pub unsafe extern "C" fn io_setup(maxevents: c_int, ctxp: *mut io_context_t) -> 
     status(|| unsafe { queue::setup(maxevents, ctxp) })
 }
 
-/// Destroys a context: waits for its requests, and cancels syncs that wait for others. 0, -EINVAL.
+/// Destroys a context: waits for its requests, and for what its syncs wait for. 0, -EINVAL.
 #[unsafe(no_mangle)]
 pub extern "C" fn io_destroy(ctx: io_context_t) -> c_int {
     status(|| queue::destroy(ctx))

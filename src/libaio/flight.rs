@@ -13,6 +13,7 @@ use std::ptr::NonNull;
 use std::sync::atomic::{AtomicI32, AtomicPtr, AtomicU32, AtomicU64, Ordering};
 
 use super::abi::iocb;
+use super::reaping::Reaping;
 use crate::order::FileKey;
 use crate::slab::mix;
 
@@ -58,6 +59,7 @@ pub struct Flight {
     next: AtomicPtr<Flight>,
     /// How often somebody was about to end a record.
     ends: AtomicU64,
+    pub reaping: Reaping,
 }
 
 /// One record. It is told from a later one at the same place by `seq`.
@@ -68,6 +70,8 @@ pub struct Place {
     fd: AtomicI32,
     device: AtomicU64,
     inode: AtomicU64,
+    /// The `seq` of the last record here that was listed.
+    listed: AtomicU64,
 }
 
 /// What an iocb is known by: its address, and what it says of itself, for programs that use one for several requests.
@@ -124,6 +128,17 @@ impl Covered {
         ended
     }
 
+    /// Notes that a deferred sync of its file waits for it, and with it all that are deferred later. False: it was noted before.
+    /// Under the lock of the deferred syncs.
+    pub fn list(&self) -> bool {
+        self.place.listed.swap(self.seq, Ordering::Relaxed) != self.seq
+    }
+
+    /// None of them does any more.
+    pub fn unlist(&self) {
+        self.place.listed.store(ENDED, Ordering::Relaxed);
+    }
+
     pub fn is_older_than(&self, seq: u64) -> bool {
         self.seq < seq
     }
@@ -173,6 +188,7 @@ impl Flight {
                 reach: AtomicU32::new(0),
                 next: AtomicPtr::new(std::ptr::null_mut()),
                 ends: AtomicU64::new(0),
+                reaping: Reaping::new(),
             });
             flight.as_ref()
         }
@@ -456,6 +472,18 @@ impl Flight {
             let covered = Covered { place, seq };
             (!covered.has_ended()).then_some((covered, on))
         })
+    }
+
+    /// Whether the request with this number is in flight.
+    pub fn has(&self, object: u64, seq: u64) -> bool {
+        let mut found = false;
+        self.for_each_of(object, |record| found |= record.seq == seq);
+        found
+    }
+
+    /// Whether anything is, beside records that deferred syncs have reserved.
+    pub fn is_idle(&self) -> bool {
+        self.count.load(Ordering::Acquire) <= self.reaping.deferred.load(Ordering::Acquire)
     }
 
     /// Whether something in flight was submitted on this number.

@@ -1,4 +1,5 @@
-//! Syncs that are held back until all that was submitted before them on their file has completed.
+//! Deferred syncs: held back until all that was submitted before them on their file has completed, then submitted to the
+//! kernel, by a shadow iocb: the program may use its own again as soon as io_submit has returned.
 //!
 //! Nobody tells when that is: the program may take its events behind the library's back. So a thread looks at the rings, after
 //! a quarter of the time that it has waited so far; and every call of the program that comes along looks, too. (An eventfd in
@@ -9,78 +10,49 @@
 
 use std::ffi::c_void;
 use std::mem::MaybeUninit;
-use std::ptr::{self, NonNull};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::ptr;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
-use libc::{c_int, c_uint};
+use libc::{c_int, c_uint, timespec};
+use lock_api::MutexGuard;
 
-use super::abi::{IO_CMD_PREAD, IO_CMD_PWRITE, io_event, iocb};
+use super::abi::{IO_CMD_FDSYNC, io_event, iocb};
 use super::contexts::State;
-use super::flight::{self, Covered, Flight, On};
+use super::deferred::{Deferred, Orphan, Syncs};
+use super::flight::{Covered, Flight};
+use super::handing::{hand_over, is_unchanged, reaper_of, submit_refusal, submit_shadow};
+use super::kept;
+use super::reaping::Reaper;
 use crate::engine::{self, Caller, Engine};
 use crate::errno::{Errno, Result};
 use crate::files;
 use crate::order::FileKey;
 use crate::route::attend;
-use crate::slab::{Id, Slab};
+use crate::slab::{Id, NONE};
 use crate::stats;
 use crate::submit;
 use crate::sys::clock::{self, Nanos};
 use crate::sys::contexts::{self, Completions};
 use crate::sys::descriptor::{self, Nature};
+use crate::sys::environment;
 use crate::sys::inode::Wanted;
-use crate::sys::memory;
+use crate::sys::lock::RawLock;
 use crate::sys::park::Parker;
 use crate::sys::signals::Blocked;
 use crate::sys::thread::{self, Pause};
+use crate::sys::transfer;
 
 /// Under the lock. Starts from all zeroes.
 pub struct Holding {
     begun: bool,
-    syncs: MaybeUninit<Slab<Held>>,
+    syncs: MaybeUninit<Syncs>,
     /// There is a thread that looks.
     watched: bool,
     /// It is to end as soon as nothing is held.
     dismissed: bool,
-}
-
-/// A sync that waits.
-struct Held {
-    flight: &'static Flight,
-    /// The program's iocb, and what it said.
-    block: *mut iocb,
-    copy: iocb,
-    /// Descriptors of the library's own for the file, and for the eventfd if there is one.
-    duplicate: c_int,
-    eventfd: Option<c_int>,
-    /// The program has closed one of its own.
-    closed: bool,
-    seq: u64,
-    since: Nanos,
-    /// What has to be over first.
-    needs: Needs,
-    /// The sync of this file before it, if that one waits, too; or `NOTHING`.
-    behind: u64,
-    /// Nobody wants it any more.
-    cancelled: bool,
-}
-
-// SAFETY: the pointers are names for the kernel, or the library's own pages.
-unsafe impl Send for Held {}
-
-const NOTHING: u64 = 0;
-
-/// Requests on a file that have to end first.
-struct Needs {
-    file: FileKey,
-    /// Records of the contexts, in pages of their own.
-    start: NonNull<Covered>,
-    bytes: usize,
-    len: usize,
-    room: usize,
-    /// Of POSIX's interface: all up to this number.
-    posix: Option<u64>,
+    /// Callers do not look before this: there is much to look at.
+    next_look: Nanos,
 }
 
 /// What becomes of a sync.
@@ -90,91 +62,63 @@ pub enum Fate {
     Held,
 }
 
-impl Needs {
-    fn new(file: FileKey, room: usize) -> Result<Needs> {
-        // One more: for the sync that it stands behind.
-        let room = room + 1;
-        let bytes = room * size_of::<Covered>();
-        Ok(Needs { file, start: memory::map(bytes)?.cast(), bytes, len: 0, room, posix: None })
-    }
+/// What became of the attempt to submit one.
+enum Handed {
+    /// It is in the kernel.
+    Over(Option<Covered>),
+    /// Its context is gone.
+    Orphaned,
+    Later,
+}
 
-    fn place(&self, index: usize) -> *mut Covered {
-        self.start.as_ptr().wrapping_add(index)
-    }
+/// A ready sync waits so long for the program to show who takes the events of its context, if nobody did so far.
+const UNDECIDED: Nanos = 20 * clock::MILLISECOND;
 
-    fn push(&mut self, covered: Covered) {
-        if self.len < self.room {
-            // SAFETY: there is room.
-            unsafe { self.place(self.len).write(covered) };
-            self.len += 1;
-        }
-    }
+/// With so many files callers look only now and then.
+const MANY: usize = 16;
 
-    /// Whether all has ended. What has is not looked at again.
-    fn are_over(&mut self) -> bool {
-        while let Some(last) = self.len.checked_sub(1) {
-            // SAFETY: it was pushed.
-            if !unsafe { self.place(last).read() }.has_ended() {
-                return false;
-            }
-            self.len = last;
-        }
-        self.posix = self.posix.filter(|newest| is_unfinished(self.file, *newest));
-        self.posix.is_none()
-    }
+/// How many deferred syncs use a number, modulo: so that `close` of any other takes no lock. (It survives fork; then `close` looks
+/// once too often.)
+static USERS: [AtomicU32; 256] = [const { AtomicU32::new(0) }; 256];
 
-    /// Puts down what was submitted before.
-    fn cover(&mut self, state: &State, seq: u64, fd: c_int) {
-        let mut same = SameFile { fd, file: self.file, others: [None; SameFile::REMEMBERED], next: 0 };
-        for (record, on) in state.flights().flat_map(Flight::records) {
-            if record.is_older_than(seq) && !state.is_under_way_here(&record) && same.is_on(on) {
-                self.push(record);
-            }
-        }
-    }
-
-    /// All has ended, or is not looked at any more.
-    fn free(self) {
-        // SAFETY: mapped by `new`.
-        unsafe { memory::unmap(self.start.cast(), self.bytes) };
-    }
+fn users_of(number: c_int) -> &'static AtomicU32 {
+    let [first, ..] = &USERS;
+    usize::try_from(number).ok().and_then(|number| USERS.get(number % USERS.len())).unwrap_or(first)
 }
 
 /// A sync is about to be submitted: holds it back if something of its file has not completed. Errors: EBADF; EAGAIN, no
-/// memory, no descriptor, no thread.
+/// memory, no thread, no room in the context.
 pub fn hold(state: &'static State, flight: &'static Flight, block: *mut iocb, copy: &iocb) -> Result<Fate> {
-    let fd = copy.aio_fildes;
     let posix = posix_has_unfinished();
     let seq = state.number_requests(1);
     if !posix && state.held.load(Ordering::Acquire) == 0 && state.flights().all(Flight::is_empty) {
         return Ok(Fate::Free);
     }
     let Some(file) = file_to_sync(copy)? else { return Ok(Fate::Free) };
-    let room = state.flights().map(Flight::capacity).sum();
-    let mut needs = Needs::new(file, room).map_err(|_| Errno::AGAIN)?;
-    if posix {
-        needs.posix = newest_unfinished(file);
+    let newest = if posix { newest_unfinished(file) } else { None };
+    let sync = Deferred::new(flight, block, copy, file, seq).after_posix(newest);
+    finish_at_exit();
+    let _blocked = Blocked::all();
+    state.holding.lock().defer(state, sync).map_err(|_| Errno::AGAIN)
+}
+
+/// The kernel makes what was submitted before the process is gone. It can be noticed that the process exits by exit, or by
+/// returning from main; not by _exit or a signal.
+fn finish_at_exit() {
+    static REGISTERED: AtomicBool = AtomicBool::new(false);
+    if !REGISTERED.load(Ordering::Relaxed) && !REGISTERED.swap(true, Ordering::Relaxed) {
+        environment::at_exit(exits);
     }
-    let kept = {
-        let _blocked = Blocked::all();
-        let mut holding = state.holding.lock();
-        // Under the lock: a sync is either held or has its record.
-        holding.look_at_rings(state);
-        needs.cover(state, seq, fd);
-        let behind = holding.newest_on(file);
-        if behind == NOTHING && needs.are_over() {
-            needs.free();
-            return Ok(Fate::Free);
-        }
-        holding.keep(state, Held::new(flight, block, copy, seq, needs, behind))
-    };
-    match kept {
-        None => Ok(Fate::Held),
-        Some(sync) => {
-            sync.needs.free();
-            Err(Errno::AGAIN)
-        }
+}
+
+extern "C" fn exits() {
+    if let Some(state) = contexts_of_process() {
+        finish(state, None);
     }
+}
+
+fn contexts_of_process() -> Option<&'static State> {
+    super::contexts::state().filter(|state| state.is_of_this_process())
 }
 
 /// Whether the other interface has anything unfinished.
@@ -209,72 +153,50 @@ fn file_to_sync(copy: &iocb) -> Result<Option<FileKey>> {
     Ok((!refused && !tells_nobody).then_some(FileKey { device: found.device, inode: found.inode }))
 }
 
-/// Which descriptors stand for a file; each is asked once.
-struct SameFile {
-    fd: c_int,
-    file: FileKey,
-    others: [Option<(c_int, bool)>; SameFile::REMEMBERED],
-    next: usize,
-}
-
-impl SameFile {
-    const REMEMBERED: usize = 16;
-
-    fn is_on(&mut self, on: On) -> bool {
-        match on {
-            On::Descriptor(fd) if fd == self.fd => true,
-            On::Descriptor(fd) => self.is_same(fd),
-            On::File(file) => file == self.file,
-            On::Unknown => true,
-        }
-    }
-
-    fn is_same(&mut self, fd: c_int) -> bool {
-        if let Some((_, same)) = self.others.iter().flatten().find(|(other, _)| *other == fd) {
-            return *same;
-        }
-        let found = descriptor::describe(fd, 0, Wanted::Identity);
-        let same = found.is_ok_and(|found| FileKey { device: found.device, inode: found.inode } == self.file);
-        if let Some(place) = self.others.get_mut(self.next % SameFile::REMEMBERED) {
-            *place = Some((fd, same));
-        }
-        self.next += 1;
-        same
-    }
-}
-
 impl Holding {
-    fn begin(&mut self) -> &mut Slab<Held> {
+    fn begin(&mut self) -> &mut Syncs {
         if !self.begun {
-            self.syncs.write(Slab::new());
+            self.syncs.write(Syncs::new());
             self.begun = true;
         }
         // SAFETY: written above, or before.
         unsafe { self.syncs.assume_init_mut() }
     }
 
-    /// The last sync of a file that waits.
-    fn newest_on(&mut self, file: FileKey) -> u64 {
-        let of_file = self.begin().iter().filter(|sync| sync.needs.file == file && !sync.cancelled);
-        of_file.map(|sync| sync.seq).max().unwrap_or(NOTHING)
+    /// Under the lock a sync is either held or has its record. Errors: ENOMEM; EAGAIN, no thread, no room.
+    fn defer(&mut self, state: &'static State, mut sync: Deferred) -> Result<Fate> {
+        self.begin().reserve()?;
+        // Acquire: whatever was entered before it was stored is found by the search.
+        let mut entered = Some(state.newest_entered.load(Ordering::Acquire));
+        if !self.begin().covers_all(sync.file, entered.unwrap_or(0)) {
+            self.look_at_rings(state);
+            if !self.begin().cover(state, &mut sync)? {
+                entered = None;
+            }
+        }
+        let first = self.begin().queue_of(sync.file).is_none();
+        if first && self.begin().drain_new(&mut sync) && !sync.waits_for_posix() {
+            return Ok(Fate::Free);
+        }
+        if self.is_watched(state) && has_room(sync.flight) {
+            self.keep(state, sync, entered, first);
+            return Ok(Fate::Held);
+        }
+        self.begin().uncover(&mut sync);
+        Err(Errno::AGAIN)
     }
 
-    /// Takes a sync in. Some: it could not be, for lack of memory, a descriptor, a thread or room in its context.
-    fn keep(&mut self, state: &'static State, mut sync: Held) -> Option<Held> {
-        let room = self.begin().reserve(1).is_ok() && sync.flight.reserve();
-        if !room {
-            return Some(sync);
-        }
-        if !sync.duplicate_descriptors() || !self.is_watched(state) {
-            sync.close_duplicates();
-            sync.flight.release();
-            return Some(sync);
-        }
-        self.begin().insert(sync);
+    fn keep(&mut self, state: &'static State, sync: Deferred, entered: Option<u64>, first: bool) {
+        sync.flight.reaping.deferred.fetch_add(1, Ordering::AcqRel);
+        numbers_of(&sync).for_each(|number| {
+            users_of(number).fetch_add(1, Ordering::AcqRel);
+        });
+        self.begin().insert(sync, clock::now(), entered);
         state.held.fetch_add(1, Ordering::Release);
         stats::slot().libaio_syncs_held.fetch_add(1, Ordering::Relaxed);
-        PARKER.call();
-        None
+        if first {
+            PARKER.call();
+        }
     }
 
     /// Whether there is a thread that looks; one is made if there is none.
@@ -286,163 +208,150 @@ impl Holding {
         self.watched
     }
 
-    fn ids(&mut self) -> impl Iterator<Item = Id> + use<> {
-        0..Id::try_from(self.begin().opened()).unwrap_or(0)
-    }
-
-    /// Takes a sync out. Those behind it are behind what it was behind.
-    fn take(&mut self, state: &State, id: Id) -> Held {
-        let mut sync = self.begin().remove(id);
-        sync.close_duplicates();
-        state.held.fetch_sub(1, Ordering::Release);
-        for other in self.ids() {
-            if let Some(other) = self.begin().get_mut(other)
-                && other.behind == sync.seq
-            {
-                (other.behind, other.since) = (sync.behind, clock::now());
-            }
+    /// Takes a sync out. Its record is still reserved, unless it is in flight.
+    fn take(&mut self, state: &State, id: Id, record: Option<Covered>) -> Deferred {
+        let sync = self.begin().remove(id, clock::now(), record);
+        if sync.has_its_context() {
+            sync.flight.reaping.deferred.fetch_sub(1, Ordering::AcqRel);
         }
+        numbers_of(&sync).for_each(|number| {
+            users_of(number).fetch_sub(1, Ordering::AcqRel);
+        });
+        state.held.fetch_sub(1, Ordering::Release);
         sync
     }
 
     /// Submits what waits for nothing any more. How long to wait before the next look; None: nothing is held.
     fn look(&mut self, state: &'static State) -> Option<Nanos> {
+        let begun = clock::now();
         self.look_at_rings(state);
-        let now = clock::now();
         let mut pace = None;
-        for id in self.ids() {
-            let Some(sync) = self.begin().get_mut(id) else { continue };
-            if sync.is_ready() && (sync.cancelled || self.submit(state, id)) {
-                self.take(state, id).needs.free();
-                continue;
+        let mut queue = self.begin().first_queue();
+        while queue != NONE {
+            let behind = self.begin().queue_behind(queue);
+            self.advance(state, queue, begun);
+            if let Some((_, since)) = self.begin().first_of(queue) {
+                let next = (begun.saturating_sub(since) / 4).clamp(SOONEST, LATEST);
+                pace = Some(pace.map_or(next, |pace: Nanos| pace.min(next)));
             }
-            let Some(sync) = self.begin().get(id) else { continue };
-            let next = (now.saturating_sub(sync.since) / 4).clamp(SOONEST, LATEST);
-            pace = Some(pace.map_or(next, |pace: Nanos| pace.min(next)));
+            queue = behind;
+        }
+        // No more than a quarter of the time is spent on looking.
+        if self.begin().queue_count > MANY {
+            let end = clock::now();
+            let rest = end.saturating_sub(begun).saturating_mul(3);
+            self.next_look = end.saturating_add(rest);
+            pace = pace.map(|pace| pace.max(rest));
+        } else {
+            self.next_look = 0;
         }
         pace
     }
 
-    /// Hands a sync to the kernel. False: it has no room yet.
-    fn submit(&mut self, state: &'static State, id: Id) -> bool {
-        let Some(sync) = self.begin().get(id) else { return true };
-        let (flight, seq, on, data) = (sync.flight, sync.seq, On::File(sync.needs.file), sync.copy.data);
-        let unchanged = sync.is_unchanged();
-        let block = if unchanged { Some(sync.block) } else { sync.alias(state) };
-        let Some(block) = block else { return false };
-        let hand_over = || {
-            let object = flight::name(block, data);
-            // It was reserved when it was taken in.
-            let record = flight.enter(object, seq, on);
-            let done = contexts::submit(flight.address(), 1, &raw const block);
-            if done != Ok(1) {
-                flight.withdraw(object, seq);
+    /// Submits what is ready of one queue.
+    fn advance(&mut self, state: &'static State, queue: Id, now: Nanos) {
+        while let Some((first, _)) = self.begin().first_of(queue)
+            && self.begin().is_ready(first, is_unfinished)
+            && self.submit_and_take(state, first, now)
+        {}
+        if self.begin().ending == 0 {
+            return;
+        }
+        // Those whose context is being destroyed do not wait for syncs before them that wait for something else.
+        let mut id = self.begin().first_of(queue).map_or(NONE, |(first, _)| first);
+        while id != NONE && self.begin().drain_slot(id) {
+            let behind = self.begin().behind(id);
+            if self.begin().slots.get(id).is_some_and(|sync| sync.ending) {
+                self.submit_and_take(state, id, now);
             }
-            done.map(|_| record)
-        };
-        match hand_over() {
-            Ok(record) => {
-                for other in self.ids() {
-                    if let Some(other) = self.begin().get_mut(other)
-                        && other.behind == seq
-                    {
-                        (other.behind, other.since) = (NOTHING, clock::now());
-                        record.into_iter().for_each(|record| other.needs.push(record));
-                    }
-                }
-                true
-            }
-            Err(Errno(libc::EINVAL | libc::EBADF)) if !contexts::exists(flight.address()) => true,
+            id = behind;
+        }
+    }
+
+    /// False: it has to wait.
+    fn submit_and_take(&mut self, state: &'static State, id: Id, now: Nanos) -> bool {
+        if self.begin().reserve_cover().is_err() {
+            return false;
+        }
+        match self.submit(state, id, now) {
+            Handed::Over(record) => drop(self.take(state, id, record)),
+            Handed::Orphaned => self.orphan(state, id),
+            Handed::Later => return false,
+        }
+        true
+    }
+
+    /// Hands a sync to the kernel.
+    fn submit(&mut self, state: &'static State, id: Id, now: Nanos) -> Handed {
+        let syncs = self.begin();
+        let Some(sync) = syncs.slots.get_mut(id) else { return Handed::Later };
+        let address = sync.flight.address();
+        if !sync.has_its_context() || !contexts::exists(address) {
+            return Handed::Orphaned;
+        }
+        let reaper = if sync.ending { Reaper::Library } else { reaper_of(sync.flight) };
+        if reaper == Reaper::Unknown && now.saturating_sub(*sync.ready_since.get_or_insert(now)) < UNDECIDED {
+            return Handed::Later;
+        }
+        let sync = &*sync;
+        let fd = sync.fd.descriptor(&syncs.kept, Some(sync.file));
+        let eventfd = sync.eventfd.map(|handle| handle.descriptor(&syncs.kept, None));
+        let own = fd.is_ok() && reaper != Reaper::Library && is_unchanged(sync);
+        let refused = |error: Errno| error != Errno::AGAIN && error != Errno(libc::ENOMEM);
+        let mut done = Err(Errno(libc::EFAULT));
+        if own {
+            done = hand_over(sync, sync.block);
+        }
+        if done.is_err_and(refused) {
+            done = fd.and_then(|fd| submit_shadow(state, sync, iocb { aio_fildes: fd, ..sync.copy }, eventfd, None));
+        }
+        // It is refused for good, but the program waits for an event.
+        if let Err(error) = done
+            && refused(error)
+            && !sync.ending
+        {
+            done = submit_refusal(state, sync, eventfd, error);
+        }
+        match done {
+            Ok(record) => Handed::Over(record),
+            Err(error) if sync.ending && error != Errno::AGAIN => Handed::Orphaned,
             Err(error) => {
-                if !unchanged {
-                    state.aliases.give_back(block);
+                if let Some(sync) = self.begin().slots.get_mut(id) {
+                    sync.full = error == Errno::AGAIN;
                 }
-                let again = error == Errno::AGAIN || error == Errno(libc::ENOMEM);
-                let Some(sync) = self.begin().get_mut(id) else { return true };
-                if !again && !sync.settles_for_less(unchanged) {
-                    return true;
-                }
-                sync.flight.reserve_again();
-                false
+                Handed::Later
             }
         }
     }
-}
 
-impl Held {
-    fn new(flight: &'static Flight, block: *mut iocb, copy: &iocb, seq: u64, needs: Needs, behind: u64) -> Held {
-        let (since, copy) = (clock::now(), *copy);
-        Held {
-            flight,
-            block,
-            copy,
-            duplicate: -1,
-            eventfd: None,
-            closed: false,
-            seq,
-            since,
-            needs,
-            behind,
-            cancelled: false,
+    /// The sync's context is gone: the thread makes it, and tells nobody.
+    fn orphan(&mut self, state: &'static State, id: Id) {
+        let syncs = self.begin();
+        let Some(sync) = syncs.slots.get(id) else { return };
+        let data_only = sync.copy.aio_lio_opcode == IO_CMD_FDSYNC;
+        let descriptor = sync.fd.descriptor(&syncs.kept, Some(sync.file)).and_then(descriptor::duplicate);
+        let sync = self.take(state, id, None);
+        if sync.has_its_context() {
+            sync.flight.release();
+        }
+        // `reserve` made the room.
+        if let Ok(descriptor) = descriptor {
+            state.held.fetch_add(1, Ordering::Release);
+            self.begin().orphans.insert(Orphan { descriptor, data_only });
+            PARKER.call();
         }
     }
 
-    /// The kernel refuses the sync for good, but the program waits for an event. False: there is nothing left to try.
-    fn settles_for_less(&mut self, unchanged: bool) -> bool {
-        if unchanged {
-            // The iocb cannot be written to any more, say: an alias can.
-            self.closed = true;
-            return true;
-        }
-        let flags = descriptor::flags(self.duplicate).unwrap_or(0);
-        // A file system without fsync: there is nothing to do.
-        let nothing = if flags & libc::O_ACCMODE == libc::O_WRONLY { IO_CMD_PWRITE } else { IO_CMD_PREAD };
-        std::mem::replace(&mut self.copy.aio_lio_opcode, nothing) != nothing
+    fn next_orphan(&mut self) -> Option<(Id, c_int, bool)> {
+        let orphans = &self.begin().orphans;
+        let ids = 0..Id::try_from(orphans.opened()).unwrap_or(0);
+        ids.filter(|_| orphans.len() > 0)
+            .find_map(|id| orphans.get(id).map(|orphan| (id, orphan.descriptor, orphan.data_only)))
     }
 
-    fn is_ready(&mut self) -> bool {
-        self.cancelled || self.behind == NOTHING && self.needs.are_over()
-    }
-
-    /// Whether the program's iocb still says what it said, and its descriptor is the same. Then it can be handed in as it is:
-    /// the event names it.
-    fn is_unchanged(&self) -> bool {
-        let same_file = || {
-            let found = descriptor::describe(self.copy.aio_fildes, 0, Wanted::Identity);
-            found.is_ok_and(|found| FileKey { device: found.device, inode: found.inode } == self.needs.file)
-        };
-        !self.closed
-            && contexts::copy_iocb(self.block).is_some_and(|now| now.says_the_same_as(&self.copy))
-            && same_file()
-    }
-
-    /// False: there are no more descriptors.
-    fn duplicate_descriptors(&mut self) -> bool {
-        self.duplicate = descriptor::duplicate(self.copy.aio_fildes).unwrap_or(-1);
-        self.eventfd = self.copy.eventfd().map(|fd| descriptor::duplicate(fd).unwrap_or(-1));
-        self.duplicate != -1 && self.eventfd != Some(-1)
-    }
-
-    fn close_duplicates(&mut self) {
-        let duplicates = [Some(std::mem::replace(&mut self.duplicate, -1)), self.eventfd.take()];
-        duplicates.into_iter().flatten().filter(|fd| *fd != -1).for_each(descriptor::close_quietly);
-    }
-
-    /// An iocb of the library's own in its place.
-    fn alias(&self, state: &State) -> Option<*mut iocb> {
-        let mut copy = iocb { aio_fildes: self.duplicate, ..self.copy };
-        if let Some(eventfd) = self.eventfd {
-            copy.common_mut().resfd = eventfd.cast_unsigned();
-        }
-        let in_flight = |seq| state.flights().flat_map(Flight::records).any(|(record, _)| record.seq() == seq);
-        state.aliases.make(self.block, &copy, self.seq, in_flight)
-    }
-}
-
-impl Holding {
-    /// Under the lock, for which `cancel_all` waits before a context is destroyed.
+    /// Under the lock, which whoever destroys a context takes before.
     fn look_at_rings(&self, state: &'static State) {
-        for flight in state.flights() {
+        for flight in state.flights().filter(|flight| !flight.is_idle()) {
             let (newest, address) = (state.newest(), flight.address());
             let exists = contexts::exists(address);
             // SAFETY: the kernel has just said that it is there.
@@ -459,6 +368,30 @@ impl Holding {
     }
 }
 
+fn numbers_of(sync: &Deferred) -> impl Iterator<Item = c_int> {
+    [Some(sync.copy.aio_fildes), sync.copy.eventfd()].into_iter().flatten()
+}
+
+/// Reserves a record, if the context has room for one more event, as the kernel counts: those that nobody has taken, too.
+fn has_room(flight: &Flight) -> bool {
+    if !flight.reserve() {
+        return false;
+    }
+    let address = flight.address();
+    // SAFETY: the kernel has just said that it is there.
+    let ring = contexts::exists(address).then(|| unsafe { Completions::of(address) }).flatten();
+    let fits = ring.is_none_or(|ring| {
+        flight.look(&ring, &AtomicU64::new(0));
+        let untaken = (ring.tail() % ring.size() + ring.size() - ring.head() % ring.size()) % ring.size();
+        let places = usize::try_from(ring.size() - 1).unwrap_or(usize::MAX);
+        flight.count().saturating_add(usize::try_from(untaken).unwrap_or(usize::MAX)) <= places
+    });
+    if !fits {
+        flight.release();
+    }
+    fits
+}
+
 // ---- callers ----
 
 /// Looks whether something can go on, if something is held and nobody else looks.
@@ -467,7 +400,9 @@ pub fn look(state: &'static State) {
         return;
     }
     let _blocked = Blocked::all();
-    if let Some(mut holding) = state.holding.try_lock() {
+    if let Some(mut holding) = state.holding.try_lock()
+        && (holding.next_look == 0 || clock::now() >= holding.next_look)
+    {
         holding.look(state);
     }
 }
@@ -475,79 +410,139 @@ pub fn look(state: &'static State) {
 /// Cancels a sync that is held, and stores its event, which comes by no other way. None: it is not held. Error: EFAULT, the event
 /// cannot be stored, and the sync stays.
 pub fn cancel(state: &'static State, context: u64, block: *mut iocb, place: *mut io_event) -> Option<Result<()>> {
-    let mut outcome = None;
-    let is_it = |sync: &Held| sync.flight.address() == context && ptr::eq(sync.block, block);
-    cancel_if(state, is_it, |sync| {
-        let canceled = i64::from(-libc::ECANCELED).cast_unsigned();
-        let event = io_event { data: sync.copy.data, obj: sync.block, res: canceled, ..io_event::NONE };
-        let stored = contexts::store_event(place, &event);
-        outcome = Some(stored);
-        if stored.is_ok() { Decision::CancelAndStop } else { Decision::Stop }
-    });
-    outcome
-}
-
-/// Cancels all that a context has held, which nobody finds any more and is about to be destroyed. When this returns nobody
-/// looks at its ring.
-pub fn cancel_all(state: &'static State, context: u64) {
-    {
-        let _blocked = Blocked::all();
-        drop(state.holding.lock());
-    }
-    cancel_if(state, |sync| sync.flight.address() == context, |_| Decision::Cancel);
-}
-
-enum Decision {
-    Cancel,
-    CancelAndStop,
-    Stop,
-}
-
-fn cancel_if(state: &'static State, which: impl Fn(&Held) -> bool, mut decide: impl FnMut(&Held) -> Decision) {
     if state.held.load(Ordering::Acquire) == 0 {
-        return;
+        return None;
     }
     let _blocked = Blocked::all();
     let mut holding = state.holding.lock();
-    for id in holding.ids() {
-        let Some(sync) = holding.begin().get_mut(id).filter(|sync| !sync.cancelled && which(sync)) else { continue };
-        let decision = decide(sync);
-        if !matches!(decision, Decision::Stop) {
-            sync.cancelled = true;
-            sync.flight.release();
-        }
-        if !matches!(decision, Decision::Cancel) {
-            break;
-        }
+    let syncs = holding.begin();
+    let is_it = |sync: &Deferred| sync.flight.address() == context && ptr::eq(sync.block, block);
+    let found = syncs.ids().filter_map(|id| Some((id, syncs.slots.get(id).filter(|sync| is_it(sync))?)));
+    let (id, sync) = found.min_by_key(|(_, sync)| sync.seq)?;
+    let canceled = i64::from(-libc::ECANCELED).cast_unsigned();
+    let event = io_event { data: sync.copy.data, obj: sync.block, res: canceled, ..io_event::NONE };
+    if let Err(error) = contexts::store_event(place, &event) {
+        return Some(Err(error));
+    }
+    let sync = holding.take(state, id, None);
+    if sync.has_its_context() {
+        sync.flight.release();
     }
     holding.look(state);
+    Some(Ok(()))
 }
 
-/// The lowest of the descriptors that are held for syncs, from `first` on.
+/// A context is about to be destroyed: its syncs are made as soon as what they wait for in the kernel has ended, and this returns
+/// when the kernel has them, and waits for them itself. `None`: all contexts, the process exits.
+pub fn finish(state: &'static State, context: Option<u64>) {
+    let newest = state.newest();
+    let mut pause = Pause::new();
+    loop {
+        let blocked = Blocked::all();
+        let mut holding = state.holding.lock();
+        if state.held.load(Ordering::Acquire) == 0 {
+            return;
+        }
+        holding.hurry(context, newest);
+        holding.look(state);
+        let full = holding.first_left(context, newest);
+        let orphans = context.is_none() && holding.begin().orphans.len() > 0;
+        drop(holding);
+        match full {
+            None if !orphans => return,
+            Some((address, true)) => drop_events(address),
+            _ => {}
+        }
+        drop(blocked);
+        pause.once();
+    }
+}
+
+impl Holding {
+    /// Has the syncs of a context wait for nothing but the kernel.
+    fn hurry(&mut self, context: Option<u64>, newest: u64) {
+        let syncs = self.begin();
+        for id in syncs.ids() {
+            if let Some(sync) = syncs.slots.get_mut(id)
+                && sync.is_of(context, newest)
+                && !std::mem::replace(&mut sync.ending, true)
+            {
+                syncs.ending += 1;
+            }
+        }
+    }
+
+    /// Whether a sync of a context is left: which context, and whether that has no room for it.
+    fn first_left(&mut self, context: Option<u64>, newest: u64) -> Option<(u64, bool)> {
+        let left = self.begin().slots.iter().filter(|sync| sync.is_of(context, newest));
+        left.map(|sync| (sync.flight.address(), sync.full)).max_by_key(|(_, full)| *full)
+    }
+}
+
+/// Nobody will take the events of a context: makes room in its ring.
+fn drop_events(address: u64) {
+    let mut events = [io_event::NONE; 16];
+    let mut no_time = timespec { tv_sec: 0, tv_nsec: 0 };
+    let wanted = contexts::Wanted { at_least: 0, at_most: 16, events: events.as_mut_ptr(), timeout: &raw mut no_time };
+    let _ = contexts::get_events(address, &wanted);
+}
+
+/// Waits until nobody looks at the ring of a context that nobody finds any more; syncs that came too late are made without it.
+pub fn abandon(state: &'static State, context: u64) {
+    let _blocked = Blocked::all();
+    let mut holding = state.holding.lock();
+    if state.held.load(Ordering::Acquire) == 0 {
+        return;
+    }
+    for id in holding.begin().ids() {
+        if holding.begin().slots.get(id).is_some_and(|sync| sync.is_of(Some(context), u64::MAX)) {
+            holding.orphan(state, id);
+        }
+    }
+}
+
+/// The lowest of the descriptors that are kept for syncs, from `first` on.
 pub fn lowest_own(state: &'static State, first: c_int) -> Option<c_int> {
     if state.held.load(Ordering::Acquire) == 0 || !state.is_of_this_process() {
         return None;
     }
     let _blocked = Blocked::all();
     let mut holding = state.holding.lock();
-    let own = holding.begin().iter().flat_map(|sync| [Some(sync.duplicate), sync.eventfd]);
-    own.flatten().filter(|fd| *fd >= first && *fd >= 0).min()
+    let orphans = holding.begin().orphans.iter().map(|orphan| orphan.descriptor).filter(|fd| *fd >= first).min();
+    [kept::lowest(&holding.begin().kept, first), orphans].into_iter().flatten().min()
 }
 
-/// The program closes descriptors.
+/// While this exists no descriptor is kept that was not before.
+pub struct Fixed {
+    _lock: MutexGuard<'static, RawLock, ()>,
+    _blocked: Blocked,
+}
+
+pub fn fix(state: &'static State) -> Fixed {
+    let blocked = Blocked::all();
+    Fixed { _lock: state.keeping.lock(), _blocked: blocked }
+}
+
+/// The program closes descriptors: syncs go on with duplicates. Without a free descriptor for these it has to wait until the syncs
+/// are in the kernel.
 pub fn closes(state: &'static State, first: c_uint, last: c_uint) {
-    if state.held.load(Ordering::Acquire) == 0 {
-        return;
-    }
-    let is_closed = |fd: c_int| (first..=last).contains(&fd.cast_unsigned());
-    let _blocked = Blocked::all();
-    let mut holding = state.holding.lock();
-    for id in holding.ids() {
-        if let Some(sync) = holding.begin().get_mut(id)
-            && [Some(sync.copy.aio_fildes), sync.copy.eventfd()].into_iter().flatten().any(is_closed)
+    let concerned = || {
+        let users = first..=last.min(first.saturating_add(255));
+        state.held.load(Ordering::Acquire) > 0
+            && users.map(c_uint::cast_signed).any(|number| users_of(number).load(Ordering::Acquire) > 0)
+    };
+    let mut pause = Pause::new();
+    while concerned() {
         {
-            sync.closed = true;
+            let _fixed = fix(state);
+            let mut holding = state.holding.lock();
+            let is_closed = |number: c_int| (first..=last).contains(&number.cast_unsigned());
+            if holding.begin().keep_descriptors(is_closed).is_ok() {
+                return;
+            }
+            holding.look(state);
         }
+        pause.once();
     }
 }
 
@@ -584,6 +579,7 @@ extern "C-unwind" fn watch(state: *mut c_void) -> *mut c_void {
     let idle = engine::configuration().idle_ms.saturating_mul(clock::MILLISECOND);
     loop {
         let pace = state.holding.lock().look(state);
+        make_orphans(state);
         let called = PARKER.wait(Duration::from_nanos(pace.unwrap_or(idle)), false);
         let mut holding = state.holding.lock();
         let done = state.held.load(Ordering::Acquire) == 0 && (holding.dismissed || pace.is_none() && !called);
@@ -591,5 +587,16 @@ extern "C-unwind" fn watch(state: *mut c_void) -> *mut c_void {
             holding.watched = false;
             return ptr::null_mut();
         }
+    }
+}
+
+fn make_orphans(state: &'static State) {
+    loop {
+        let Some((id, descriptor, data_only)) = state.holding.lock().next_orphan() else { return };
+        let _ = if data_only { transfer::fdatasync(descriptor) } else { transfer::fsync(descriptor) };
+        let mut holding = state.holding.lock();
+        holding.begin().orphans.remove(id);
+        descriptor::close_quietly(descriptor);
+        state.held.fetch_sub(1, Ordering::Release);
     }
 }

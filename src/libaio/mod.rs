@@ -7,13 +7,18 @@
 //!           flight ──► held: syncs that wait for what was submitted before them on their file
 //! ```
 //!
-//! `contexts` finds what belongs to a context, in memory of `pool`; `aliases` stands in for iocbs that the program has taken back too early.
+//! `contexts` finds what belongs to a context, in memory of `pool`, and `reaping` who takes its events. Syncs are kept in
+//! `deferred`, with the descriptors in `kept`, and submitted by `handing`, with the shadow iocbs in `aliases`.
 
 pub mod abi;
 mod aliases;
 pub mod contexts;
+mod deferred;
 pub mod entry;
 mod flight;
+mod handing;
 mod held;
+mod kept;
 mod pool;
 pub mod queue;
+mod reaping;

@@ -28,18 +28,19 @@ pub unsafe fn setup(count: c_int, place: *mut io_context_t) -> Result<()> {
     // SAFETY: the kernel has just stored it there.
     let number = number(unsafe { place.read_unaligned() });
     if let Some(hidden) = state.is_new(number) {
-        held::cancel_all(state, number);
+        held::abandon(state, number);
         state.end(hidden);
     }
     Ok(())
 }
 
-/// io_destroy. Syncs that are held back are cancelled. Error: EINVAL.
+/// io_destroy. Syncs that are held back are made first, as the kernel makes all that was submitted. Error: EINVAL.
 pub fn destroy(context: io_context_t) -> Result<()> {
     let number = number(context);
     let Some(state) = contexts::state() else { return kernel::destroy(number) };
+    held::finish(state, Some(number));
     let hidden = state.hide(number);
-    held::cancel_all(state, number);
+    held::abandon(state, number);
     let read_still = hidden.as_ref().and_then(|hidden| state.wait_for_readers(hidden));
     let done = kernel::destroy(number);
     read_still.into_iter().for_each(|ring| ring.stand_in());
@@ -134,24 +135,30 @@ impl Run {
         let mut seq = first_seq;
         while len < count {
             let Some(Entry { block, opcode, fd, name }) = read_entry(pages, list.wrapping_add(len)) else {
-                return Run::plain_or(len, first_seq, Run::Unreadable);
+                return Run::plain_or(state, len, first_seq, Run::Unreadable);
             };
             if matches!(opcode, IO_CMD_FSYNC | IO_CMD_FDSYNC) {
                 let sync = kernel::copy_iocb(block).map_or(Run::Unreadable, |copy| Run::Sync(block, copy));
-                return Run::plain_or(len, first_seq, sync);
+                return Run::plain_or(state, len, first_seq, sync);
             }
             if !flight.reserve() {
-                return Run::plain_or(len, first_seq, Run::Full);
+                return Run::plain_or(state, len, first_seq, Run::Full);
             }
             flight.enter(name, seq, On::Descriptor(fd));
             len += 1;
             seq += 1;
         }
+        Run::entered(state, len, first_seq)
+    }
+
+    fn entered(state: &State, len: usize, first_seq: u64) -> Run {
+        // Release: see `Holding::defer`.
+        state.newest_entered.store(first_seq, Ordering::Release);
         Run::Plain { len, first_seq }
     }
 
-    fn plain_or(len: usize, first_seq: u64, other: Run) -> Run {
-        if len > 0 { Run::Plain { len, first_seq } } else { other }
+    fn plain_or(state: &State, len: usize, first_seq: u64, other: Run) -> Run {
+        if len > 0 { Run::entered(state, len, first_seq) } else { other }
     }
 }
 
@@ -232,6 +239,7 @@ fn submit_sync(
     }
     let seq = state.number_requests(1);
     flight.enter(flight::name(block, copy.data), seq, On::Descriptor(copy.aio_fildes));
+    state.newest_entered.store(seq, Ordering::Release);
     submit_plain(submission, flight, pages, entry, 1, seq)
 }
 
@@ -253,19 +261,25 @@ pub unsafe fn get_events(
 ) -> Result<c_long> {
     let number = number(context);
     let Some(state) = contexts::state() else { return take(number, wanted, mask) };
+    let flight = state.find(number);
+    // Before the look: a sync may wait for it.
+    flight.into_iter().for_each(|flight| flight.reaping.announce());
     held::look(state);
+    let visit = flight.map(|flight| flight.reaping.visit());
     let got = take(number, wanted, mask)?;
     if let Ok(len) = usize::try_from(got)
         && len > 0
     {
         // SAFETY: the kernel has just stored so many.
         unsafe { translate(state, wanted.events, len) };
+        visit.iter().for_each(|visit| visit.took(u64::try_from(len).unwrap_or(0)));
         // What has ended need not be looked through by `closes`.
         if state.find(number).is_some_and(|flight| !flight.is_empty()) {
             let submission = state.submission();
             submission.find(number).map(|flight| submission.look(flight));
         }
     }
+    drop(visit);
     held::look(state);
     Ok(got)
 }
@@ -346,6 +360,11 @@ pub fn closes_range(first: c_uint, last: c_uint) {
             state.closes(fd);
         }
     }
+}
+
+/// While this exists the library makes no descriptor of its own here.
+pub fn fix_descriptors() -> Option<held::Fixed> {
+    in_use().map(held::fix)
 }
 
 fn in_use() -> Option<&'static State> {

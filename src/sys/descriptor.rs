@@ -158,6 +158,14 @@ pub fn is_eventfd(fd: c_int) -> bool {
     target.map_or_else(|| is_open(fd), |target| target.starts_with(b"anon_inode:[eventfd]"))
 }
 
+/// A new descriptor, for a moment, and how many bytes are too few to read from it: then the kernel's AIO stores an error. None: no
+/// descriptor.
+#[cfg(libaio)]
+pub fn refuses_reads() -> Option<(c_int, libc::c_ulong)> {
+    // SAFETY: it takes two ints.
+    check(unsafe { libc::eventfd(0, libc::EFD_CLOEXEC | libc::EFD_NONBLOCK) }).ok().map(|fd| (fd, 1))
+}
+
 /// A duplicate of a descriptor, out of the way of the program's. Errors: EMFILE.
 pub fn duplicate(fd: c_int) -> Result<c_int> {
     const OUT_OF_THE_WAY: c_int = 512;

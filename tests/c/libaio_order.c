@@ -8,12 +8,17 @@
 enum { MOST = 32, ROUNDS = 300 };
 
 int main(void) {
-    io_context_t made = context(MOST + 2);
+    io_context_t made = NULL;
     static struct iocb blocks[MOST], sync;
     int fd = direct_file(MOST * 16 * BLOCK);
     char *data = buffer(MOST * 16 * BLOCK);
     int overtaken = 0;
     for (int round = 0; round < ROUNDS * WAYS; round++) {
+        // One for each way: who takes a sync's event by itself from a context of io_getevents finds the library's iocb there.
+        if (round % ROUNDS == 0) {
+            if (made) CHECK_EQ(io_destroy(made), 0);
+            made = context(MOST + 2);
+        }
         int count = 1 + round * 7 % MOST, size = (1 << round % 5) * BLOCK;
         struct iocb *list[MOST + 1];
         for (int i = 0; i < count; i++) {

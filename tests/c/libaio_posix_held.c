@@ -25,15 +25,21 @@ static void check_waits(void) {
     CHECK_EQ(aio_error(&stuck), EINPROGRESS);
 }
 
-static void refused(void) {
+static void without_descriptors(void) {
+    enum { SYNCS = 50 };
     struct rlimit files, none_left;
-    struct iocb sync, *one = &sync;
+    struct iocb syncs[SYNCS], *one;
+    struct io_event event;
     CHECK_EQ(getrlimit(RLIMIT_NOFILE, &files), 0);
     none_left = files;
     none_left.rlim_cur = 3; // fd and others are above that, and stay
     CHECK_EQ(setrlimit(RLIMIT_NOFILE, &none_left), 0);
-    io_prep_fsync(&sync, fd);
-    for (int i = 0; i < 100; i++) CHECK_EQ(io_submit(made, 1, &one), -EAGAIN);
+    for (int i = 0; i < SYNCS; i++) {
+        io_prep_fsync(&syncs[i], fd);
+        one = &syncs[i];
+        submit(made, &one, 1);
+    }
+    for (int i = 0; i < SYNCS; i++) CHECK_EQ(io_cancel(made, &syncs[i], &event), 0);
     CHECK_EQ(setrlimit(RLIMIT_NOFILE, &files), 0);
 }
 
@@ -60,7 +66,7 @@ int main(void) {
     CHECK_EQ(io_cancel(other, &of_other, &event), 0);
     submit(other, &another, 1);
     CHECK_EQ(io_destroy(other), 0);
-    refused();
+    without_descriptors();
     check_waits();
 
     release_held(&h);

@@ -149,6 +149,11 @@ impl Completions {
         (self.tail() % self.size + self.size - head) % self.size
     }
 
+    /// The place of the next event to be taken, or more by any number of rounds.
+    pub fn head(&self) -> u32 {
+        self.ring.head.load(Ordering::Acquire)
+    }
+
     /// The ring was unmapped while somebody reads it who cannot be waited for: puts zeroes in its place, for good.
     pub fn stand_in(&self) {
         const PAGE: usize = 4096;
@@ -211,5 +216,20 @@ pub fn copy_iocb(block: *const iocb) -> Option<iocb> {
     unsafe {
         copy.as_mut_ptr().cast::<u8>().copy_from_nonoverlapping(block.cast(), size_of::<iocb>());
         Some(copy.assume_init())
+    }
+}
+
+/// Copies an iocb that the program may change or unmap at any time, unless it cannot be read.
+pub fn peek_iocb(block: *const iocb) -> Option<iocb> {
+    let mut copy = iocb::ZERO;
+    let to = libc::iovec { iov_base: (&raw mut copy).cast(), iov_len: size_of::<iocb>() };
+    let from = libc::iovec { iov_base: block.cast_mut().cast(), iov_len: size_of::<iocb>() };
+    // SAFETY: the kernel checks the address; any bits are an iocb.
+    let done = check(unsafe { libc::process_vm_readv(libc::getpid(), &raw const to, 1, &raw const from, 1, 0) });
+    match done {
+        Ok(read) => (usize::try_from(read) == Ok(size_of::<iocb>())).then_some(copy),
+        Err(Errno(libc::EFAULT)) => None,
+        // A sandbox.
+        Err(_) => copy_iocb(block),
     }
 }

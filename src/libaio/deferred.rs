@@ -1,0 +1,416 @@
+//! The deferred syncs: which there are, and what each waits for.
+//!
+//! Each file has a queue of them, in the order of their submission. Only the first of a queue is looked at: it is ready when all
+//! that it covers has ended; the one behind it then covers it. What a sync of the queue covers need not be listed for those
+//! behind it again, so that a request is listed once, and to look costs as much as there are files.
+//!
+//! All of this is under the lock.
+
+use libc::c_int;
+
+use super::abi::iocb;
+use super::contexts::State;
+use super::flight::{Covered, Flight, On};
+use super::kept::{self, Handle, Kept};
+use crate::errno::Result;
+use crate::order::FileKey;
+use crate::slab::{Id, Index, NONE, Slab};
+use crate::sys::clock::Nanos;
+
+/// A sync that waits.
+pub struct Deferred {
+    pub flight: &'static Flight,
+    /// Of the context that it was submitted to: another one may have its address by now.
+    pub generation: u64,
+    /// The program's iocb, and what it said.
+    pub block: *mut iocb,
+    pub copy: iocb,
+    pub fd: Handle,
+    pub eventfd: Option<Handle>,
+    pub file: FileKey,
+    pub seq: u64,
+    /// When it was found ready, but not known who takes its event.
+    pub ready_since: Option<Nanos>,
+    /// Its context is being destroyed: it waits for what is in the kernel only, and its event is nobody's.
+    pub ending: bool,
+    /// There was no room for it in its context.
+    pub full: bool,
+    /// Requests of POSIX's interface up to this number have to end first.
+    posix: Option<u64>,
+    /// The records that have to end first, beside those of the syncs before it.
+    covers: Id,
+    queue: Id,
+    before: Id,
+    behind: Id,
+}
+
+// SAFETY: the pointers are names for the kernel, or the library's own pages.
+unsafe impl Send for Deferred {}
+
+/// A record in a list.
+struct Cover {
+    record: Covered,
+    next: Id,
+}
+
+/// The syncs of one file.
+struct Queue {
+    file: FileKey,
+    first: Id,
+    last: Id,
+    /// When the first became that.
+    since: Nanos,
+    /// `State::newest_entered` before the last search for what to cover; or `STALE`.
+    entered: u64,
+    before: Id,
+    behind: Id,
+}
+
+const STALE: u64 = u64::MAX;
+
+/// A sync whose context was destroyed by a raw system call: it is made all the same, and tells nobody.
+pub struct Orphan {
+    /// The library's own.
+    pub descriptor: c_int,
+    pub data_only: bool,
+}
+
+pub struct Syncs {
+    pub slots: Slab<Deferred>,
+    pub kept: Slab<Kept>,
+    pub orphans: Slab<Orphan>,
+    covers: Slab<Cover>,
+    queues: Slab<Queue>,
+    by_file: Index,
+    first_queue: Id,
+    pub queue_count: usize,
+    /// Syncs whose context is being destroyed.
+    pub ending: usize,
+}
+
+fn key(file: FileKey) -> u64 {
+    file.inode ^ file.device.rotate_left(32)
+}
+
+impl Syncs {
+    pub const fn new() -> Syncs {
+        Syncs {
+            slots: Slab::new(),
+            kept: Slab::new(),
+            orphans: Slab::new(),
+            covers: Slab::new(),
+            queues: Slab::new(),
+            by_file: Index::new(),
+            first_queue: NONE,
+            queue_count: 0,
+            ending: 0,
+        }
+    }
+
+    /// Room for one more. Error: ENOMEM.
+    pub fn reserve(&mut self) -> Result<()> {
+        self.slots.reserve(1)?;
+        self.queues.reserve(1)?;
+        // So that it finds room if its context is destroyed.
+        self.orphans.reserve(self.slots.len() + 1)?;
+        let queues = &self.queues;
+        self.by_file.reserve(1, |id| key(queues[id].file))
+    }
+
+    pub fn ids(&self) -> impl Iterator<Item = Id> + use<> {
+        0..Id::try_from(self.slots.opened()).unwrap_or(0)
+    }
+
+    pub fn queue_of(&self, file: FileKey) -> Option<Id> {
+        self.by_file.find(key(file), |id| self.queues[id].file == file)
+    }
+
+    /// Whether nothing was entered since the last sync of the file came, so that this one waits for that one only.
+    pub fn covers_all(&self, file: FileKey, entered: u64) -> bool {
+        self.queue_of(file).is_some_and(|id| self.queues[id].entered == entered)
+    }
+
+    // ---- what a sync covers ----
+
+    /// Adds a record to those that have to end first. Error: ENOMEM.
+    fn cover_one(&mut self, list: &mut Id, record: Covered) -> Result<()> {
+        self.covers.reserve(1)?;
+        *list = self.covers.insert(Cover { record, next: *list });
+        Ok(())
+    }
+
+    /// Lists what was submitted before on the sync's file. False: something was left out, as it is being submitted by a call that
+    /// a signal handler has interrupted, which is the caller. Error: ENOMEM; nothing is listed.
+    pub fn cover(&mut self, state: &State, sync: &mut Deferred) -> Result<bool> {
+        let (mut same, mut complete) = (SameFile::new(sync.fd.number, sync.file), true);
+        for (record, on) in state.flights().filter(|flight| !flight.is_idle()).flat_map(Flight::records) {
+            if !record.is_older_than(sync.seq) || !same.is_on(on) {
+                continue;
+            }
+            if state.is_under_way_here(&record) {
+                complete = false;
+                continue;
+            }
+            // One whose file is not known is listed for every file.
+            if (on == On::Unknown || record.list())
+                && let Err(error) = self.cover_one(&mut sync.covers, record)
+            {
+                record.unlist();
+                self.uncover(sync);
+                return Err(error);
+            }
+        }
+        Ok(complete)
+    }
+
+    /// It is not waited for any more, by this sync nor those behind it.
+    pub fn uncover(&mut self, sync: &mut Deferred) {
+        while sync.covers != NONE {
+            let cover = self.covers.remove(sync.covers);
+            cover.record.unlist();
+            sync.covers = cover.next;
+        }
+    }
+
+    /// Whether all that a sync covers itself has ended in the kernel. What has is not looked at again.
+    fn drain(covers: &mut Slab<Cover>, sync: &mut Deferred) -> bool {
+        while sync.covers != NONE {
+            if !covers[sync.covers].record.has_ended() {
+                return false;
+            }
+            sync.covers = covers.remove(sync.covers).next;
+        }
+        true
+    }
+
+    /// The same for one that is not in a slot yet.
+    pub fn drain_new(&mut self, sync: &mut Deferred) -> bool {
+        Syncs::drain(&mut self.covers, sync)
+    }
+
+    /// Whether a sync that is first in its queue is ready. `unfinished`: whether the other interface has requests.
+    pub fn is_ready(&mut self, id: Id, unfinished: impl Fn(FileKey, u64) -> bool) -> bool {
+        if !self.drain_slot(id) {
+            return false;
+        }
+        let Some(sync) = self.slots.get_mut(id) else { return false };
+        sync.posix = sync.posix.filter(|newest| !sync.ending && unfinished(sync.file, *newest));
+        sync.posix.is_none()
+    }
+
+    /// The same for one that is.
+    pub fn drain_slot(&mut self, id: Id) -> bool {
+        self.slots.get_mut(id).is_some_and(|sync| Syncs::drain(&mut self.covers, sync))
+    }
+
+    // ---- queues ----
+
+    /// Takes a sync in, behind those of its file. `reserve` made the room.
+    pub fn insert(&mut self, mut sync: Deferred, now: Nanos, entered: Option<u64>) -> Id {
+        let queue = self.queue_of(sync.file).unwrap_or_else(|| self.insert_queue(sync.file, now));
+        let before = self.queues[queue].last;
+        (sync.queue, sync.before, sync.behind) = (queue, before, NONE);
+        let id = self.slots.insert(sync);
+        match self.slots.get_mut(before) {
+            Some(before) => before.behind = id,
+            None => self.queues[queue].first = id,
+        }
+        self.queues[queue].last = id;
+        self.queues[queue].entered = entered.unwrap_or(STALE);
+        id
+    }
+
+    fn insert_queue(&mut self, file: FileKey, now: Nanos) -> Id {
+        let behind = self.first_queue;
+        let made = Queue { file, first: NONE, last: NONE, since: now, entered: STALE, before: NONE, behind };
+        let id = self.queues.insert(made);
+        if let Some(behind) = self.queues.get_mut(behind) {
+            behind.before = id;
+        }
+        self.first_queue = id;
+        self.queue_count += 1;
+        self.by_file.insert(key(file), id);
+        id
+    }
+
+    /// Takes a sync out. `record`: it is in flight as this, and the one behind it covers that.
+    pub fn remove(&mut self, id: Id, now: Nanos, record: Option<Covered>) -> Deferred {
+        let mut sync = self.slots.remove(id);
+        self.ending -= usize::from(sync.ending);
+        sync.fd.release(&mut self.kept);
+        sync.eventfd.as_mut().into_iter().for_each(|eventfd| eventfd.release(&mut self.kept));
+        self.hand_on(&mut sync, record);
+        let (queue, before, behind) = (sync.queue, sync.before, sync.behind);
+        match self.slots.get_mut(before) {
+            Some(before) => before.behind = behind,
+            None => {
+                self.queues[queue].first = behind;
+                self.queues[queue].since = now;
+            }
+        }
+        match self.slots.get_mut(behind) {
+            Some(behind) => behind.before = before,
+            None => self.queues[queue].last = before,
+        }
+        if self.queues[queue].first == NONE {
+            self.remove_queue(queue);
+        }
+        sync
+    }
+
+    /// What a sync leaves unfinished concerns the one behind it.
+    fn hand_on(&mut self, sync: &mut Deferred, record: Option<Covered>) {
+        let Some(heir) = self.slots.get(sync.behind).map(|heir| heir.covers) else {
+            if sync.covers != NONE {
+                // The next one has to search again.
+                self.queues[sync.queue].entered = STALE;
+                self.uncover(sync);
+            }
+            return;
+        };
+        let mut list = heir;
+        while sync.covers != NONE {
+            let id = sync.covers;
+            sync.covers = std::mem::replace(&mut self.covers[id].next, list);
+            list = id;
+        }
+        if let Some(record) = record {
+            record.list();
+            // `reserve_cover` made the room.
+            list = self.covers.insert(Cover { record, next: list });
+        }
+        self.slots[sync.behind].covers = list;
+    }
+
+    /// So that `remove` can have the one behind a sync cover it. Error: ENOMEM.
+    pub fn reserve_cover(&mut self) -> Result<()> {
+        self.covers.reserve(1)
+    }
+
+    fn remove_queue(&mut self, id: Id) {
+        let queues = &self.queues;
+        self.by_file.remove(key(queues[id].file), id, |id| key(queues[id].file));
+        let queue = self.queues.remove(id);
+        match self.queues.get_mut(queue.before) {
+            Some(before) => before.behind = queue.behind,
+            None => self.first_queue = queue.behind,
+        }
+        if let Some(behind) = self.queues.get_mut(queue.behind) {
+            behind.before = queue.before;
+        }
+        self.queue_count -= 1;
+    }
+
+    pub fn first_queue(&self) -> Id {
+        self.first_queue
+    }
+
+    pub fn queue_behind(&self, queue: Id) -> Id {
+        self.queues.get(queue).map_or(NONE, |queue| queue.behind)
+    }
+
+    /// The first sync of a queue, and since when it is. None: the queue is gone.
+    pub fn first_of(&self, queue: Id) -> Option<(Id, Nanos)> {
+        self.queues.get(queue).map(|queue| (queue.first, queue.since))
+    }
+
+    pub fn behind(&self, id: Id) -> Id {
+        self.slots.get(id).map_or(NONE, |sync| sync.behind)
+    }
+
+    // ---- descriptors ----
+
+    /// The program is about to close these numbers. Error: EMFILE, ENFILE, ENOMEM: something is not kept yet.
+    pub fn keep_descriptors(&mut self, is_closed: impl Fn(c_int) -> bool) -> Result<()> {
+        let mut done = Ok(());
+        for id in self.ids() {
+            let Some(sync) = self.slots.get_mut(id) else { continue };
+            let file = Some(sync.file);
+            for (handle, file) in [(Some(&mut sync.fd), file), (sync.eventfd.as_mut(), None)] {
+                if let Some(handle) = handle.filter(|handle| handle.is_programs() && is_closed(handle.number)) {
+                    done = done.and(handle.keep(&mut self.kept, file));
+                }
+            }
+        }
+        kept::forget_numbers(&mut self.kept);
+        done
+    }
+}
+
+impl Deferred {
+    pub fn new(flight: &'static Flight, block: *mut iocb, copy: &iocb, file: FileKey, seq: u64) -> Deferred {
+        Deferred {
+            flight,
+            generation: flight.reaping.generation(),
+            block,
+            copy: *copy,
+            fd: Handle::new(copy.aio_fildes),
+            eventfd: copy.eventfd().map(Handle::new),
+            file,
+            seq,
+            ready_since: None,
+            ending: false,
+            full: false,
+            posix: None,
+            covers: NONE,
+            queue: NONE,
+            before: NONE,
+            behind: NONE,
+        }
+    }
+
+    pub fn after_posix(self, newest: Option<u64>) -> Deferred {
+        Deferred { posix: newest, ..self }
+    }
+
+    pub fn waits_for_posix(&self) -> bool {
+        self.posix.is_some()
+    }
+
+    /// Whether it was submitted to this context (any, if None), with a number up to this one.
+    pub fn is_of(&self, context: Option<u64>, newest: u64) -> bool {
+        context.is_none_or(|context| self.flight.address() == context) && self.seq <= newest
+    }
+
+    /// Whether its context is what it was.
+    pub fn has_its_context(&self) -> bool {
+        self.flight.reaping.generation() == self.generation
+    }
+}
+
+/// Which descriptors stand for a file; each is asked once.
+struct SameFile {
+    fd: c_int,
+    file: FileKey,
+    others: [Option<(c_int, bool)>; SameFile::REMEMBERED],
+    next: usize,
+}
+
+impl SameFile {
+    const REMEMBERED: usize = 16;
+
+    fn new(fd: c_int, file: FileKey) -> SameFile {
+        SameFile { fd, file, others: [None; SameFile::REMEMBERED], next: 0 }
+    }
+
+    fn is_on(&mut self, on: On) -> bool {
+        match on {
+            On::Descriptor(fd) if fd == self.fd => true,
+            On::Descriptor(fd) => self.is_same(fd),
+            On::File(file) => file == self.file,
+            On::Unknown => true,
+        }
+    }
+
+    fn is_same(&mut self, fd: c_int) -> bool {
+        if let Some((_, same)) = self.others.iter().flatten().find(|(other, _)| *other == fd) {
+            return *same;
+        }
+        let same = kept::file_of(fd) == Ok(self.file);
+        if let Some(place) = self.others.get_mut(self.next % SameFile::REMEMBERED) {
+            *place = Some((fd, same));
+        }
+        self.next += 1;
+        same
+    }
+}

@@ -1,0 +1,115 @@
+//! How a deferred sync comes into the kernel: by a shadow iocb, or, where the program looks for its own in the ring, by that; and
+//! what is submitted instead if the kernel refuses it. Under the lock of the deferred syncs.
+
+use std::cell::Cell;
+use std::ptr;
+use std::sync::atomic::AtomicU64;
+
+use libc::c_int;
+
+use super::abi::{IO_CMD_PREAD, iocb};
+use super::aliases::StandsFor;
+use super::contexts::State;
+use super::deferred::Deferred;
+use super::flight::{self, Covered, Flight, On};
+use super::reaping::Reaper;
+use crate::errno::{Errno, Result};
+use crate::sys::contexts::{self, Completions};
+use crate::sys::descriptor;
+
+/// Who takes the events of a context that the kernel knows.
+pub fn reaper_of(flight: &Flight) -> Reaper {
+    // SAFETY: the kernel knows it.
+    let ring = unsafe { Completions::of(flight.address()) };
+    ring.map_or(Reaper::Program, |ring| flight.reaping.reaper(ring.size(), || ring.head()))
+}
+
+/// Whether the program's iocb still says what it said, and its descriptors are the same: it can be handed in as it is, and the
+/// program finds it in the ring. What it changes between this look and the kernel's own, a moment later, is executed.
+pub fn is_unchanged(sync: &Deferred) -> bool {
+    let handles = [Some(sync.fd), sync.eventfd];
+    handles.into_iter().flatten().all(|handle| handle.is_programs())
+        && contexts::peek_iocb(sync.block).is_some_and(|now| now.says_the_same_as(&sync.copy))
+}
+
+/// Submits `block` for a sync, with a record. Errors: those of io_submit(2).
+pub fn hand_over(sync: &Deferred, block: *mut iocb) -> Result<Option<Covered>> {
+    let object = flight::name(block, sync.copy.data);
+    // It was reserved when the sync was taken in.
+    let record = sync.flight.enter(object, sync.seq, On::File(sync.file));
+    let done = contexts::submit(sync.flight.address(), 1, &raw const block);
+    if done == Ok(1) {
+        return Ok(record);
+    }
+    sync.flight.withdraw(object, sync.seq);
+    sync.flight.reserve_again();
+    Err(done.err().unwrap_or(Errno::AGAIN))
+}
+
+/// Submits a shadow of the sync that says `copy`. Errors: those of io_submit(2); ENOMEM.
+pub fn submit_shadow(
+    state: &State,
+    sync: &Deferred,
+    copy: iocb,
+    eventfd: Option<Result<c_int>>,
+    result: Option<Errno>,
+) -> Result<Option<Covered>> {
+    let stands_for = StandsFor { block: sync.block, seq: sync.seq, flight: sync.flight, result };
+    let attempt = |copy: &iocb| {
+        let block = state.aliases.make(copy, stands_for, has_gone()).ok_or(Errno(libc::ENOMEM))?;
+        hand_over(sync, block).inspect_err(|_| state.aliases.give_back(block))
+    };
+    let mut done = Err(Errno::BADF);
+    if let Ok(eventfd) = eventfd.unwrap_or(Ok(-1)) {
+        let mut copy = copy;
+        if sync.eventfd.is_some() {
+            copy.common_mut().resfd = eventfd.cast_unsigned();
+        }
+        done = attempt(&copy);
+    }
+    if sync.eventfd.is_some() && matches!(done, Err(Errno(libc::EINVAL | libc::EBADF))) {
+        // The program has closed its eventfd by a raw system call.
+        let mut copy = copy;
+        copy.common_mut().flags = 0;
+        done = attempt(&copy);
+    }
+    done
+}
+
+/// Whether a sync's event is no longer in its ring, nor on its way through the library; or its context is gone.
+fn has_gone() -> impl Fn(&'static Flight, u64, u64) -> bool {
+    let drained = Cell::new(None::<(*const Flight, bool)>);
+    move |flight, object, seq| {
+        if flight.has(object, seq) {
+            return false;
+        }
+        let known = drained.get().filter(|(of, _)| ptr::eq(*of, flight));
+        let (_, gone) = known.unwrap_or_else(|| {
+            // SAFETY: the kernel has just said that it is there.
+            let ring = contexts::exists(flight.address()).then(|| unsafe { Completions::of(flight.address()) });
+            let empty = ring.is_none_or(|ring| ring.is_some_and(|ring| ring.filled() == 0));
+            (ptr::from_ref(flight), empty && flight.reaping.is_calm())
+        });
+        drained.set(Some((ptr::from_ref(flight), gone)));
+        gone
+    }
+}
+
+/// Has the kernel store an event with an error instead of the sync's own: by a read that it refuses, of a descriptor made for
+/// it. The library puts `error` into the event when the program takes it by io_getevents; in the ring it is another one.
+pub fn submit_refusal(
+    state: &State,
+    sync: &Deferred,
+    eventfd: Option<Result<c_int>>,
+    error: Errno,
+) -> Result<Option<Covered>> {
+    static NOWHERE: AtomicU64 = AtomicU64::new(0);
+    let (fd, too_few) = descriptor::refuses_reads().ok_or(Errno(libc::ENOMEM))?;
+    let mut copy = iocb { aio_lio_opcode: IO_CMD_PREAD, aio_fildes: fd, aio_rw_flags: 0, ..sync.copy };
+    let common = copy.common_mut();
+    (common.buf, common.nbytes, common.offset) = (NOWHERE.as_ptr().cast(), too_few, 0);
+    let done = submit_shadow(state, sync, copy, eventfd, Some(error));
+    descriptor::close_quietly(fd);
+    // Nothing else can be tried, but later.
+    done.map_err(|error| if error == Errno::AGAIN { error } else { Errno(libc::ENOMEM) })
+}
