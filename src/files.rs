@@ -142,8 +142,9 @@ impl Table {
         self.make_room(1).map_err(|_| Errno::AGAIN)?;
         let key = new.payload.handle.key();
         let Reception { claims, inbox, .. } = self.reception;
-        // A thread that is putting the same aiocb into the inbox was first.
-        let too_late = claims.add(key) && inbox.holds(key);
+        // A thread that serves the same aiocb, or is putting it into the inbox, was first.
+        let others = claims.add(key);
+        let too_late = others.serve(key) || others.any() && inbox.holds(key);
         let admitted = if too_late { Err(Errno::INVAL) } else { self.admit_claimed(new, batch) };
         let id = admitted.inspect_err(|_| claims.end(key))?;
         // SAFETY: the caller has just handed the aiocb in.
@@ -276,7 +277,7 @@ impl Table {
 
     /// Whether the aiocb belongs to a request, in the table or on its way there.
     pub fn is_in_flight(&self, key: u64) -> bool {
-        self.find(key).is_some() || self.reception.inbox.holds(key)
+        self.find(key).is_some() || self.reception.inbox.holds(key) || self.reception.claims.is_served(key)
     }
 
     /// The number will belong to somebody else: the descriptor's requests go to `duplicate`.

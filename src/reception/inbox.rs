@@ -147,15 +147,6 @@ impl<T: Copy, R> Inbox<T, R> {
         true
     }
 
-    /// Lets an item be found by its key while `serve` runs, without putting it in. None: all slots are in use.
-    pub fn hold<O>(&self, key: u64, serve: impl FnOnce() -> O) -> Option<O> {
-        let (index, slot) = self.take_slot()?;
-        slot.key.store(key, Ordering::Relaxed);
-        let served = serve();
-        self.withdraw(index, slot);
-        Some(served)
-    }
-
     fn withdraw(&self, index: u32, slot: &Slot<T>) {
         // Release: whoever does not find the key any more finds what `unclaim` did.
         slot.key.store(0, Ordering::Release);

@@ -34,7 +34,7 @@ const MOST: usize = 128 << 10;
 /// # Safety
 /// `block` is NULL or points to an aiocb as for aio_read.
 pub unsafe fn read(engine: &'static Engine, block: *const aiocb) -> Inline {
-    let Reception { buffered, claims, inbox, .. } = engine.reception;
+    let Reception { buffered, claims, .. } = engine.reception;
     let Ok(handle) = Handle::new(block) else { return Inline::No };
     // SAFETY: the caller is handing it in.
     let fields = unsafe { handle.block() };
@@ -50,9 +50,10 @@ pub unsafe fn read(engine: &'static Engine, block: *const aiocb) -> Inline {
         return Inline::No;
     };
     // In flight for that time, as far as others are concerned.
-    let serve = || claims.claim(key).then(|| io::read_cached(fd, fields.aio_buf, count, offset));
-    let Some(cached) = inbox.hold(key, serve).flatten() else { return Inline::No };
-    let outcome = match cached {
+    if !claims.begin_serving(key) {
+        return Inline::No;
+    }
+    let outcome = match io::read_cached(fd, fields.aio_buf, count, offset) {
         Cached::All(bytes) => {
             // Counted before anybody can ask.
             engine.figures.inline_reads.0.fetch_add(1, Ordering::Relaxed);
@@ -67,7 +68,7 @@ pub unsafe fn read(engine: &'static Engine, block: *const aiocb) -> Inline {
         }
     };
     // Only now: nobody else may open the status before.
-    claims.end(key);
+    claims.end_serving(key);
     outcome
 }
 
