@@ -8,7 +8,8 @@ use crate::sys::descriptor::{self, Nature};
 pub use crate::sys::transfer::*;
 
 /// Do not wait (preadv2, pwritev2). By number and as raw calls: musl 1.2.3 has neither.
-const RWF_NOWAIT: c_int = 8;
+/// As wide as an argument of `syscall` is read.
+const RWF_NOWAIT: libc::c_long = 8;
 
 /// Tries to read a stream without waiting.
 pub fn try_read(fd: c_int, nature: Nature, buffer: *mut c_void, count: usize, nonblocking: bool) -> Tried {

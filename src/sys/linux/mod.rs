@@ -1,4 +1,4 @@
-//! Linux: futex, epoll, the kernel's AIO, RWF_NOWAIT, /proc.
+//! Linux: futex, epoll, the kernel's AIO, RWF_NOWAIT.
 
 #[cfg(libaio)]
 pub mod contexts;
