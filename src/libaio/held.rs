@@ -372,24 +372,17 @@ fn numbers_of(sync: &Deferred) -> impl Iterator<Item = c_int> {
     [Some(sync.copy.aio_fildes), sync.copy.eventfd()].into_iter().flatten()
 }
 
-/// Reserves a record, if the context has room for one more event, as the kernel counts: those that nobody has taken, too.
+/// Reserves a record, if the context has room for a sync that waits: see `Flight::limit`.
 fn has_room(flight: &Flight) -> bool {
-    if !flight.reserve() {
-        return false;
-    }
     let address = flight.address();
     // SAFETY: the kernel has just said that it is there.
     let ring = contexts::exists(address).then(|| unsafe { Completions::of(address) }).flatten();
-    let fits = ring.is_none_or(|ring| {
+    if let Some(ring) = ring.filter(|ring| flight.is_of(ring)) {
+        // Events may have come since the limit was set last.
         flight.look(&ring, &AtomicU64::new(0));
-        let untaken = (ring.tail() % ring.size() + ring.size() - ring.head() % ring.size()) % ring.size();
-        let places = usize::try_from(ring.size() - 1).unwrap_or(usize::MAX);
-        flight.count().saturating_add(usize::try_from(untaken).unwrap_or(usize::MAX)) <= places
-    });
-    if !fits {
-        flight.release();
+        flight.limit(&ring);
     }
-    fits
+    flight.reserve()
 }
 
 // ---- callers ----
