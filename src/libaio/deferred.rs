@@ -29,8 +29,8 @@ pub struct Deferred {
     pub eventfd: Option<Handle>,
     pub file: FileKey,
     pub seq: u64,
-    /// When it was found ready, but not known who takes its event.
-    pub ready_since: Option<Nanos>,
+    /// When it was found ready, but not known who takes its event; and `Reaping::calls` then.
+    pub ready_since: Option<(Nanos, u32)>,
     /// Its context is being destroyed: it waits for what is in the kernel only, and its event is nobody's.
     pub ending: bool,
     /// There was no room for it in its context.
@@ -312,6 +312,11 @@ impl Syncs {
     /// The first sync of a queue, and since when it is. None: the queue is gone.
     pub fn first_of(&self, queue: Id) -> Option<(Id, Nanos)> {
         self.queues.get(queue).map(|queue| (queue.first, queue.since))
+    }
+
+    /// Whether it waits for the program to show who takes its event.
+    pub fn is_undecided(&self, id: Id) -> bool {
+        self.slots.get(id).is_some_and(|sync| sync.ready_since.is_some() && !sync.full)
     }
 
     pub fn behind(&self, id: Id) -> Id {

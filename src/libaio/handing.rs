@@ -14,14 +14,36 @@ use super::deferred::Deferred;
 use super::flight::{self, Covered, Flight, On};
 use super::reaping::Reaper;
 use crate::errno::{Errno, Result};
+use crate::sys::clock::{self, Nanos};
 use crate::sys::contexts::{self, Completions};
 use crate::sys::descriptor;
 
-/// Who takes the events of a context that the kernel knows.
-pub fn reaper_of(flight: &Flight) -> Reaper {
+/// A ready sync waits so long for the program to show who takes the events of its context, if nobody did so far; and so long if
+/// that was the library: the program may go on by itself.
+const UNDECIDED: Nanos = 20 * clock::MILLISECOND;
+pub const SILENT: Nanos = 2 * clock::MILLISECOND;
+
+/// Who takes the event of a ready sync, whose context the kernel knows. None: it has to wait until that shows.
+pub fn reaper_of(sync: &mut Deferred, now: Nanos) -> Option<Reaper> {
+    if sync.ending {
+        return Some(Reaper::Library);
+    }
+    let reaping = &sync.flight.reaping;
+    let (since, calls) = *sync.ready_since.get_or_insert_with(|| (now, reaping.calls()));
     // SAFETY: the kernel knows it.
-    let ring = unsafe { Completions::of(flight.address()) };
-    ring.map_or(Reaper::Program, |ring| flight.reaping.reaper(ring.size(), || ring.head()))
+    let ring = unsafe { Completions::of(sync.flight.address()) };
+    let reaper = ring.map_or(Reaper::Program, |ring| reaping.reaper(ring.size(), calls, || ring.head()));
+    let waited = now.saturating_sub(since);
+    match reaper {
+        Reaper::Unknown => (waited >= UNDECIDED).then_some(reaper),
+        // With an eventfd the program may come only when it is told.
+        Reaper::LibraryBefore if waited >= SILENT || sync.eventfd.is_some() => {
+            reaping.be_silent();
+            Some(Reaper::Library)
+        }
+        Reaper::LibraryBefore => None,
+        _ => Some(reaper),
+    }
 }
 
 /// Whether the program's iocb still says what it said, and its descriptors are the same: it can be handed in as it is, and the

@@ -21,7 +21,7 @@ use super::abi::{IO_CMD_FDSYNC, io_event, iocb};
 use super::contexts::State;
 use super::deferred::{Deferred, Orphan, Syncs};
 use super::flight::{Covered, Flight};
-use super::handing::{hand_over, is_unchanged, reaper_of, submit_refusal, submit_shadow};
+use super::handing::{SILENT, hand_over, is_unchanged, reaper_of, submit_refusal, submit_shadow};
 use super::kept;
 use super::reaping::Reaper;
 use crate::engine::{self, Caller, Engine};
@@ -70,9 +70,6 @@ enum Handed {
     Orphaned,
     Later,
 }
-
-/// A ready sync waits so long for the program to show who takes the events of its context, if nobody did so far.
-const UNDECIDED: Nanos = 20 * clock::MILLISECOND;
 
 /// With so many files callers look only now and then.
 const MANY: usize = 16;
@@ -230,8 +227,9 @@ impl Holding {
         while queue != NONE {
             let behind = self.begin().queue_behind(queue);
             self.advance(state, queue, begun);
-            if let Some((_, since)) = self.begin().first_of(queue) {
-                let next = (begun.saturating_sub(since) / 4).clamp(SOONEST, LATEST);
+            if let Some((first, since)) = self.begin().first_of(queue) {
+                let latest = if self.begin().is_undecided(first) { SILENT / 2 } else { LATEST };
+                let next = (begun.saturating_sub(since) / 4).clamp(SOONEST, latest);
                 pace = Some(pace.map_or(next, |pace: Nanos| pace.min(next)));
             }
             queue = behind;
@@ -289,10 +287,7 @@ impl Holding {
         if !sync.has_its_context() || !contexts::exists(address) {
             return Handed::Orphaned;
         }
-        let reaper = if sync.ending { Reaper::Library } else { reaper_of(sync.flight) };
-        if reaper == Reaper::Unknown && now.saturating_sub(*sync.ready_since.get_or_insert(now)) < UNDECIDED {
-            return Handed::Later;
-        }
+        let Some(reaper) = reaper_of(sync, now) else { return Handed::Later };
         let sync = &*sync;
         let fd = sync.fd.descriptor(&syncs.kept, Some(sync.file));
         let eventfd = sync.eventfd.map(|handle| handle.descriptor(&syncs.kept, None));

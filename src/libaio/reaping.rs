@@ -7,8 +7,10 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
 /// Of one context.
 pub struct Reaping {
-    /// io_getevents or its like was called.
-    by_library: AtomicBool,
+    /// How often io_getevents or its like was called, about.
+    calls: AtomicU32,
+    /// What that was when a ready sync had waited long enough for another call.
+    silent: AtomicU32,
     /// Events were taken by other means.
     by_program: AtomicBool,
     /// Calls of the library's that are in the kernel, or on the way there or back.
@@ -28,6 +30,8 @@ pub struct Reaping {
 pub enum Reaper {
     /// Nobody has taken an event, nor called io_getevents.
     Unknown,
+    /// Those that were taken; but nobody is there for the next one.
+    LibraryBefore,
     Library,
     /// The program itself, at least once.
     Program,
@@ -52,7 +56,8 @@ impl Drop for Visit<'_> {
 impl Reaping {
     pub const fn new() -> Reaping {
         Reaping {
-            by_library: AtomicBool::new(false),
+            calls: AtomicU32::new(0),
+            silent: AtomicU32::new(0),
             by_program: AtomicBool::new(false),
             inside: AtomicU32::new(0),
             taken: AtomicU64::new(0),
@@ -64,7 +69,8 @@ impl Reaping {
 
     /// The context was just made, or is met for the first time.
     pub fn begin(&self, head: u32) {
-        self.by_library.store(false, Ordering::Relaxed);
+        self.calls.store(0, Ordering::Relaxed);
+        self.silent.store(0, Ordering::Relaxed);
         self.by_program.store(false, Ordering::Relaxed);
         self.inside.store(0, Ordering::Relaxed);
         self.taken.store(0, Ordering::Relaxed);
@@ -79,9 +85,18 @@ impl Reaping {
 
     /// The program calls io_getevents or its like.
     pub fn announce(&self) {
-        if !self.by_library.load(Ordering::Relaxed) {
-            self.by_library.store(true, Ordering::Relaxed);
-        }
+        // One that is lost because of another does not matter. Never 0: that is none.
+        let next = self.calls.load(Ordering::Relaxed).wrapping_add(1);
+        self.calls.store(next.max(1), Ordering::Relaxed);
+    }
+
+    pub fn calls(&self) -> u32 {
+        self.calls.load(Ordering::Relaxed)
+    }
+
+    /// A ready sync has waited long enough for another call: those behind it do not, until there is one.
+    pub fn be_silent(&self) {
+        self.silent.store(self.calls(), Ordering::Relaxed);
     }
 
     pub fn visit(&self) -> Visit<'_> {
@@ -89,8 +104,8 @@ impl Reaping {
         Visit(self)
     }
 
-    /// Who takes the events. `head` reads the ring's.
-    pub fn reaper(&self, size: u32, head: impl Fn() -> u32) -> Reaper {
+    /// Who takes the events. `head` reads the ring's; `ready`: how many calls there were when there was a sync to be submitted.
+    pub fn reaper(&self, size: u32, ready: u32, head: impl Fn() -> u32) -> Reaper {
         if self.by_program.load(Ordering::Relaxed) {
             return Reaper::Program;
         }
@@ -99,7 +114,13 @@ impl Reaping {
             self.by_program.store(true, Ordering::Relaxed);
             return Reaper::Program;
         }
-        if self.by_library.load(Ordering::Relaxed) { Reaper::Library } else { Reaper::Unknown }
+        match self.calls() {
+            0 => Reaper::Unknown,
+            calls if calls == ready && calls != self.silent.load(Ordering::Relaxed) && self.is_calm() => {
+                Reaper::LibraryBefore
+            }
+            _ => Reaper::Library,
+        }
     }
 
     /// Where the head is, and how many events the library has taken, at a moment when it was not taking any. A call that moves the
@@ -134,28 +155,45 @@ mod tests {
     #[test]
     fn events_that_the_library_took_are_nobody_elses() {
         let reaping = begun(5);
-        assert_eq!(reaping.reaper(8, || 5), Reaper::Unknown);
+        assert_eq!(reaping.reaper(8, 0, || 5), Reaper::Unknown);
         reaping.announce();
         for taken in 1..100u32 {
             let visit = reaping.visit();
             // The kernel has moved the head already.
-            assert_eq!(reaping.reaper(8, || (5 + taken) % 8), Reaper::Library);
+            assert_eq!(reaping.reaper(8, 0, || (5 + taken) % 8), Reaper::Library);
             visit.took(1);
             drop(visit);
-            assert_eq!(reaping.reaper(8, || (5 + taken) % 8), Reaper::Library);
+            assert_eq!(reaping.reaper(8, 0, || (5 + taken) % 8), Reaper::Library);
         }
     }
 
     #[test]
     fn an_event_that_the_program_took_is_remembered() {
         let reaping = begun(0);
-        assert_eq!(reaping.reaper(8, || 1), Reaper::Program);
+        assert_eq!(reaping.reaper(8, 0, || 1), Reaper::Program);
         reaping.announce();
         let visit = reaping.visit();
         visit.took(7);
         drop(visit);
-        assert_eq!(reaping.reaper(8, || 0), Reaper::Program);
+        assert_eq!(reaping.reaper(8, 0, || 0), Reaper::Program);
         reaping.begin(3);
-        assert_eq!(reaping.reaper(8, || 3), Reaper::Unknown);
+        assert_eq!(reaping.reaper(8, 0, || 3), Reaper::Unknown);
+    }
+    #[test]
+    fn that_the_library_took_events_says_little_until_it_is_called_again() {
+        let reaping = begun(0);
+        reaping.announce();
+        let ready = reaping.calls();
+        assert_eq!(reaping.reaper(8, ready, || 0), Reaper::LibraryBefore);
+        let visit = reaping.visit();
+        assert_eq!(reaping.reaper(8, ready, || 1), Reaper::Library);
+        drop(visit);
+        reaping.announce();
+        assert_eq!(reaping.reaper(8, ready, || 0), Reaper::Library);
+        let ready = reaping.calls();
+        assert_eq!(reaping.reaper(8, ready, || 0), Reaper::LibraryBefore);
+        reaping.be_silent();
+        assert_eq!(reaping.reaper(8, ready, || 0), Reaper::Library);
+        assert_eq!(reaping.reaper(8, ready, || 1), Reaper::Program);
     }
 }

@@ -19,6 +19,7 @@ static void check_syncs_wait(io_context_t made) {
     }
     io_prep_fdsync(&sync, fd);
     list[COUNT] = &sync;
+    go_on_by_itself(made, fd);
     CHECK_EQ(io_submit(made, COUNT + 1, list), COUNT + 1);
     reap_all(made, BY_SYSTEM_CALL, events, COUNT + 1);
     tried++;
@@ -57,8 +58,11 @@ static void endless(io_context_t made, unsigned room) {
     for (int i = 0; i < MOST; i++) list[i] = &one;
     for (int round = 0; round < 3; round++) {
         int done = io_submit(made, MOST, list);
-        CHECK(done >= COUNT + 1 && done < (int)room, "%d of %u", done, room);
-        CHECK_EQ(io_submit(made, 1, list), -EAGAIN);
+        CHECK(done >= COUNT + 1, "%d of %u", done, room);
+        int more;
+        while ((more = io_submit(made, 1, list)) == 1) done++; // another processor may have a place left
+        CHECK_EQ(more, -EAGAIN);
+        CHECK(done < (int)room, "%d of %u", done, room);
         reap_all(made, BY_CALL, events, done);
         check_syncs_wait(made);
     }

@@ -72,6 +72,7 @@ static void check_syncs_wait(io_context_t made, bool *overtook) {
     }
     io_prep_fdsync(&sync, fd);
     list[COUNT] = &sync;
+    go_on_by_itself(made, fd);
     submit(made, list, COUNT);
     submit(made, list + COUNT, 1);
     reap_all(made, BY_SYSTEM_CALL, events, COUNT + 1);

@@ -121,6 +121,18 @@ HELPER void reap_all(io_context_t made, enum reaping way, struct io_event *event
     }
 }
 
+// Takes an event by itself. After that it finds its own iocb in the event of each sync, too, as long as it leaves the iocb alone; before
+// that, in a context whose events io_getevents took, it may find the library's.
+HELPER void go_on_by_itself(io_context_t made, int fd) {
+    struct iocb block, *one = &block;
+    struct io_event event;
+    char nothing;
+    io_prep_pread(&block, fd, &nothing, 0, 0); // is done at once
+    CHECK_EQ(io_submit(made, 1, &one), 1);
+    reap_all(made, BY_SYSTEM_CALL, &event, 1);
+    CHECK(event.obj == one);
+}
+
 // Where the event of this request stands.
 HELPER int place_of(const struct io_event *events, int count, const struct iocb *block) {
     for (int i = 0; i < count; i++)
