@@ -72,30 +72,28 @@ pub fn hand_over(sync: &Deferred, block: *mut iocb) -> Result<Option<Covered>> {
 pub fn submit_shadow(
     state: &State,
     sync: &Deferred,
-    copy: iocb,
+    mut copy: iocb,
     eventfd: Option<Result<c_int>>,
-    result: Option<Errno>,
 ) -> Result<Option<Covered>> {
-    let stands_for = StandsFor { block: sync.block, seq: sync.seq, flight: sync.flight, result };
-    let attempt = |copy: &iocb| {
-        let block = state.aliases.make(copy, stands_for, has_gone()).ok_or(Errno(libc::ENOMEM))?;
-        hand_over(sync, block).inspect_err(|_| state.aliases.give_back(block))
-    };
     let mut done = Err(Errno::BADF);
     if let Ok(eventfd) = eventfd.unwrap_or(Ok(-1)) {
-        let mut copy = copy;
         if sync.eventfd.is_some() {
             copy.common_mut().resfd = eventfd.cast_unsigned();
         }
-        done = attempt(&copy);
+        done = submit_copy(state, sync, &copy, None);
     }
     if sync.eventfd.is_some() && matches!(done, Err(Errno(libc::EINVAL | libc::EBADF))) {
         // The program has closed its eventfd by a raw system call.
-        let mut copy = copy;
         copy.common_mut().flags = 0;
-        done = attempt(&copy);
+        done = submit_copy(state, sync, &copy, None);
     }
     done
+}
+
+fn submit_copy(state: &State, sync: &Deferred, copy: &iocb, result: Option<Errno>) -> Result<Option<Covered>> {
+    let stands_for = StandsFor { block: sync.block, seq: sync.seq, flight: sync.flight, result };
+    let block = state.aliases.make(copy, stands_for, has_gone()).ok_or(Errno(libc::ENOMEM))?;
+    hand_over(sync, block).inspect_err(|_| state.aliases.give_back(block))
 }
 
 /// Whether a sync's event is no longer in its ring, nor on its way through the library; or its context is gone.
@@ -117,8 +115,8 @@ fn has_gone() -> impl Fn(&'static Flight, u64, u64) -> bool {
     }
 }
 
-/// Has the kernel store an event with an error instead of the sync's own: by a read that it refuses, of a descriptor made for
-/// it. The library puts `error` into the event when the program takes it by io_getevents; in the ring it is another one.
+/// Has the kernel store an event with an error instead of the sync's own: by a read that it refuses. The library puts `error` into
+/// the event when the program takes it by io_getevents; in the ring it is another one.
 pub fn submit_refusal(
     state: &State,
     sync: &Deferred,
@@ -126,12 +124,21 @@ pub fn submit_refusal(
     error: Errno,
 ) -> Result<Option<Covered>> {
     static NOWHERE: AtomicU64 = AtomicU64::new(0);
-    let (fd, too_few) = descriptor::refuses_reads().ok_or(Errno(libc::ENOMEM))?;
-    let mut copy = iocb { aio_lio_opcode: IO_CMD_PREAD, aio_fildes: fd, aio_rw_flags: 0, ..sync.copy };
+    let mut copy = iocb { aio_lio_opcode: IO_CMD_PREAD, aio_rw_flags: 0, ..sync.copy };
     let common = copy.common_mut();
-    (common.buf, common.nbytes, common.offset) = (NOWHERE.as_ptr().cast(), too_few, 0);
-    let done = submit_shadow(state, sync, copy, eventfd, Some(error));
-    descriptor::close_quietly(fd);
+    (common.buf, common.nbytes, common.offset) = (NOWHERE.as_ptr().cast(), descriptor::TOO_FEW, 0);
+    let mut done = Err(Errno::BADF);
+    if let Some(Ok(eventfd)) = eventfd {
+        // If it is none any more, the kernel says so before it reads.
+        copy.aio_fildes = eventfd;
+        copy.common_mut().resfd = eventfd.cast_unsigned();
+        done = submit_copy(state, sync, &copy, Some(error));
+    }
+    if matches!(done, Err(Errno(libc::EINVAL | libc::EBADF))) {
+        copy.common_mut().flags = 0;
+        let apart = descriptor::apart(|fd| submit_copy(state, sync, &iocb { aio_fildes: fd, ..copy }, Some(error)));
+        done = apart.unwrap_or(Err(Errno(libc::ENOMEM)));
+    }
     // Nothing else can be tried, but later.
     done.map_err(|error| if error == Errno::AGAIN { error } else { Errno(libc::ENOMEM) })
 }

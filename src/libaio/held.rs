@@ -298,7 +298,7 @@ impl Holding {
             done = hand_over(sync, sync.block);
         }
         if done.is_err_and(refused) {
-            done = fd.and_then(|fd| submit_shadow(state, sync, iocb { aio_fildes: fd, ..sync.copy }, eventfd, None));
+            done = fd.and_then(|fd| submit_shadow(state, sync, iocb { aio_fildes: fd, ..sync.copy }, eventfd));
         }
         // It is refused for good, but the program waits for an event.
         if let Err(error) = done

@@ -158,12 +158,60 @@ pub fn is_eventfd(fd: c_int) -> bool {
     target.map_or_else(|| is_open(fd), |target| target.starts_with(b"anon_inode:[eventfd]"))
 }
 
-/// A new descriptor, for a moment, and how many bytes are too few to read from it: then the kernel's AIO stores an error. None: no
-/// descriptor.
+/// So few bytes cannot be read from an eventfd: then the kernel's AIO stores an error, EINVAL.
 #[cfg(libaio)]
-pub fn refuses_reads() -> Option<(c_int, libc::c_ulong)> {
-    // SAFETY: it takes two ints.
-    check(unsafe { libc::eventfd(0, libc::EFD_CLOEXEC | libc::EFD_NONBLOCK) }).ok().map(|fd| (fd, 1))
+pub const TOO_FEW: libc::c_ulong = 1;
+
+/// Has a thread act on an eventfd that only the thread has: it leaves the program's table of descriptors first, where the number
+/// would be one that the program's next open should have. None: no thread, or no such descriptor.
+#[cfg(libaio)]
+pub fn apart<T>(act: impl FnOnce(c_int) -> T) -> Option<T> {
+    use std::ffi::c_void;
+    use std::sync::atomic::AtomicBool;
+
+    struct Task<A, T> {
+        act: Option<A>,
+        result: Option<T>,
+        done: *const AtomicBool,
+    }
+    extern "C-unwind" fn run<A: FnOnce(c_int) -> T, T>(task: *mut c_void) -> *mut c_void {
+        // SAFETY: the caller leaves its task to this thread until `done` is set.
+        let Some(task) = (unsafe { task.cast::<Task<A, T>>().as_mut() }) else { return std::ptr::null_mut() };
+        if let Some(act) = task.act.take()
+            && leave_table()
+            // SAFETY: it takes two ints.
+            && let Ok(fd) = check(unsafe { libc::eventfd(0, libc::EFD_CLOEXEC | libc::EFD_NONBLOCK) })
+        {
+            task.result = Some(act(fd));
+            close_quietly(fd);
+        }
+        // SAFETY: as above; nothing of the task is used after this.
+        unsafe { (*task.done).store(true, Ordering::Release) };
+        std::ptr::null_mut()
+    }
+    fn run_of<A: FnOnce(c_int) -> T, T>(_: &Task<A, T>) -> super::thread::Main {
+        run::<A, T>
+    }
+
+    let done = AtomicBool::new(false);
+    let mut task = Task { act: Some(act), result: None, done: &raw const done };
+    super::thread::spawn(run_of(&task), (&raw mut task).cast()).ok()?;
+    let mut pause = super::thread::Pause::new();
+    while !done.load(Ordering::Acquire) {
+        pause.once();
+    }
+    task.result
+}
+
+/// The calling thread, one of the library's, has a table of its own from now on: without a copy of the program's descriptors, which
+/// would keep open what the program closes, unless the kernel is older than that (Linux 5.9).
+#[cfg(libaio)]
+fn leave_table() -> bool {
+    // SAFETY: no other thread uses this table.
+    unsafe {
+        libc::syscall(libc::SYS_close_range, 0u32, u32::MAX, libc::CLOSE_RANGE_UNSHARE) == 0
+            || libc::unshare(libc::CLONE_FILES) == 0
+    }
 }
 
 /// A duplicate of a descriptor, out of the way of the program's. Errors: EMFILE.
