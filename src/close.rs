@@ -18,7 +18,7 @@ use crate::files;
 #[cfg(libaio)]
 use crate::libaio::queue;
 use crate::order::{Kind, State};
-use crate::route::stream;
+use crate::route::{stream, threadless};
 use crate::slab::Id;
 use crate::submit;
 use crate::sys::clock::Nanos;
@@ -262,7 +262,9 @@ fn move_away(engine: &'static Engine, fd: c_int) {
             User::Running { .. } => pause.once(),
             // Not before: perhaps there is one free descriptor, and it takes one to look at those that run.
             User::Queued => {
-                pause.once();
+                if !threadless::help() {
+                    pause.once();
+                }
                 duplicate = duplicate.or_else(|| detach(engine, fd));
             }
         }

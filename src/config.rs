@@ -73,6 +73,13 @@ impl Config {
         idle_set: false,
     };
 
+    /// The same for a process in which the calls do the work (`route::threadless`).
+    pub fn without_threads(mut self) -> Config {
+        self.routes.direct = false;
+        self.routes.stream = true;
+        self
+    }
+
     /// Reads the environment. `complain` gets each item that is not understood, and what would have been valid.
     pub fn from_environment(complain: impl Fn(&[u8], &str)) -> Config {
         let mut config = Config::DEFAULT;

@@ -20,7 +20,7 @@ use crate::route::reaper::{self, ReaperState};
 use crate::route::{stream, worker};
 use crate::stats;
 use crate::sys::descriptor::Duplicates;
-use crate::sys::fork::Mark;
+use crate::sys::fork::{self, Mark};
 use crate::sys::kaio::Context;
 use crate::sys::owned_lock::OwnedLock;
 use crate::sys::park::Parker;
@@ -47,6 +47,8 @@ pub struct Engine {
     pub figures: &'static Slot,
     /// `fsync=strict`: aio_fsync demands a descriptor open for writing.
     pub fsync_needs_write: bool,
+    /// Calls do all the work themselves (`route::threadless`).
+    pub threadless: bool,
     /// The process that made it; a child of vfork shares the memory, but not the descriptors.
     pub process: i32,
 }
@@ -85,7 +87,8 @@ impl Engine {
 
     #[cold]
     fn create() -> Result<&'static Engine> {
-        let config = configuration();
+        let threadless = !fork::may_make_threads();
+        let config = if threadless { configuration().without_threads() } else { configuration() };
         let mark = Mark::new().map_err(|_| Errno::AGAIN)?;
         let reception = Reception::new().map_err(|_| Errno::AGAIN)?;
         // Not a Box: without memory that would end the process.
@@ -105,6 +108,7 @@ impl Engine {
             figures: stats::slot(),
             inline: config.routes.inline && config.order != Policy::Strict,
             fsync_needs_write: config.fsync_needs_write,
+            threadless,
             process: thread::process_id(),
         };
         // SAFETY: the mapping is large enough, and begins at a page.
@@ -171,6 +175,7 @@ pub fn configuration() -> Config {
     }
     let config = Config::from_environment(config::complain);
     thread::at_fork_in_child(forget_parent);
+    fork::handler_is_registered();
     load::stay();
     // The command prints what it shares with the program.
     if config.stats && shared::segment().is_none() {
@@ -221,6 +226,7 @@ pub fn init(settings: &aioinit) -> Result<()> {
 
 /// After fork: the parent's requests, threads and lock stay the parent's. The child starts anew.
 extern "C" fn forget_parent() {
+    fork::handler_runs();
     let engine = ENGINE.load(Ordering::Acquire);
     // SAFETY: an engine is never freed.
     if unsafe { engine.as_ref() }.is_some() {

@@ -15,7 +15,7 @@ use crate::abi::{aiocb, aioinit, sigevent};
 use crate::errno::{Errno, Result, to_c};
 use crate::figures::aio_rs_stats;
 use crate::request::Operation;
-use crate::route::attend;
+use crate::route::{attend, threadless};
 use crate::sys::cancellation::defer;
 use crate::sys::tools;
 use crate::{cancel, close, engine, listio, stats, submit, wait};
@@ -54,6 +54,7 @@ pub unsafe extern "C-unwind" fn aio_error(block: *const aiocb) -> c_int {
                 defer(attend::poll);
                 seen(block)
             }
+            libc::EINPROGRESS if defer(threadless::help) => seen(block),
             libc::EINPROGRESS => libc::EINPROGRESS,
             _ => seen(block),
         },

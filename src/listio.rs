@@ -55,6 +55,7 @@ pub unsafe fn listio(mode: c_int, list: *const *mut aiocb, n: c_int, event: *con
 /// As for `listio`.
 unsafe fn run(list: &[*mut aiocb], waits: bool, notify: Notify) -> Result<()> {
     let engine = Engine::get()?;
+    let notify = notify.if_possible(engine)?;
     let batch = open_batch(engine, waits, notify)?;
     let mut refused = None;
     // The list's notification is left to library threads, like that of a request.

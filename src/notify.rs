@@ -70,6 +70,11 @@ impl Notify {
         }
     }
 
+    /// Error: EAGAIN, it needs a thread, and there can be none.
+    pub fn if_possible(self, engine: &Engine) -> Result<Notify> {
+        if engine.threadless && self.is_function() { Err(Errno::AGAIN) } else { Ok(self) }
+    }
+
     pub fn is_none(&self) -> bool {
         matches!(self, Notify::None)
     }

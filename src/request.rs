@@ -107,8 +107,8 @@ impl Request {
     }
 }
 
-/// Reads an aiocb. Errors: EINVAL (NULL, aio_reqprio, aio_sigevent, a file that cannot be synchronised), EBADF (fsync only;
-/// a read or write reports that as its result).
+/// Reads an aiocb. Errors: EINVAL (NULL, aio_reqprio, aio_sigevent, a file that cannot be synchronised), EAGAIN (no thread for its
+/// function), EBADF (fsync only; a read or write reports that as its result).
 ///
 /// # Safety
 /// `block` is NULL or points to an aiocb.
@@ -116,7 +116,7 @@ pub unsafe fn parse(block: *const aiocb, operation: Operation, engine: &Engine) 
     let handle = Handle::new(block)?;
     // SAFETY: the caller's promise.
     let block = unsafe { handle.block() };
-    let notify = Notify::parse(&block.aio_sigevent)?;
+    let notify = Notify::parse(&block.aio_sigevent)?.if_possible(engine)?;
     match operation {
         Operation::Read => transfer(handle, block, notify, Kind::Read, engine),
         Operation::Write => {

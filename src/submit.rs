@@ -10,6 +10,7 @@ use crate::reception::Reception;
 use crate::request::{self, Operation, Request};
 use crate::route::direct::{self, Own};
 use crate::route::inline::{self, Inline};
+use crate::route::threadless;
 use crate::route::worker::{self, HandOuts, Seat};
 use crate::slab::NONE;
 
@@ -79,7 +80,7 @@ fn tell(engine: &'static Engine, notify: Notify) -> Option<Result<()>> {
 fn hand_in(engine: &'static Engine, new: &Admission<Request>) -> Option<Result<()>> {
     // A barrier covers what is unfinished now, under the lock: not what is unfinished when the inbox is emptied.
     // What goes to the kernel's AIO goes there at once.
-    if !new.kind.is_barrier() && !new.direct && post(engine, new) {
+    if !new.kind.is_barrier() && !new.direct && !engine.threadless && post(engine, new) {
         return engine.is_current().then_some(Ok(()));
     }
     Caller::enter(engine).map(|caller| admit(&caller, new))
@@ -112,9 +113,10 @@ fn post(engine: &'static Engine, new: &Admission<Request>) -> bool {
     inbox.put(key, new, claim, unclaim, Seat::call)
 }
 
-/// Releases the lock and wakes whoever runs what is ready.
+/// Releases the lock and wakes whoever runs what is ready, or runs it.
 pub fn hand_over(caller: &Caller, mut table: Locked) {
     let handed = HandOuts::prepare(&mut table);
     drop(table);
     handed.send(caller.engine);
+    threadless::run_all(caller);
 }

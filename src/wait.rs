@@ -9,6 +9,7 @@ use libc::{c_int, timespec};
 use crate::abi::aiocb;
 use crate::errno::{Errno, Result};
 use crate::route::attend::{self, Attended};
+use crate::route::threadless;
 use crate::status::{Seen, Status};
 use crate::sys::clock::{self, Nanos};
 use crate::sys::wait::{self, Manner};
@@ -50,8 +51,8 @@ pub fn wait_for<'a>(
     let words = statuses.clone().map(Status::address);
     let mut followed = false;
     let outcome = loop {
-        let sleep =
-            |manner| wait::sleep(words.clone(), seen.of_only_one(), over, deadline, manner, attend::before_sleep);
+        let until = threadless::help_and_look_again(deadline);
+        let sleep = |manner| wait::sleep(words.clone(), seen.of_only_one(), over, until, manner, attend::before_sleep);
         let waited = match if in_kernel() { attend::wait(deadline, &in_kernel, over) } else { Attended::No } {
             Attended::Waited(waited) => waited,
             Attended::ByAnother => {
@@ -66,6 +67,7 @@ pub fn wait_for<'a>(
             // A request may have ended together with the time, or with the signal that announces it.
             _ if over() => break Ok(()),
             Ok(()) => {}
+            Err(Errno(libc::ETIMEDOUT)) if until != deadline => {}
             Err(error) => break Err(if error == Errno::INTR { Errno::INTR } else { Errno::AGAIN }),
         }
     };

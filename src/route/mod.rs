@@ -4,6 +4,7 @@
 //! * [`direct`] — O_DIRECT, submitted by the caller to the kernel's own AIO; [`attend`], [`reaper`] — who takes the results.
 //! * [`stream`] — a descriptor that can block for ever waits in one poller, never in a worker.
 //! * [`number`] — what a worker and the poller see to first: that the descriptor is still there.
+//! * [`threadless`] — a child of `_Fork`, where the calls do all that themselves.
 //! * [`worker`] — everything else; `pace` says how many at a time, `burst` what one takes at once, and `watch` looks
 //!   after them.
 
@@ -17,5 +18,6 @@ mod pace;
 pub mod reaper;
 pub mod starter;
 pub mod stream;
+pub mod threadless;
 mod watch;
 pub mod worker;

@@ -121,6 +121,20 @@ pub fn run(engine: &'static Engine, thread: i32, turn: u32) {
     }
 }
 
+/// For calls that do the work themselves (`threadless`): tries once what there is. What has to wait starts anew the next time.
+pub fn try_all(engine: &'static Engine, thread: i32) {
+    let table = engine.lock();
+    let (turn, any) = (table.poller_turn, table.order.has_stream_work());
+    drop(table);
+    if any {
+        let parked = FdMap::new();
+        let mut role = Role { engine, thread, turn, parked, earliest: NEVER, next_look: 0, patience: PATIENCE };
+        if role.take_news() {
+            role.hand_over();
+        }
+    }
+}
+
 /// Has the poller look at the table. Should its descriptors be lost, its thread cannot be woken, and another one takes the role.
 pub fn wake(engine: &'static Engine) {
     if engine.poller.wake() || !engine.poller.replace() {
@@ -295,9 +309,13 @@ impl Role {
             alarms += 1;
             step = if alarms < FALSE_ALARMS { self.step(&mut task) } else { Step::Thread };
         }
+        if let (Step::Thread, true) = (&step, self.engine.threadless) {
+            step = self.step_without_thread(&mut task);
+        }
         match step {
             Step::Ended(result) => complete::finish_stream(self.engine, &task, result),
-            Step::Wait => match until(&task, cause) {
+            // Where it is tried anew by each call, it counts from its submission.
+            Step::Wait => match until(&task, cause, if self.engine.threadless { task.asked } else { clock::now() }) {
                 NEVER => self.park(task, NEVER),
                 time if time > clock::now() => self.park(task, time),
                 _ => complete::finish_stream(self.engine, &task, so_far(task.progress, Errno::AGAIN)),
@@ -369,6 +387,30 @@ impl Role {
         }
     }
 
+    /// Instead of a thread that may be blocked. A read does not wait: poll has told that it need not.
+    fn step_without_thread(&self, task: &mut Task) -> Step {
+        if task.kind == Kind::Read || task.nonblocking || task.count == 0 {
+            return Step::Ended(transfer(self.engine, task, self.thread));
+        }
+        if task.nature != Nature::Pipe {
+            return Step::Ended(so_far(task.progress, Errno::AGAIN));
+        }
+        // A FIFO that poll finds ready has room for so much.
+        const ROOM: usize = libc::PIPE_BUF;
+        let mut out = task.progress.min(task.count);
+        while io::is_ready(task.fd, true) {
+            match io::write(task.fd, at(task.buffer, out), ROOM.min(task.count - out)) {
+                Err(error) => return Step::Ended(so_far(out, error)),
+                Ok(count) => out += usize::try_from(count).unwrap_or(0),
+            }
+            if out >= task.count {
+                return Step::Ended(total(out));
+            }
+        }
+        self.keep_progress(task, out);
+        Step::Wait
+    }
+
     fn keep_progress(&self, task: &mut Task, done: usize) {
         task.progress = done;
         self.engine.lock().order.payload_mut(task.id).progress = u64::try_from(done).unwrap_or(0);
@@ -376,6 +418,10 @@ impl Role {
 
     fn park(&mut self, task: Task, until: Nanos) {
         let Some(mut table) = self.unless_abandoned(&task) else { return };
+        if self.engine.threadless {
+            drop(table);
+            return self.put_aside(task);
+        }
         // Nobody is inside a system call for it now (see `close`).
         table.order.payload_mut(task.id).runner = 0;
         // Not cancellable: a write at the head of its stream, of which a part may be out, and a read that has taken some.
@@ -394,6 +440,17 @@ impl Role {
         self.arm(task.fd);
         if self.patience > PATIENCE || self.parked.len() == 1 {
             self.look_in(PATIENCE);
+        }
+    }
+
+    /// Without a thread to wait: until `hand_over`.
+    fn put_aside(&mut self, task: Task) {
+        let waiting = Some(Waiting { task, until: NEVER });
+        match self.parked.entry(task.fd) {
+            Some(parked) if task.kind == Kind::Read => parked.read = waiting,
+            Some(parked) => parked.write = waiting,
+            // No memory.
+            None => complete::finish_stream(self.engine, &task, so_far(task.progress, Errno::AGAIN)),
         }
     }
 
@@ -433,14 +490,14 @@ impl Role {
     }
 }
 
-/// When a request that has to wait is out of time.
-fn until(task: &Task, cause: Cause) -> Nanos {
+/// When a request that has to wait, or would have since, is out of time.
+fn until(task: &Task, cause: Cause, since: Nanos) -> Nanos {
     match cause {
         Cause::Waited { until, .. } => until,
         Cause::New if task.nature != Nature::Socket => NEVER,
         Cause::New => {
             let patience = io::patience(task.fd, task.kind != Kind::Read);
-            patience.map_or(NEVER, |patience| clock::now().saturating_add(patience))
+            patience.map_or(NEVER, |patience| since.saturating_add(patience))
         }
     }
 }

@@ -485,9 +485,12 @@ impl Table {
 
 // ---- starting and ending ----
 
-/// Makes sure that there is a worker. Error: EAGAIN, none can be started.
+/// Makes sure that there is a worker, if that is the way of this process. Error: EAGAIN, none can be started.
 pub fn ensure(caller: &Caller) -> Result<Locked> {
     let mut table = caller.lock();
+    if caller.engine.threadless {
+        return Ok(table);
+    }
     while table.workers.is_empty(table.starting.wanted) {
         // Another caller must not rely on a thread that perhaps cannot be had.
         table.workers.unconfirmed += 1;
@@ -688,12 +691,20 @@ pub fn stand_in(engine: &'static Engine, thread: i32) {
         // This takes a while: whoever waits for what the kernel has sees to it.
         attend::hand_on();
         complete::try_owed(engine);
-        let mut table = engine.lock();
-        let Some(Job::Request(task)) = table.next_request() else { return };
-        table.runs(&task, thread);
-        drop(table);
-        let _ = run_request(engine, &task, thread, None, |table| (None, HandOuts::prepare(table)));
+        if !run_next(engine, thread) {
+            return;
+        }
     }
+}
+
+/// Runs the next request in a thread that is no worker. False: there is none.
+pub fn run_next(engine: &'static Engine, thread: i32) -> bool {
+    let mut table = engine.lock();
+    let Some(Job::Request(task)) = table.next_request() else { return false };
+    table.runs(&task, thread);
+    drop(table);
+    let _ = run_request(engine, &task, thread, None, |table| (None, HandOuts::prepare(table)));
+    true
 }
 
 /// Runs a request, ends it, and finds what comes next.

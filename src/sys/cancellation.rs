@@ -48,7 +48,6 @@ pub fn defer<T>(body: impl FnOnce() -> T) -> T {
 }
 
 /// Runs `body` with the thread's cancellation put off: for calls that are cancellation points in the middle of things.
-#[cfg(not(all(target_os = "linux", not(feature = "portable"))))]
 pub fn put_off<T>(body: impl FnOnce() -> T) -> T {
     const DISABLE: libc::c_int = if cfg!(target_os = "nto") { 0x4000 } else { 1 };
     unsafe extern "C" {

@@ -56,6 +56,18 @@ pub fn without_those_of_write(write: impl FnOnce() -> Option<Errno>) {
     }
 }
 
+/// The same for any number of writes, in a thread whose signals are blocked.
+pub fn without_those_of_writes(writes: impl FnOnce()) {
+    let before = pending();
+    writes();
+    let now = pending();
+    for raised in [libc::SIGPIPE, libc::SIGXFSZ] {
+        if !has(&before, raised) && has(&now, raised) {
+            take(raised);
+        }
+    }
+}
+
 fn has(set: &sigset_t, number: c_int) -> bool {
     // SAFETY: a valid set.
     unsafe { libc::sigismember(ptr::from_ref(set), number) == 1 }

@@ -5,7 +5,8 @@ use std::mem::MaybeUninit;
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use crate::errno::{Result, check_code};
+use crate::errno::{Errno, Result, check_code};
+use crate::sys::fork;
 use crate::sys::signals::Blocked;
 
 /// What a thread runs. "C-unwind": a notification function may leave it by pthread_exit.
@@ -16,10 +17,17 @@ const SMALL_STACK: usize = 256 * 1024;
 
 /// Starts a detached thread with all signals blocked. Errors: EAGAIN (no more threads), ENOMEM.
 pub fn spawn(main: Main, argument: *mut c_void) -> Result<()> {
+    // To learn the size of a stack may take a lock, too.
+    check_process()?;
     spawn_with_stack(small_stack(), main, argument).or_else(|error| match error.0 {
         libc::EINVAL => spawn_with_stack(0, main, argument),
         _ => Err(error),
     })
+}
+
+/// Error: EAGAIN, in this process pthread_create may hang.
+fn check_process() -> Result<()> {
+    if fork::may_make_threads() { Ok(()) } else { Err(Errno::AGAIN) }
 }
 
 /// The small stack, and what the C library takes from a thread's stack for itself: above all the thread-local storage of the
@@ -137,6 +145,7 @@ unsafe fn create(attributes: *const libc::pthread_attr_t, main: Main, argument: 
             argument: *mut c_void,
         ) -> libc::c_int;
     }
+    check_process()?;
     let mut thread = MaybeUninit::uninit();
     // The new thread inherits the mask.
     let _blocked = Blocked::all();

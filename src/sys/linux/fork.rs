@@ -1,8 +1,8 @@
-//! Noticing that this process is the child of one that used the library, however it was made.
+//! Noticing that this process is the child of one that used the library, however it was made, and whether fork handlers ran in it.
 
 use std::ffi::c_void;
-use std::ptr::NonNull;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::ptr::{self, NonNull};
+use std::sync::atomic::{AtomicPtr, AtomicU32, Ordering};
 
 use crate::errno::Result;
 use crate::sys::memory;
@@ -45,4 +45,28 @@ impl Mark {
         // SAFETY: mapped in `new` and never unmapped; any bits make an AtomicU32.
         unsafe { self.word.as_ref() }
     }
+}
+
+/// Of the process that has registered its fork handler, and of each child in which that ran. Never unmapped.
+static HANDLED: AtomicPtr<AtomicU32> = AtomicPtr::new(ptr::null_mut());
+
+/// The library's fork handler is registered.
+pub fn handler_is_registered() {
+    if let Ok(mark) = Mark::new() {
+        HANDLED.store(mark.word.as_ptr(), Ordering::Release);
+    }
+}
+
+/// It runs: the C library has put its locks in order in this child, or is about to.
+pub fn handler_runs() {
+    // SAFETY: it is never unmapped.
+    if let Some(word) = unsafe { HANDLED.load(Ordering::Acquire).as_ref() } {
+        word.store(1, Ordering::Relaxed);
+    }
+}
+
+/// False: this process came to be without fork handlers, and the C library may hang when it is to make a thread.
+pub fn may_make_threads() -> bool {
+    // SAFETY: it is never unmapped.
+    unsafe { HANDLED.load(Ordering::Acquire).as_ref() }.is_none_or(|word| word.load(Ordering::Relaxed) == 1)
 }

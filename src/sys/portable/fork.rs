@@ -15,3 +15,12 @@ impl Mark {
         true
     }
 }
+
+pub fn handler_is_registered() {}
+
+pub fn handler_runs() {}
+
+/// Always: see `is_ours`.
+pub fn may_make_threads() -> bool {
+    true
+}
