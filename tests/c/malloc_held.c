@@ -5,7 +5,7 @@
 // env: AIO_RS=idle=60s
 #include "check.h"
 
-enum { REQUESTS = 64, BLOCK = 4096, ROUNDS = 3 };
+enum { REQUESTS = 64, BLOCK = 4096, ROUNDS = 3, KEYS = 40 };
 
 // ---- An allocator that can be held, as by an interrupted thread ----
 
@@ -134,6 +134,28 @@ static void announced(int fd) {
     }
 }
 
+// The first wait of a thread, in a program with many keys of its own (glibc takes memory for a value of a later one).
+static int stage;
+
+static void *wait_first(void *none) {
+    struct aiocb cb = request(streams[0][0], &bytes[0], 1, 0);
+    const struct aiocb *list[] = {&cb};
+    struct timespec moment = {0, 1000000};
+    while (__atomic_load_n(&stage, __ATOMIC_ACQUIRE) != 1) sched_yield();
+    is_holder = true;
+    CHECK_EQ(aio_read(&cb), 0);
+    CHECK_FAILS(aio_suspend(list, 1, &moment), EAGAIN);
+    CHECK_EQ(aio_cancel(streams[0][0], &cb), AIO_CANCELED);
+    is_holder = false;
+    __atomic_store_n(&stage, 2, __ATOMIC_RELEASE);
+    return none;
+}
+
+static void let_wait(void) {
+    __atomic_store_n(&stage, 1, __ATOMIC_RELEASE);
+    WAIT_FOR(__atomic_load_n(&stage, __ATOMIC_ACQUIRE) == 2);
+}
+
 static void everything(void) {
     writes_and_syncs(file);
     lists();
@@ -166,15 +188,21 @@ int main(void) {
     block_signal(SIGUSR1);
     for (int i = 0; i < REQUESTS; i++) CHECK_EQ(pipe(streams[i]), 0);
 
+    pthread_key_t key;
+    for (int i = 0; i < KEYS; i++) CHECK_EQ(pthread_key_create(&key, NULL), 0);
+
     for (int round = 0; round < ROUNDS; round++) {
         // The first time with one thread, then with as many as that has brought.
         struct aiocb cb = request(file, blocks, BLOCK, 0);
         CHECK_EQ(aio_write(&cb), 0);
         ends(&cb, BLOCK);
+        pthread_t waiter = start_thread(wait_first, NULL);
         hold_malloc(true);
+        let_wait();
         int before = __atomic_load_n(&functions, __ATOMIC_ACQUIRE);
         everything();
         hold_malloc(false);
+        join_thread(waiter);
         WAIT_FOR(__atomic_load_n(&functions, __ATOMIC_ACQUIRE) == before + (direct >= 0 ? 8 : 4));
         everything();
         WAIT_FOR(__atomic_load_n(&functions, __ATOMIC_ACQUIRE) == before + (direct >= 0 ? 16 : 8));

@@ -1,24 +1,29 @@
 //! Sleeping until a status word changes, with poll and a pair of sockets per waiting thread (not a pipe, see `poller`).
 //!
 //! POSIX has no wait that is tied to an address, ends with EINTR and is a cancellation point; poll has the last two. A
-//! thread that waits takes one of the `SLOTS`, keeps it for its life, and every completion sends a byte to the pairs of
-//! all threads that wait right now. Without a slot or a pair (too many threads, no descriptors) it looks every millisecond.
+//! thread that waits takes one of the `SLOTS` for that time, and every completion sends a byte to the pairs of all threads that
+//! wait right now. Without a slot or a pair (too many threads, no descriptors) it looks every millisecond.
+//!
+//! Not by a key of the thread's own: to set one may take memory, and a handler that waits may have interrupted malloc. A slot's
+//! sockets stay open for the next one.
 
 use std::ffi::c_void;
-use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, AtomicU64, Ordering, fence};
+use std::ptr;
+use std::sync::atomic::{AtomicI32, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence};
 
 use libc::c_int;
-use once_cell::race::OnceNonZeroUsize;
 
-use crate::errno::{Result, check};
-use crate::sys::cancellation::put_off;
+use crate::errno::{Result, check, thread_identity};
+use crate::sys::cancellation::{put_off, with_cleanup};
 use crate::sys::clock::{self, Nanos};
 use crate::sys::{descriptor, poller};
 
 struct Slot {
-    taken: AtomicBool,
-    /// How many waits are under way: a signal handler may wait inside a wait.
+    /// How many waits are under way: a signal handler may wait inside a wait. Not 0: the slot is taken. A handler that jumps out
+    /// of a wait leaves it to its thread.
     waiting: AtomicU32,
+    /// The thread that has it, as long as it is sure to have it; or 0.
+    owner: AtomicUsize,
     pipe: [AtomicI32; 2],
     inodes: [AtomicU64; 2],
 }
@@ -29,8 +34,10 @@ const LONGEST_WAIT: u64 = 500 * MILLISECOND;
 
 static SLOTS: [Slot; MOST_SLOTS] = [const {
     let (pipe, inodes) = ([const { AtomicI32::new(-1) }; 2], [const { AtomicU64::new(0) }; 2]);
-    Slot { taken: AtomicBool::new(false), waiting: AtomicU32::new(0), pipe, inodes }
+    Slot { waiting: AtomicU32::new(0), owner: AtomicUsize::new(0), pipe, inodes }
 }; MOST_SLOTS];
+/// None from here on was ever taken.
+static UNUSED_FROM: AtomicUsize = AtomicUsize::new(0);
 static WAITING: AtomicU32 = AtomicU32::new(0);
 
 /// How a thread sleeps. Here there is one way only.
@@ -73,47 +80,47 @@ pub fn sleep(
         return Err(crate::errno::Errno(libc::ETIMEDOUT));
     }
     let left = deadline.map(|deadline| deadline - now);
-    let Some(slot) = slot_of_thread() else {
+    let Some(stay) = Stay::begin() else {
         return poll(-1, left.map_or(MILLISECOND, |left| left.min(MILLISECOND)).into());
     };
-    slot.begin();
     // SeqCst: pairs with the fence in `wake`. Once more, now that completions see this thread.
     fence(Ordering::SeqCst);
     if over() {
-        slot.end();
+        stay.end();
         return Ok(());
     }
+    let slot = stay.slot;
+    let end: extern "C" fn(*mut c_void) = if stay.joins { end_inner } else { end_outer };
     // Should the sockets be lost while it sleeps, nobody can wake it.
-    let result = poll(slot.pipe_end(0), left.unwrap_or(LONGEST_WAIT).min(LONGEST_WAIT).into());
+    let wait = || poll(slot.pipe_end(0), left.unwrap_or(LONGEST_WAIT).min(LONGEST_WAIT).into());
+    let result = with_cleanup(end, ptr::from_ref(slot).cast_mut().cast(), wait);
     slot.drain();
-    slot.end();
+    stay.end();
     result
 }
 
 /// Wakes everybody who waits.
 pub fn wake(_word: *const u32) {
-    // SeqCst: between the store of the status and the reading of the flags; pairs with `begin`.
+    // SeqCst: between the store of the status and the reading of the flags; pairs with the fence in `sleep`.
     fence(Ordering::SeqCst);
     if WAITING.load(Ordering::Relaxed) == 0 {
         return;
     }
-    for slot in SLOTS.iter().filter(|slot| slot.waiting.load(Ordering::Relaxed) != 0) {
+    for slot in used().filter(|slot| slot.waiting.load(Ordering::Relaxed) != 0) {
         slot.wake();
     }
 }
 
 /// A child process has one thread: whoever waited in the parent does not wait here, and pipes are not shared.
 pub fn reset_in_child() {
-    for slot in &SLOTS {
-        if slot.taken.load(Ordering::Relaxed) {
-            slot.release();
-        }
+    for slot in used() {
+        slot.forget();
     }
     WAITING.store(0, Ordering::Relaxed);
-    if let Some(key) = key() {
-        // SAFETY: the key exists. This is the child's only thread; it claims a slot anew.
-        unsafe { libc::pthread_setspecific(key, std::ptr::null()) };
-    }
+}
+
+fn used() -> impl Iterator<Item = &'static Slot> {
+    SLOTS.iter().take(UNUSED_FROM.load(Ordering::Relaxed))
 }
 
 fn poll(fd: c_int, left: Option<u64>) -> Result<()> {
@@ -125,19 +132,6 @@ fn poll(fd: c_int, left: Option<u64>) -> Result<()> {
 }
 
 impl Slot {
-    fn begin(&self) {
-        self.waiting.fetch_add(1, Ordering::SeqCst);
-        WAITING.fetch_add(1, Ordering::SeqCst);
-    }
-
-    fn end(&self) {
-        WAITING.fetch_sub(1, Ordering::SeqCst);
-        if self.waiting.fetch_sub(1, Ordering::SeqCst) > 1 {
-            // The wait that this one, in a signal handler, interrupted may have lost its wake-up to it.
-            self.wake();
-        }
-    }
-
     fn wake(&self) {
         // SAFETY: one byte. A full buffer wakes just as well.
         put_off(|| unsafe { libc::send(self.pipe_end(1), c"".as_ptr().cast::<c_void>(), 1, poller::AT_ONCE) });
@@ -166,8 +160,8 @@ impl Slot {
         poller::are_ours([self.pipe_end(0), self.pipe_end(1)], &self.inodes)
     }
 
-    fn release(&self) {
-        WAITING.fetch_sub(self.waiting.swap(0, Ordering::SeqCst), Ordering::SeqCst);
+    /// In a child, whose parent's it was.
+    fn forget(&self) {
         let ours = self.is_ours();
         for end in &self.pipe {
             let fd = end.swap(-1, Ordering::Relaxed);
@@ -175,63 +169,81 @@ impl Slot {
                 let _ = descriptor::close(fd);
             }
         }
-        // Release: pairs with the Acquire in `claim`.
-        self.taken.store(false, Ordering::Release);
+        self.owner.store(0, Ordering::Relaxed);
+        self.waiting.store(0, Ordering::Relaxed);
     }
 }
 
-/// This thread's slot, claimed at its first wait and released by the key's destructor when it ends.
-fn slot_of_thread() -> Option<&'static Slot> {
-    let key = key()?;
-    // SAFETY: the key exists; its values are pointers to slots, which are static.
-    let known = unsafe { libc::pthread_getspecific(key).cast::<Slot>().as_ref() };
-    // The program may have closed its sockets, by a system call that nobody sees.
-    if let Some(slot) = known.filter(|slot| slot.pipe_end(0) != -1)
-        && (slot.is_ours() || slot.open().is_ok())
-    {
-        return Some(slot);
-    }
-    // What it calls may be cancellation points.
-    put_off(|| {
-        let slot = claim()?;
-        // SAFETY: as above.
-        let noted = unsafe { libc::pthread_setspecific(key, std::ptr::from_ref(slot).cast()) } == 0;
-        if !noted {
-            // Nobody would release it when the thread ends.
-            slot.release();
+/// A wait that is under way.
+struct Stay {
+    slot: &'static Slot,
+    /// It interrupts another wait of the same thread, whose slot it uses.
+    joins: bool,
+}
+
+impl Stay {
+    /// None: no slot, or no sockets.
+    fn begin() -> Option<Stay> {
+        let stay = Stay::of_thread()?;
+        WAITING.fetch_add(1, Ordering::SeqCst);
+        // The program may have closed its sockets, by a system call that nobody sees. What is called may be a cancellation point.
+        let slot = stay.slot;
+        if put_off(|| slot.is_ours() || slot.open().is_ok()) {
+            return Some(stay);
         }
-        noted.then_some(slot)
-    })
-}
-
-fn claim() -> Option<&'static Slot> {
-    // Acquire: pairs with the Release in `release`.
-    let slot = SLOTS
-        .iter()
-        .find(|slot| slot.taken.compare_exchange(false, true, Ordering::Acquire, Ordering::Relaxed).is_ok())?;
-    if slot.open().is_err() {
-        slot.release();
-        return None;
+        stay.end();
+        None
     }
-    Some(slot)
+
+    fn of_thread() -> Option<Stay> {
+        let me = thread_identity();
+        if let Some(slot) = used().find(|slot| slot.owner.load(Ordering::Relaxed) == me) {
+            slot.waiting.fetch_add(1, Ordering::SeqCst);
+            return Some(Stay { slot, joins: true });
+        }
+        // Acquire: pairs with `one_less`.
+        let take = |slot: &&Slot| slot.waiting.compare_exchange(0, 1, Ordering::Acquire, Ordering::Relaxed).is_ok();
+        let (place, slot) = SLOTS.iter().enumerate().find(|(_, slot)| take(slot))?;
+        UNUSED_FROM.fetch_max(place + 1, Ordering::SeqCst);
+        slot.owner.store(me, Ordering::Relaxed);
+        Some(Stay { slot, joins: false })
+    }
+
+    fn end(&self) {
+        let Stay { slot, joins } = self;
+        one_less(&WAITING);
+        if *joins {
+            one_less(&slot.waiting);
+            // The wait that this one, in a signal handler, interrupted may have lost its wake-up to it.
+            slot.wake();
+            return;
+        }
+        // A handler that waits from here on takes another one.
+        slot.owner.store(0, Ordering::Relaxed);
+        // Whoever takes it next sees its sockets.
+        one_less(&slot.waiting);
+    }
 }
 
-fn key() -> Option<libc::pthread_key_t> {
-    static KEY: OnceNonZeroUsize = OnceNonZeroUsize::new();
-    let create = || {
-        let mut key = 0;
-        // SAFETY: room for one key; the destructor stays mapped.
-        let created = unsafe { libc::pthread_key_create(&raw mut key, Some(thread_ends)) } == 0;
-        let number = if created { usize::try_from(key).ok().map(|key| key + 1) } else { None };
-        number.and_then(std::num::NonZeroUsize::new).ok_or(())
-    };
-    let number = KEY.get_or_try_init(create).ok()?;
-    libc::pthread_key_t::try_from(number.get() - 1).ok()
+/// In a child that a handler has forked in a wait nobody waits any more.
+fn one_less(count: &AtomicU32) {
+    // SeqCst: as `Stay::begin`; of a slot, Release, see `of_thread`.
+    let _ = count.fetch_update(Ordering::SeqCst, Ordering::Relaxed, |count| count.checked_sub(1));
 }
 
-unsafe extern "C" fn thread_ends(slot: *mut c_void) {
-    // SAFETY: the key's values are pointers to slots, which are static.
+extern "C" fn end_inner(slot: *mut c_void) {
+    end_cancelled(slot, true);
+}
+
+extern "C" fn end_outer(slot: *mut c_void) {
+    end_cancelled(slot, false);
+}
+
+/// For a thread that is cancelled in its wait. (Where there are no cleanup handlers the slot is lost; without any, waiters look
+/// every millisecond.)
+fn end_cancelled(slot: *mut c_void, joins: bool) {
+    // SAFETY: `sleep` passes one of the slots, which are static.
     if let Some(slot) = unsafe { slot.cast::<Slot>().as_ref() } {
-        slot.release();
+        Stay { slot, joins }.end();
     }
 }
