@@ -127,6 +127,8 @@ impl Sleeps {
 pub struct Workers {
     /// Threads that exist, are being started or are wanted (`starter`).
     total: u32,
+    /// Those of them that have not asked for work yet.
+    coming: u32,
     /// Those of them of which a caller does not know yet whether they can be had.
     unconfirmed: u32,
     /// Those that run a request, of a stream not counted.
@@ -231,6 +233,7 @@ impl Workers {
     pub fn new() -> Workers {
         Workers {
             total: 0,
+            coming: 0,
             unconfirmed: 0,
             running: 0,
             blocking: 0,
@@ -253,9 +256,10 @@ impl Workers {
         self.total == 0
     }
 
-    /// So many of those that were wanted cannot be had.
+    /// So many of those that were on their way cannot be had.
     pub fn never_started(&mut self, wanted: u32) {
         self.total -= wanted;
+        self.coming -= wanted;
     }
 
     pub fn total(&self) -> u32 {
@@ -433,7 +437,9 @@ impl Table {
         let roles = [polls, reaps, self.notices.claimed, self.workers.pace.watched()];
         let roles = roles.into_iter().map(u32::from).sum::<u32>() + self.workers.blocking;
         let mut make_starter = false;
-        if self.workers.idle_count == 0 && self.workers.total <= self.config.threads + roles {
+        // One that is on its way will be idle, or take work and see to the next spare.
+        let has_spare = self.workers.idle_count + self.workers.coming > 0;
+        if !has_spare && self.workers.total <= self.config.threads + roles {
             make_starter = self.starting.state == StarterState::Absent;
             self.want_worker();
         }
@@ -479,6 +485,7 @@ impl Table {
 
     fn thread_starts(&mut self) {
         self.workers.total += 1;
+        self.workers.coming += 1;
         self.stats.threads(self.workers.total);
     }
 }
@@ -522,7 +529,7 @@ pub fn rouse(caller: &Caller) {
 
 /// Starts a worker that `thread_starts` has counted. For the starter, and for the call that finds none.
 pub fn start(engine: &'static Engine) -> Result<()> {
-    spawn(engine).inspect_err(|_| engine.lock().workers.total -= 1)
+    spawn(engine).inspect_err(|_| engine.lock().workers.never_started(1))
 }
 
 fn spawn(engine: &'static Engine) -> Result<()> {
@@ -542,7 +549,10 @@ extern "C-unwind" fn main(seat: *mut c_void) -> *mut c_void {
     let engine = seat.engine;
     thread::set_name(NAME);
     seat.thread.store(thread::current_id(), Ordering::Relaxed);
-    let mut handed = next_job_of(engine, seat);
+    let mut table = engine.lock();
+    table.workers.coming -= 1;
+    let (mut handed, others) = next_or_idle(&mut table, seat);
+    others.send_after(table, engine);
     while let Some(next) = handed.or_else(|| wait_for_job(engine, seat)) {
         handed = work(engine, seat, next);
     }
