@@ -805,13 +805,17 @@ HELPER char *stderr_with(const char *configuration, const char *argument) {
 
 // ---- Memory and signals ---------------------------------------------------------------------------------------------
 
-// Resident memory of this process in KiB.
-HELPER long resident_kib(void) {
-    long pages = 0, resident = 0;
-    FILE *f = fopen("/proc/self/statm", "r");
-    CHECK(f && fscanf(f, "%ld %ld", &pages, &resident) == 2);
+// The process's own memory, exactly. (The kernel's count of resident pages may be wrong by hundreds of KiB, and has the code in it
+// that was run so far.)
+HELPER long anonymous_kib(void) {
+    char line[256];
+    long kib = -1;
+    FILE *f = fopen("/proc/self/smaps_rollup", "r");
+    CHECK(f != NULL);
+    while (kib < 0 && fgets(line, sizeof line, f)) sscanf(line, "Anonymous: %ld", &kib);
     fclose(f);
-    return resident * (sysconf(_SC_PAGESIZE) / 1024);
+    CHECK(kib >= 0);
+    return kib;
 }
 
 // Installs a handler without SA_RESTART.

@@ -29,7 +29,7 @@ static void soak(long count) {
     unsigned long long random = 88172645463325252ULL;
     for (int i = 0; i < PIPES; i++) CHECK_EQ(pipe(pipes[i]), 0);
     while (ended < count) {
-        if (ended >= count / 10 && !resident) resident = resident_kib();
+        if (ended >= count / 10 && !resident) resident = anonymous_kib();
         for (int i = 0; i < IN_FLIGHT; i++) {
             if (used[i]) {
                 if (aio_error(&cbs[i]) == EINPROGRESS) continue;
@@ -80,7 +80,7 @@ static void soak(long count) {
     }
     CHECK_EQ(ended, submitted);
     WAIT_FOR(__atomic_load_n(&callbacks, __ATOMIC_RELAXED) == expected_callbacks);
-    long grown = resident_kib() - resident;
+    long grown = anonymous_kib() - resident;
     CHECK(grown < 2048, "the process grew by %ld KiB over %ld requests", grown, ended);
     dprintf(1, "%ld requests, %ld cancelled, resident memory %+ld KiB\n", ended, cancelled, grown);
     close(fd);
@@ -98,9 +98,9 @@ static void memory_in_flight(bool same_place) {
     struct held h;
     struct aiocb head;
     held_read(&h, &head, fd, 4096, 0);
-    long before = resident_kib();
+    long before = anonymous_kib();
     for (int i = 0; i < QUEUED; i++) CHECK_EQ(aio_write(&cbs[i]), 0);
-    long grown = resident_kib() - before;
+    long grown = anonymous_kib() - before;
     CHECK_EQ(aio_error(&cbs[QUEUED - 1]), EINPROGRESS);
     double each = (double)grown * 1024 / QUEUED;
     release_held(&h);
