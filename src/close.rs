@@ -279,24 +279,33 @@ fn move_away(engine: &'static Engine, fd: c_int) {
 /// What `move_away` has seen of a thread that runs a request. The kernel does not say whether a thread is inside a system call;
 /// but it takes hold of the file in the first moment. So a thread that has come to the call has its file when it has used the
 /// processor for much longer since, or when so much time has passed that it must be asleep: whoever only waits for a processor
-/// gets one within that.
+/// gets one within that. Of a thread that is not known to have come there (with many requests in flight that is not kept of
+/// each) only a long sleep tells: on the way to the call there is nothing to sleep for once the number was confirmed.
 #[derive(Default)]
 struct Entering {
     id: Id,
     seq: u64,
+    known: bool,
+    /// The thread's processor time, and when it was seen first.
     used: Option<Nanos>,
+    seen: Nanos,
 }
 
 impl Entering {
     const RUNS: Nanos = clock::MILLISECOND / 10;
     const SLEEPS: Nanos = 100 * clock::MILLISECOND;
+    const SLEEPS_LONG: Nanos = 1_000 * clock::MILLISECOND;
 
     fn has_file(&mut self, engine: &Engine, id: Id, seq: u64, thread: i32) -> bool {
-        let Some(since) = engine.reception.entered.since(id, seq, clock::now()) else { return false };
+        let now = clock::now();
+        let entered = engine.reception.entered.since(id, seq, now);
         let used = thread::processor_time(thread);
-        if (self.id, self.seq) != (id, seq) {
-            *self = Entering { id, seq, used };
+        let known = entered.is_some();
+        let is_same = (self.id, self.seq, self.known) == (id, seq, known);
+        if !is_same || !known && self.used != used {
+            *self = Entering { id, seq, known, used, seen: now };
         }
+        let Some(since) = entered else { return now.saturating_sub(self.seen) >= Entering::SLEEPS_LONG };
         let ran = used.zip(self.used).is_some_and(|(now, before)| now.saturating_sub(before) >= Entering::RUNS);
         ran || since >= Entering::SLEEPS
     }
