@@ -67,7 +67,7 @@ fn result_for(engine: &'static Engine, task: &Task, id: Id, result: Result<isize
     let is_other = fd != task.fd && fd != NO_NUMBER;
     if is_other {
         // `close` waits until it has been used.
-        table.order.payload_mut(id).run_by(thread::current_id());
+        table.run_again(id, thread::current_id());
     }
     drop(table);
     // SAFETY: the request is unfinished, and this thread's to end.

@@ -280,6 +280,12 @@ impl Table {
         self.find(key).is_some() || self.reception.inbox.holds(key) || self.reception.claims.is_served(key)
     }
 
+    /// Notes that a thread is about to use the number of a request, which may have been tried before.
+    pub fn run_again(&mut self, id: Id, thread: i32) {
+        self.reception.entered.forget(id, self.order.seq(id));
+        self.order.payload_mut(id).run_by(thread);
+    }
+
     /// The number will belong to somebody else: the descriptor's requests go to `duplicate`.
     pub fn detach(&mut self, fd: i32, duplicate: i32) {
         self.order.detach(fd, duplicate);

@@ -203,7 +203,7 @@ impl Role {
         let Some(run) = table.order.next_stream() else {
             return News::None;
         };
-        table.order.payload_mut(run.id).run_by(self.thread);
+        table.run_again(run.id, self.thread);
         News::Request(table.task(run))
     }
 
@@ -293,7 +293,7 @@ impl Role {
             return;
         }
         let run = table.order.unpark(task.id);
-        table.order.payload_mut(task.id).run_by(self.thread);
+        table.run_again(task.id, self.thread);
         let task = table.task(run);
         drop(table);
         self.attempt(task, Cause::Waited { until, ready });
@@ -382,6 +382,7 @@ impl Role {
                         return Step::Ended(total(out));
                     }
                     fd = number_for_next_step(self.engine, task, self.thread);
+                    self.engine.reception.entered.mark(task.id, task.seq, clock::now());
                 }
             }
         }
@@ -529,7 +530,7 @@ pub fn transfer(engine: &'static Engine, task: &Task, thread: i32) -> Result<isi
 /// `close` may have given the number away while the last step slept.
 fn number_for_next_step(engine: &'static Engine, task: &Task, thread: i32) -> i32 {
     let mut table = engine.lock();
-    table.order.payload_mut(task.id).run_by(thread);
+    table.run_again(task.id, thread);
     let fd = table.order.fd(task.id);
     drop(table);
     if number::is_still(fd, task.identity) { fd } else { NO_NUMBER }

@@ -430,7 +430,7 @@ impl Table {
     fn handed(&mut self, job: Job, seat: &Seat) -> Handed {
         match &job {
             Job::Request(task) => self.runs(task, seat.thread()),
-            Job::Block(task) => self.order.payload_mut(task.id).run_by(seat.thread()),
+            Job::Block(task) => self.run_again(task.id, seat.thread()),
             _ => {}
         }
         let (polls, reaps) = (self.poller == PollerState::On, self.reaper != ReaperState::Off);
