@@ -177,8 +177,8 @@ pub fn apart<T>(act: impl FnOnce(c_int) -> T) -> Option<T> {
     extern "C-unwind" fn run<A: FnOnce(c_int) -> T, T>(task: *mut c_void) -> *mut c_void {
         // SAFETY: the caller leaves its task to this thread until `done` is set.
         let Some(task) = (unsafe { task.cast::<Task<A, T>>().as_mut() }) else { return std::ptr::null_mut() };
+        leave_table();
         if let Some(act) = task.act.take()
-            && leave_table()
             // SAFETY: it takes two ints.
             && let Ok(fd) = check(unsafe { libc::eventfd(0, libc::EFD_CLOEXEC | libc::EFD_NONBLOCK) })
         {
@@ -204,13 +204,15 @@ pub fn apart<T>(act: impl FnOnce(c_int) -> T) -> Option<T> {
 }
 
 /// The calling thread, one of the library's, has a table of its own from now on: without a copy of the program's descriptors, which
-/// would keep open what the program closes, unless the kernel is older than that (Linux 5.9).
+/// would keep open what the program closes, unless the kernel is older than that (Linux 5.9). A sandbox may forbid both; then it is
+/// the program's still, for a program that waits for an event in vain is worse off than one whose number is taken for a moment.
 #[cfg(libaio)]
-fn leave_table() -> bool {
-    // SAFETY: no other thread uses this table.
+fn leave_table() {
+    // SAFETY: no other thread uses the table that is emptied.
     unsafe {
-        libc::syscall(libc::SYS_close_range, 0u32, u32::MAX, libc::CLOSE_RANGE_UNSHARE) == 0
-            || libc::unshare(libc::CLONE_FILES) == 0
+        if libc::syscall(libc::SYS_close_range, 0u32, u32::MAX, libc::CLOSE_RANGE_UNSHARE) != 0 {
+            libc::unshare(libc::CLONE_FILES);
+        }
     }
 }
 
