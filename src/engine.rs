@@ -12,7 +12,7 @@ use crate::callbacks::Callbacks;
 use crate::config::{self, Config};
 use crate::errno::{Errno, Result};
 use crate::figures::{Slot, aio_rs_stats};
-use crate::files::Table;
+use crate::files::{self, Table};
 use crate::order::Policy;
 use crate::reception::Reception;
 use crate::route::attend::Post;
@@ -236,7 +236,10 @@ extern "C" fn forget_parent() {
 }
 
 fn forget(engine: *mut Engine) {
+    // A handler would make the child's own in between.
+    let _blocked = Blocked::all();
     if ENGINE.compare_exchange(engine, ptr::null_mut(), Ordering::AcqRel, Ordering::Relaxed).is_ok() {
+        files::forget_parent();
         wait::reset_in_child();
         stats::forget_parent();
         // SAFETY: an engine is never freed.

@@ -32,6 +32,11 @@ pub fn unfinished() -> usize {
     UNFINISHED.load(Ordering::Acquire)
 }
 
+/// In a child: what its parent has unfinished does not count there.
+pub fn forget_parent() {
+    UNFINISHED.store(0, Ordering::Release);
+}
+
 pub struct Table {
     pub config: Config,
     pub order: Order<Request>,
