@@ -36,6 +36,7 @@ pub fn nanos(seconds: i64, nanoseconds: i64) -> Nanos {
     seconds.saturating_mul(SECOND).saturating_add(u64::try_from(nanoseconds).unwrap_or(0))
 }
 
+#[cfg(target_os = "linux")]
 pub fn from_timespec(time: &timespec) -> Nanos {
     nanos(time.tv_sec, time.tv_nsec)
 }

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use lock_api::RawMutex;
 
 use super::lock::RawLock;
+use crate::errno::thread_identity;
 
 pub struct OwnedLock {
     raw: RawLock,
@@ -16,7 +17,7 @@ impl OwnedLock {
     /// Whether the calling thread holds it.
     pub fn is_mine(&self) -> bool {
         // Relaxed: only the thread itself stores its own name.
-        self.owner.load(Ordering::Relaxed) == this_thread()
+        self.owner.load(Ordering::Relaxed) == thread_identity()
     }
 }
 
@@ -30,14 +31,14 @@ unsafe impl RawMutex for OwnedLock {
     #[inline]
     fn lock(&self) {
         self.raw.lock();
-        self.owner.store(this_thread(), Ordering::Relaxed);
+        self.owner.store(thread_identity(), Ordering::Relaxed);
     }
 
     #[inline]
     fn try_lock(&self) -> bool {
         let locked = self.raw.try_lock();
         if locked {
-            self.owner.store(this_thread(), Ordering::Relaxed);
+            self.owner.store(thread_identity(), Ordering::Relaxed);
         }
         locked
     }
@@ -48,11 +49,4 @@ unsafe impl RawMutex for OwnedLock {
         // SAFETY: the caller's promise.
         unsafe { self.raw.unlock() };
     }
-}
-
-/// Never 0.
-fn this_thread() -> usize {
-    // SAFETY: pthread_self takes nothing and always succeeds.
-    let thread = unsafe { libc::pthread_self() };
-    usize::try_from(thread).unwrap_or(usize::MAX)
 }
