@@ -36,6 +36,8 @@ struct Role {
     /// When to look for descriptors that are gone, and how long that was to take.
     next_look: Nanos,
     patience: Nanos,
+    /// A request could not be parked.
+    short_of_memory: bool,
 }
 
 /// Between two looks for descriptors that are gone: at least when something is parked anew, and at most.
@@ -95,7 +97,16 @@ enum News {
 pub fn run(engine: &'static Engine, thread: i32, turn: u32) {
     thread::set_name(c"aio_rs/poller");
     let parked = FdMap::new();
-    let mut role = Role { engine, thread, turn, parked, earliest: NEVER, next_look: 0, patience: PATIENCE };
+    let mut role = Role {
+        engine,
+        thread,
+        turn,
+        parked,
+        earliest: NEVER,
+        next_look: 0,
+        patience: PATIENCE,
+        short_of_memory: false,
+    };
     let mut stays = false;
     loop {
         if !engine.poller.begin_turn() {
@@ -105,6 +116,10 @@ pub fn run(engine: &'static Engine, thread: i32, turn: u32) {
             return;
         }
         worker::stand_in(engine, thread);
+        if std::mem::take(&mut role.short_of_memory) {
+            role.wait(clock::MILLISECOND);
+            continue;
+        }
         let idle = role.parked.is_empty();
         let patience = engine.idle_ms.load(Ordering::Relaxed).max(if stays { STAYS } else { 0 });
         if !idle {
@@ -128,7 +143,16 @@ pub fn try_all(engine: &'static Engine, thread: i32) {
     drop(table);
     if any {
         let parked = FdMap::new();
-        let mut role = Role { engine, thread, turn, parked, earliest: NEVER, next_look: 0, patience: PATIENCE };
+        let mut role = Role {
+            engine,
+            thread,
+            turn,
+            parked,
+            earliest: NEVER,
+            next_look: 0,
+            patience: PATIENCE,
+            short_of_memory: false,
+        };
         if role.take_news() {
             role.hand_over();
         }
@@ -165,7 +189,7 @@ fn end_role(engine: &'static Engine, turn: u32) -> bool {
 impl Role {
     /// False: another thread has the role now, and what waited here.
     fn take_news(&mut self) -> bool {
-        loop {
+        while !self.short_of_memory {
             match self.news() {
                 News::Request(task) => self.attempt(task, Cause::New),
                 News::Moved => self.retry_all(),
@@ -176,6 +200,7 @@ impl Role {
                 News::None => return true,
             }
         }
+        true
     }
 
     /// Leaves what waits to the thread that has the role now.
@@ -430,9 +455,7 @@ impl Role {
             table.order.park(task.id);
         }
         drop(table);
-        let Some(parked) = self.parked.entry(task.fd) else {
-            return self.send_all_to_threads(Parked { read: Some(Waiting { task, until }), write: None });
-        };
+        let Some(parked) = self.parked.entry(task.fd) else { return self.try_again_soon(&task) };
         self.earliest = self.earliest.min(until);
         match task.kind {
             Kind::Read => parked.read = Some(Waiting { task, until }),
@@ -442,6 +465,16 @@ impl Role {
         if self.patience > PATIENCE || self.parked.len() == 1 {
             self.look_in(PATIENCE);
         }
+    }
+
+    /// Without memory to wait with: there is hardly any for a thread either.
+    fn try_again_soon(&mut self, task: &Task) {
+        let mut table = self.engine.lock();
+        if table.order.is_current(task.id, task.seq) {
+            table.order.send_to_poller(task.id);
+        }
+        drop(table);
+        self.short_of_memory = true;
     }
 
     /// Without a thread to wait: until `hand_over`.
