@@ -58,7 +58,9 @@ static void *jump_out_of_suspend(void *id) {
     pthread_setcanceltype(PTHREAD_CANCEL_DEFERRED, NULL);
     if (!sigsetjmp(before_wait, 1)) wait_in_suspend(id);
     CHECK_EQ(pthread_setcanceltype(PTHREAD_CANCEL_DEFERRED, &type), 0);
+#ifdef __GLIBC__ // whose siglongjmp leaves the wait's cleanup handlers
     CHECK_EQ(type, PTHREAD_CANCEL_DEFERRED);
+#endif
     return NULL;
 }
 

@@ -41,7 +41,12 @@ static void of_a_command(void) {
     CHECK_EQ(aio_read(&read), 0);
     CHECK_EQ(pclose(command), 0);
     wait_done(&read);
+#ifdef __GLIBC__
     CHECK(aio_error(&read) == ECANCELED || aio_return(&read) == 0);
+#else
+    // Nothing is wrapped there: the library finds out by itself.
+    CHECK(aio_error(&read) == ECANCELED || aio_error(&read) == EBADF || aio_return(&read) == 0);
+#endif
     CHECK_EQ(pipe(p), 0);
     CHECK_EQ(p[0], fd);
     struct aiocb fresh = request(p[0], &got, 1, 0);

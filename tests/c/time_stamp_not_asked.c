@@ -2,6 +2,12 @@
 // finer than the tick, which each fsync would have to write to the disk. So a filter that kills whoever asks kills nobody.
 #include "sandbox.h"
 
+// musl's headers lack them.
+#ifndef STATX_MTIME
+#define STATX_MTIME 0x40U
+#define STATX_CTIME 0x80U
+#endif
+
 // fstat and its like; statx if it wants stamps of changes.
 static void kill_who_asks(void) {
     const unsigned stamps = STATX_MTIME | STATX_CTIME;
@@ -72,8 +78,9 @@ static void by_fstat(int fd) {
 }
 
 static void by_statx(int fd) {
-    struct statx found;
-    syscall(SYS_statx, fd, "", AT_EMPTY_PATH, STATX_BASIC_STATS, &found);
+    char found[256]; // struct statx
+    unsigned basic = 0x7ff;
+    syscall(SYS_statx, fd, "", AT_EMPTY_PATH, basic, found);
 }
 
 int main(void) {

@@ -128,9 +128,19 @@ impl SteadyPages {
     }
 }
 
-/// Where the heap ends.
+/// Where the heap ends, which glibc knows without a system call.
+#[cfg(target_env = "gnu")]
 fn program_break() -> usize {
-    // glibc knows it without a system call; others are not asked.
     // SAFETY: 0 changes nothing.
-    if cfg!(target_env = "gnu") { unsafe { libc::sbrk(0) }.addr() } else { 0 }
+    unsafe { libc::sbrk(0) }.addr()
+}
+
+/// Others would have to ask: there it is where the program's static data ends, if the library is a part of the program.
+#[cfg(not(target_env = "gnu"))]
+fn program_break() -> usize {
+    unsafe extern "C" {
+        // The linker's.
+        static end: u8;
+    }
+    (&raw const end).addr()
 }
