@@ -113,6 +113,7 @@ int main(int argc, char **argv) {
         child(argv[1], argv[2], argv[3]);
         return 0;
     }
+    if (emulated()) SKIP("under an emulator it cannot start itself again");
     char *data = temp_path("data"), *log = temp_path("log");
     int p[2];
     CHECK_EQ(pipe2(p, O_CLOEXEC), 0);
