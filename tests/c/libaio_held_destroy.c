@@ -101,6 +101,7 @@ static void at_exit(void) {
 }
 
 int main(void) {
+    if (completes_at_once()) SKIP("no write here is under way when io_submit has returned");
     told = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     CHECK(told >= 0);
     behind_aio_write();
