@@ -96,17 +96,7 @@ enum News {
 /// Runs the role until no stream has had a request for the idle time, or another thread takes it (`turn`).
 pub fn run(engine: &'static Engine, thread: i32, turn: u32) {
     thread::set_name(c"aio_rs/poller");
-    let parked = FdMap::new();
-    let mut role = Role {
-        engine,
-        thread,
-        turn,
-        parked,
-        earliest: NEVER,
-        next_look: 0,
-        patience: PATIENCE,
-        short_of_memory: false,
-    };
+    let mut role = Role::new(engine, thread, turn);
     let mut stays = false;
     loop {
         if !engine.poller.begin_turn() {
@@ -142,17 +132,7 @@ pub fn try_all(engine: &'static Engine, thread: i32) {
     let (turn, any) = (table.poller_turn, table.order.has_stream_work());
     drop(table);
     if any {
-        let parked = FdMap::new();
-        let mut role = Role {
-            engine,
-            thread,
-            turn,
-            parked,
-            earliest: NEVER,
-            next_look: 0,
-            patience: PATIENCE,
-            short_of_memory: false,
-        };
+        let mut role = Role::new(engine, thread, turn);
         if role.take_news() {
             role.hand_over();
         }
@@ -187,6 +167,19 @@ fn end_role(engine: &'static Engine, turn: u32) -> bool {
 }
 
 impl Role {
+    fn new(engine: &'static Engine, thread: i32, turn: u32) -> Role {
+        Role {
+            engine,
+            thread,
+            turn,
+            parked: FdMap::new(),
+            earliest: NEVER,
+            next_look: 0,
+            patience: PATIENCE,
+            short_of_memory: false,
+        }
+    }
+
     /// False: another thread has the role now, and what waited here.
     fn take_news(&mut self) -> bool {
         while !self.short_of_memory {
