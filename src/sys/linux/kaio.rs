@@ -8,6 +8,7 @@ use libc::{c_int, c_long, c_uint, timespec};
 
 use super::syscalls;
 use crate::errno::{Errno, Result, check};
+use crate::sys::cancellation::with_cleanup;
 use crate::sys::clock::{self, Nanos};
 use crate::sys::transfer::Transfer;
 
@@ -243,7 +244,7 @@ impl Context {
         let mask = ptr::null::<c_void>();
         // SAFETY: the kernel checks the address.
         let wait = || unsafe { libc::syscall(IO_PGETEVENTS, context, one, one, NOWHERE, &raw const timeout, mask) };
-        match check(syscalls::cancellable(cleanup, argument, wait)) {
+        match check(with_cleanup(cleanup, argument, || syscalls::cancellable(wait))) {
             Err(Errno(libc::EFAULT)) => Ok(true),
             got => got.map(|_| false),
         }

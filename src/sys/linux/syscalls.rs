@@ -1,12 +1,10 @@
 //! System calls that libc has no function for, and what makes one a cancellation point.
 
-use std::ffi::c_void;
 use std::ptr;
 
 use libc::{c_int, c_long, timespec};
 
 use crate::errno::Errno;
-use crate::sys::cancellation::with_cleanup;
 
 // Plain "C", although a cancelled thread unwinds through the call it sleeps in: at a "C-unwind" call rustc would put a pad
 // that aborts (panic = "abort"), while these frames own nothing and need no pad at all.
@@ -25,21 +23,15 @@ pub fn futex(word: *mut u32, operation: c_int, value: u32, timeout: Option<&time
     unsafe { syscall(libc::SYS_futex, word, operation, value, timeout, ptr::null::<u32>(), u32::MAX) }
 }
 
-/// Makes `call`, a single system call, a cancellation point: a thread cancelled in it runs `cleanup(argument)`.
-pub fn cancellable(
-    cleanup: extern "C" fn(*mut c_void),
-    argument: *mut c_void,
-    call: impl FnOnce() -> c_long,
-) -> c_long {
-    with_cleanup(cleanup, argument, || {
-        let mut old = 0;
-        // SAFETY: cancellation is asynchronous only around a system call, where nothing is half done.
-        unsafe { pthread_setcanceltype(PTHREAD_CANCEL_ASYNCHRONOUS, &raw mut old) };
-        let result = call();
-        let error = Errno::last();
-        // SAFETY: as above.
-        unsafe { pthread_setcanceltype(old, ptr::null_mut()) };
-        error.set();
-        result
-    })
+/// Makes `call`, a single system call, a cancellation point.
+pub fn cancellable(call: impl FnOnce() -> c_long) -> c_long {
+    let mut old = 0;
+    // SAFETY: cancellation is asynchronous only around a system call, where nothing is half done.
+    unsafe { pthread_setcanceltype(PTHREAD_CANCEL_ASYNCHRONOUS, &raw mut old) };
+    let result = call();
+    let error = Errno::last();
+    // SAFETY: as above.
+    unsafe { pthread_setcanceltype(old, ptr::null_mut()) };
+    error.set();
+    result
 }

@@ -5,6 +5,7 @@
 //! of the address. Who waits for several sleeps in a place of its own (`places`); should all of them be taken, on one word
 //! for all, `ANY`, that every completion moves while somebody listens.
 
+use std::cell::Cell;
 use std::ffi::c_void;
 use std::ptr;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
@@ -13,10 +14,11 @@ use libc::{c_int, c_long, timespec};
 
 use super::look::Look;
 use super::places::{Mask, Place, Sleeper};
-use super::syscalls;
+use super::syscalls::{self, cancellable};
 use super::waiters::Waiters;
 use crate::errno::{Errno, Result, check};
 use crate::slab::mix;
+use crate::sys::cancellation::{put_off, with_cleanup};
 use crate::sys::clock::{self, Nanos};
 use crate::sys::environment;
 
@@ -78,10 +80,10 @@ where
     match (several.next(), several.next()) {
         (Some(word), None) if manner == Manner::Looks && look(word, &over) => Ok(()),
         (Some(word), None) if manner != Manner::Follows => sleep_on(word, seen, timeout, before),
-        _ => match take_place() {
-            Some(place) => sleep_in(place, words, over, timeout, manner == Manner::Follows, before),
-            None => sleep_on_any(over, timeout, before),
-        },
+        _ => {
+            let sleeper = if manner == Manner::Follows { Sleeper::Follower } else { Sleeper::Plain };
+            sleep_in_place(words, over, timeout, sleeper, before)
+        }
     }
 }
 
@@ -156,32 +158,37 @@ fn sleep_on(word: *const u32, seen: u32, timeout: Option<timespec>, before: impl
     sleep_counted(waiters, before, || wait_on(word.cast_mut(), seen, timeout))
 }
 
-/// Sleeps in a place until one of the words has changed, and gives the place back.
-fn sleep_in(
-    place: u32,
+/// Sleeps in a place until one of the words has changed, and gives the place back; where all are taken, on the word for all.
+fn sleep_in_place(
     words: impl Iterator<Item = *const u32>,
     over: impl Fn() -> bool,
     timeout: Option<timespec>,
-    follows: bool,
+    sleeper: Sleeper,
     before: impl FnOnce(bool) -> bool,
 ) -> Result<()> {
-    let Some(sleeping) = usize::try_from(place).ok().and_then(|place| SLEEPING.get(place)) else { return Ok(()) };
-    let sleeper = if follows { Sleeper::Follower } else { Sleeper::Plain };
-    // Before it is armed: whoever disarms it takes it back.
-    count_of(sleeper).fetch_add(1, Ordering::SeqCst);
-    let armed = sleeping.arm(sleeper);
-    let stays = before(follows);
-    words.for_each(|word| bucket(word).places.register(place));
-    // SeqCst: pairs with the fence of a completion, see `places`.
-    fence(Ordering::SeqCst);
-    if !stays || over() {
-        leave_place(place);
-        return Ok(());
-    }
-    let number = ptr::without_provenance_mut(usize::try_from(place).unwrap_or(0));
-    let slept = syscalls::cancellable(leave, number, || wait_on(sleeping.word().as_ptr(), armed, timeout));
-    leave_place(place);
-    outcome(slept)
+    let taken = Cell::new(None);
+    // The cleanup handler is there before anything is taken, and until all is given back: a signal handler in between may wait
+    // itself, and be cancelled there.
+    with_cleanup(leave_cancelled, ptr::from_ref(&taken).cast_mut().cast(), || {
+        let arm = || {
+            let place = take_place()?;
+            taken.set(Some(place));
+            let sleeping = place_of(place)?;
+            // Before it is armed: whoever disarms it takes it back.
+            count_of(sleeper).fetch_add(1, Ordering::SeqCst);
+            Some((place, sleeping, sleeping.arm(sleeper)))
+        };
+        let Some((place, sleeping, armed)) = put_off(arm) else { return sleep_on_any(over, timeout, before) };
+        let stays = before(sleeper == Sleeper::Follower);
+        words.for_each(|word| bucket(word).places.register(place));
+        // SeqCst: pairs with the fence of a completion, see `places`.
+        fence(Ordering::SeqCst);
+        let sleeps = stays && !over();
+        let slept = if sleeps { cancellable(|| wait_on(sleeping.word().as_ptr(), armed, timeout)) } else { 0 };
+        let outcome = outcome(slept);
+        leave(&taken);
+        outcome
+    })
 }
 
 /// Sleeps until a word that some completion moves has moved.
@@ -196,19 +203,24 @@ fn sleep_on_any(over: impl Fn() -> bool, timeout: Option<timespec>, before: impl
     })
 }
 
-/// Sleeps while the count says so; a thread that is cancelled takes its count back.
+/// Sleeps while the counts say so; a thread that is cancelled takes its own back, as in `sleep_in_place`.
 fn sleep_counted(
     waiters: &'static Waiters,
     before: impl FnOnce(bool) -> bool,
     sleep: impl FnOnce() -> c_long,
 ) -> Result<()> {
-    waiters.add();
-    ASLEEP.fetch_add(1, Ordering::SeqCst);
-    let stays = before(false);
-    let argument = ptr::from_ref(waiters).cast_mut().cast();
-    let slept = if stays { syscalls::cancellable(uncount, argument, sleep) } else { 0 };
-    uncount(argument);
-    outcome(slept)
+    let counted = Cell::new(None);
+    with_cleanup(uncount_cancelled, ptr::from_ref(&counted).cast_mut().cast(), || {
+        put_off(|| {
+            counted.set(Some(waiters));
+            waiters.add();
+            ASLEEP.fetch_add(1, Ordering::SeqCst);
+        });
+        let slept = if before(false) { cancellable(sleep) } else { 0 };
+        let outcome = outcome(slept);
+        uncount(&counted);
+        outcome
+    })
 }
 
 /// Wakes who sleeps in a place. False: nobody does, or is awake already.
@@ -267,20 +279,35 @@ fn take_place() -> Option<u32> {
     None
 }
 
-fn leave_place(place: u32) {
-    let _ = usize::try_from(place).ok().and_then(|place| SLEEPING.get(place)).is_some_and(disarm);
-    TAKEN.fetch_and(!(1 << place), Ordering::Relaxed);
+fn place_of(number: u32) -> Option<&'static Place> {
+    usize::try_from(number).ok().and_then(|number| SLEEPING.get(number))
+}
+
+fn leave(taken: &Cell<Option<u32>>) {
+    put_off(|| {
+        let Some(place) = taken.take() else { return };
+        let _ = place_of(place).is_some_and(disarm);
+        TAKEN.fetch_and(!(1 << place), Ordering::Relaxed);
+    });
+}
+
+fn uncount(counted: &Cell<Option<&'static Waiters>>) {
+    put_off(|| {
+        let Some(waiters) = counted.take() else { return };
+        waiters.remove();
+        one_less(&ASLEEP);
+    });
 }
 
 /// The cleanup handlers of waiting threads.
-extern "C" fn leave(place: *mut c_void) {
-    leave_place(u32::try_from(place.addr()).unwrap_or(0));
+extern "C" fn leave_cancelled(taken: *mut c_void) {
+    // SAFETY: `sleep_in_place` passes its own, whose frame is still there.
+    let _ = unsafe { taken.cast::<Cell<Option<u32>>>().as_ref() }.inspect(|taken| leave(taken));
 }
 
-extern "C" fn uncount(waiters: *mut c_void) {
-    // SAFETY: `sleep_counted` passes waiters that are there for ever.
-    unsafe { waiters.cast::<Waiters>().as_ref() }.inspect(|waiters| waiters.remove());
-    one_less(&ASLEEP);
+extern "C" fn uncount_cancelled(counted: *mut c_void) {
+    // SAFETY: `sleep_counted` passes its own, whose frame is still there.
+    let _ = unsafe { counted.cast::<Cell<Option<&'static Waiters>>>().as_ref() }.inspect(|counted| uncount(counted));
 }
 
 /// Sleeps while the word has this value; may return early. No cancellation point: for the lock.

@@ -7,6 +7,7 @@
 //! Not by a key of the thread's own: to set one may take memory, and a handler that waits may have interrupted malloc. A slot's
 //! sockets stay open for the next one.
 
+use std::cell::Cell;
 use std::ffi::c_void;
 use std::ptr;
 use std::sync::atomic::{AtomicI32, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence};
@@ -80,23 +81,21 @@ pub fn sleep(
         return Err(crate::errno::Errno(libc::ETIMEDOUT));
     }
     let left = deadline.map(|deadline| deadline - now);
-    let Some(stay) = Stay::begin() else {
-        return poll(-1, left.map_or(MILLISECOND, |left| left.min(MILLISECOND)).into());
-    };
-    // SeqCst: pairs with the fence in `wake`. Once more, now that completions see this thread.
-    fence(Ordering::SeqCst);
-    if over() {
+    let stay = Stay::new();
+    // The cleanup handler is there before anything is taken, and until all is given back: a signal handler in between may wait
+    // itself, and be cancelled there.
+    with_cleanup(end_cancelled, ptr::from_ref(&stay).cast_mut().cast(), || {
+        put_off(|| stay.begin());
+        let result = match stay.slot.get() {
+            None => poll(-1, left.map_or(MILLISECOND, |left| left.min(MILLISECOND)).into()),
+            // Once more, now that completions see this thread.
+            Some(_) if over() => Ok(()),
+            // Should the sockets be lost while it sleeps, nobody can wake it.
+            Some(slot) => poll(slot.pipe_end(0), left.unwrap_or(LONGEST_WAIT).min(LONGEST_WAIT).into()),
+        };
         stay.end();
-        return Ok(());
-    }
-    let slot = stay.slot;
-    let end: extern "C" fn(*mut c_void) = if stay.joins { end_inner } else { end_outer };
-    // Should the sockets be lost while it sleeps, nobody can wake it.
-    let wait = || poll(slot.pipe_end(0), left.unwrap_or(LONGEST_WAIT).min(LONGEST_WAIT).into());
-    let result = with_cleanup(end, ptr::from_ref(slot).cast_mut().cast(), wait);
-    slot.drain();
-    stay.end();
-    result
+        result
+    })
 }
 
 /// Wakes everybody who waits.
@@ -174,76 +173,80 @@ impl Slot {
     }
 }
 
-/// A wait that is under way.
+/// A wait, in the frame of `sleep`.
 struct Stay {
-    slot: &'static Slot,
+    /// None: not yet, not any more, or there is no slot or there are no sockets.
+    slot: Cell<Option<&'static Slot>>,
     /// It interrupts another wait of the same thread, whose slot it uses.
-    joins: bool,
+    joins: Cell<bool>,
 }
 
 impl Stay {
-    /// None: no slot, or no sockets.
-    fn begin() -> Option<Stay> {
-        let stay = Stay::of_thread()?;
-        WAITING.fetch_add(1, Ordering::SeqCst);
-        // The program may have closed its sockets, by a system call that nobody sees. What is called may be a cancellation point.
-        let slot = stay.slot;
-        if put_off(|| slot.is_ours() || slot.open().is_ok()) {
-            return Some(stay);
-        }
-        stay.end();
-        None
+    fn new() -> Stay {
+        Stay { slot: Cell::new(None), joins: Cell::new(false) }
     }
 
-    fn of_thread() -> Option<Stay> {
+    /// With cancellation put off.
+    fn begin(&self) {
+        if !self.take() {
+            return;
+        }
+        WAITING.fetch_add(1, Ordering::SeqCst);
+        // The program may have closed its sockets, by a system call that nobody sees.
+        if !self.slot.get().is_some_and(|slot| slot.is_ours() || slot.open().is_ok()) {
+            self.end();
+        }
+        // SeqCst: pairs with the fence in `wake`.
+        fence(Ordering::SeqCst);
+    }
+
+    fn take(&self) -> bool {
         let me = thread_identity();
         if let Some(slot) = used().find(|slot| slot.owner.load(Ordering::Relaxed) == me) {
             slot.waiting.fetch_add(1, Ordering::SeqCst);
-            return Some(Stay { slot, joins: true });
+            self.joins.set(true);
+            self.slot.set(Some(slot));
+            return true;
         }
         // Acquire: pairs with `one_less`.
-        let take = |slot: &&Slot| slot.waiting.compare_exchange(0, 1, Ordering::Acquire, Ordering::Relaxed).is_ok();
-        let (place, slot) = SLOTS.iter().enumerate().find(|(_, slot)| take(slot))?;
+        let free = |slot: &&Slot| slot.waiting.compare_exchange(0, 1, Ordering::Acquire, Ordering::Relaxed).is_ok();
+        let Some((place, slot)) = SLOTS.iter().enumerate().find(|(_, slot)| free(slot)) else { return false };
+        self.slot.set(Some(slot));
         UNUSED_FROM.fetch_max(place + 1, Ordering::SeqCst);
         slot.owner.store(me, Ordering::Relaxed);
-        Some(Stay { slot, joins: false })
+        true
     }
 
     fn end(&self) {
-        let Stay { slot, joins } = self;
-        one_less(&WAITING);
-        if *joins {
+        put_off(|| {
+            let Some(slot) = self.slot.take() else { return };
+            slot.drain();
+            one_less(&WAITING);
+            if self.joins.get() {
+                one_less(&slot.waiting);
+                // The wait that this one, in a signal handler, interrupted may have lost its wake-up to it.
+                slot.wake();
+                return;
+            }
+            // A handler that waits from here on takes another one.
+            slot.owner.store(0, Ordering::Relaxed);
+            // Whoever takes it next sees its sockets.
             one_less(&slot.waiting);
-            // The wait that this one, in a signal handler, interrupted may have lost its wake-up to it.
-            slot.wake();
-            return;
-        }
-        // A handler that waits from here on takes another one.
-        slot.owner.store(0, Ordering::Relaxed);
-        // Whoever takes it next sees its sockets.
-        one_less(&slot.waiting);
+        });
     }
 }
 
 /// In a child that a handler has forked in a wait nobody waits any more.
 fn one_less(count: &AtomicU32) {
-    // SeqCst: as `Stay::begin`; of a slot, Release, see `of_thread`.
+    // SeqCst: as `Stay::begin`; of a slot, Release, see `Stay::take`.
     let _ = count.fetch_update(Ordering::SeqCst, Ordering::Relaxed, |count| count.checked_sub(1));
 }
 
-extern "C" fn end_inner(slot: *mut c_void) {
-    end_cancelled(slot, true);
-}
-
-extern "C" fn end_outer(slot: *mut c_void) {
-    end_cancelled(slot, false);
-}
-
-/// For a thread that is cancelled in its wait. (Where there are no cleanup handlers the slot is lost; without any, waiters look
-/// every millisecond.)
-fn end_cancelled(slot: *mut c_void, joins: bool) {
-    // SAFETY: `sleep` passes one of the slots, which are static.
-    if let Some(slot) = unsafe { slot.cast::<Slot>().as_ref() } {
-        Stay { slot, joins }.end();
+/// For a thread that is cancelled in its wait, or whose handler jumps out of it. (Where there are no cleanup handlers the slot is
+/// lost; without any, waiters look every millisecond.)
+extern "C" fn end_cancelled(stay: *mut c_void) {
+    // SAFETY: `sleep` passes its own, whose frame is still there.
+    if let Some(stay) = unsafe { stay.cast::<Stay>().as_ref() } {
+        stay.end();
     }
 }
