@@ -119,6 +119,7 @@ scenarios! {
     later_requests_run_past_a_waiting_fsync: Fails,
     lists_with_an_fsync_keep_its_order: Fails,
     one_fsync_serves_all_barriers_that_are_ready: Fails,
+    close_waits_for_no_fsync_that_runs_on_another_descriptor: Fails,
     a_failed_fsync_is_reported_to_every_barrier_it_served: Fails,
     a_barrier_that_still_waits_is_not_served_with_one_that_is_ready: Fails,
     a_running_fsync_serves_no_later_barrier: Conforms,

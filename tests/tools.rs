@@ -74,3 +74,26 @@ fn thread_sanitizer_reports_nothing() {
     }
     fs::remove_dir_all(directory).expect("the directory is removed");
 }
+
+/// A tracer or another library that wraps the same calls, before the library in the search order or behind it.
+#[test]
+fn other_wrappers_see_every_close() {
+    let directory = support::fresh_dir("tools-wrapper");
+    let [wrapper, program] = ["wrapper", "closes"].map(|name| {
+        let file = directory.join(name);
+        let mut cc = support::cc();
+        cc.args(["-std=gnu11", "-Wall", "-Wextra", "-Werror", if name == "wrapper" { "-shared" } else { "-pthread" }]);
+        cc.args(["-fPIC"]).arg(format!("{ROOT}/tests/tools/{name}.c")).args(support::out(&file)).args(["-ldl", "-lrt"]);
+        support::compile(cc).expect("it compiles");
+        file
+    });
+    let (library, wrapper) = (support::shared_library(), wrapper.as_path());
+    for order in [[library.as_path(), wrapper], [wrapper, library.as_path()]] {
+        let [first, second] = order.map(|file| file.display().to_string());
+        let mut command = Command::new(&program);
+        command.env("LD_PRELOAD", format!("{first}:{second}"));
+        let (succeeded, said) = run(command, &directory);
+        assert!(succeeded, "{first} before {second}: {said}");
+    }
+    fs::remove_dir_all(directory).expect("the directory is removed");
+}

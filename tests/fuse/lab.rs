@@ -235,6 +235,10 @@ impl Lab {
         self.call(format!("o {slot} ro {}", path.display()))
     }
 
+    pub fn close(&mut self, slot: usize) -> Outcome {
+        self.call(format!("c {slot}"))
+    }
+
     pub fn dup(&mut self, slot: usize, from: usize) -> Outcome {
         self.call(format!("d {slot} {from}"))
     }
@@ -337,7 +341,7 @@ impl Lab {
             self.write(request, slot, offset)?;
             self.expect(request, Done::with(512))?;
         }
-        self.call(format!("c {slot}"))
+        self.close(slot)
     }
 
     /// That no thread of the client is inside fsync or fdatasync. The kernel shows what the file system cannot

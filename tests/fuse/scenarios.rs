@@ -183,6 +183,27 @@ pub fn one_fsync_serves_all_barriers_that_are_ready(lab: &mut Lab) -> Outcome {
     Ok(())
 }
 
+/// The fsync runs on the descriptor of one of them; the others need theirs no more.
+pub fn close_waits_for_no_fsync_that_runs_on_another_descriptor(lab: &mut Lab) -> Outcome {
+    with_hung_write(lab)?;
+    for slot in 1..=3 {
+        lab.open(slot, 1, slot as u64)?;
+        lab.fsync(slot, slot)?;
+    }
+    lab.control.next_sync(Rule::HOLD);
+    lab.control.release_at(1, 0);
+    lab.expect_syncs(1)?;
+    let name = lab.control.lock().syncs().first().map_or(0, |record| record.name);
+    for slot in (1..=3).filter(|slot| *slot as u64 != name) {
+        lab.close(slot)?;
+    }
+    for barrier in 1..=3 {
+        lab.expect_in_progress(barrier)?;
+    }
+    lab.control.release_all();
+    lab.expect_all(1..=3, Done::with(0))
+}
+
 pub fn a_failed_fsync_is_reported_to_every_barrier_it_served(lab: &mut Lab) -> Outcome {
     lab.control.next_sync(Rule::fail(EIO));
     eight_barriers(lab)?;
