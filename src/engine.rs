@@ -8,16 +8,12 @@ use std::sync::atomic::{AtomicPtr, AtomicU8, AtomicU64, Ordering};
 use lock_api::{Mutex, MutexGuard};
 
 use crate::abi::aioinit;
-use crate::callbacks::Callbacks;
 use crate::config::{self, Config};
+use crate::dispatch::attend::Post;
 use crate::errno::{Errno, Result};
 use crate::figures::{Slot, aio_rs_stats};
-use crate::files::{self, Table};
 use crate::order::Policy;
 use crate::reception::Reception;
-use crate::route::attend::Post;
-use crate::route::reaper::{self, ReaperState};
-use crate::route::{stream, worker};
 use crate::stats;
 use crate::sys::descriptor::Duplicates;
 use crate::sys::fork::{self, Mark};
@@ -28,6 +24,11 @@ use crate::sys::poller::Poller;
 use crate::sys::signals::Blocked;
 use crate::sys::stderr::{self, Message};
 use crate::sys::{environment, load, memory, shared, thread, tools, wait};
+use crate::table::{self, Table};
+use crate::threads::callbacks::Callbacks;
+use crate::threads::poller;
+use crate::threads::reaper::{self, ReaperState};
+use crate::threads::worker;
 
 pub struct Engine {
     table: Mutex<OwnedLock, Table>,
@@ -217,7 +218,7 @@ pub fn init(settings: &aioinit) -> Result<()> {
     engine.idle_ms.store(idle_ms, Ordering::Relaxed);
     engine.callbacks.set_patience(idle_ms);
     worker::rouse(&caller);
-    stream::wake(engine);
+    poller::wake(engine);
     if reaps {
         reaper::wake(engine);
     }
@@ -239,7 +240,7 @@ fn forget(engine: *mut Engine) {
     // A handler would make the child's own in between.
     let _blocked = Blocked::all();
     if ENGINE.compare_exchange(engine, ptr::null_mut(), Ordering::AcqRel, Ordering::Relaxed).is_ok() {
-        files::forget_parent();
+        table::forget_parent();
         wait::reset_in_child();
         stats::forget_parent();
         // SAFETY: an engine is never freed.

@@ -1,55 +1,49 @@
 //! aio_rs: POSIX AIO for C programs, in place of libc's.
 //!
-//! The modules stand in the order in which a request meets them:
+//! A call goes down through the layers, and each layer imports only from those below it:
 //!
 //! ```text
-//! entry ──► submit ─┬─► request ──► reception ──► order ──► route ──► complete ──► notify, wait
-//! C ABI     serves  │   copy and    an inbox      may it    direct    publish      signal, thread;
-//!           cached  ▼   validate    (no lock)     run yet?  stream    the status   futex
-//!           reads: route::inline                            worker
+//! capi                  the exported symbols
+//! calls                 what a caller's thread does: submit, suspend, cancel, close, ...
+//! threads     libaio    the library's own threads; the io_* interface
+//! dispatch              from "ready" to "running", from "done" to "told"
+//! engine                the instance: the lock, the kernel's context, fork
+//! table                 what the lock protects
+//! request, order, ...   what a request is, and which may run now
+//! sys                   the only system calls
 //! ```
-//!
-//! `listio`, `cancel` and `close` are the other calls of the family; `files` is the table that all of them share, and its
-//! lock; `engine` makes it, and replaces it after fork. System calls are in `sys` only. `libaio` is another way in, with its
-//! own map.
 #![allow(non_camel_case_types)]
 // The loom tests include the few files they check; the rest would not build on loom's atomics.
 #![cfg(not(loom))]
 
-pub mod abi;
-pub mod entry;
-mod errno;
-mod status;
+pub mod capi;
 
-mod request;
-
-mod reception;
-
-mod close;
-mod listio;
-mod submit;
-
-mod files;
-mod order;
-mod slab;
-mod stack;
-
-mod route;
-
-mod callbacks;
-mod complete;
-mod mailbox;
-mod notify;
-
-mod cancel;
-mod wait;
+mod calls;
 
 #[cfg(libaio)]
 pub mod libaio;
+mod threads;
 
-mod config;
+mod dispatch;
+
 mod engine;
+
+mod table;
+
+mod notify;
+mod order;
+mod reception;
+mod request;
+
+pub mod abi;
+mod config;
+mod errno;
 #[allow(dead_code)] // the command uses the rest
 mod figures;
+mod mailbox;
+mod slab;
+mod stack;
 mod stats;
+mod status;
+
 mod sys;

@@ -7,10 +7,10 @@
 use libc::{c_int, pthread_attr_t};
 
 use crate::abi::{NotifyFunction, sigevent};
-use crate::callbacks::Callbacks;
 use crate::engine::{Caller, Engine};
 use crate::errno::{Errno, Result};
 use crate::sys::signals;
+use crate::threads::callbacks::Callbacks;
 
 /// A notification that is owed.
 #[derive(Clone, Copy)]

@@ -27,7 +27,7 @@ fn version_macros() -> String {
 fn generate() -> String {
     let mut config = cbindgen::Config::from_file(Path::new(ROOT).join("cbindgen.toml")).expect("cbindgen.toml");
     config.after_includes = Some(version_macros());
-    made_of(config, &["src/entry.rs", "src/figures.rs"])
+    made_of(config, &["src/capi/posix.rs", "src/figures.rs"])
 }
 
 /// The system's header, if it comes second, begins by naming this.

@@ -24,14 +24,13 @@ use super::flight::{Covered, Flight};
 use super::handing::{SILENT, hand_over, is_unchanged, reaper_of, submit_refusal, submit_shadow};
 use super::kept;
 use super::reaping::Reaper;
+use crate::calls::submit;
+use crate::dispatch::attend;
 use crate::engine::{self, Caller, Engine};
 use crate::errno::{Errno, Result};
-use crate::files;
 use crate::order::FileKey;
-use crate::route::attend;
 use crate::slab::{Id, NONE};
 use crate::stats;
-use crate::submit;
 use crate::sys::clock::{self, Nanos};
 use crate::sys::contexts::{self, Completions};
 use crate::sys::descriptor::{self, Nature};
@@ -42,6 +41,7 @@ use crate::sys::park::Parker;
 use crate::sys::signals::Blocked;
 use crate::sys::thread::{self, Pause};
 use crate::sys::transfer;
+use crate::table;
 
 /// Under the lock. Starts from all zeroes.
 pub struct Holding {
@@ -120,7 +120,7 @@ fn contexts_of_process() -> Option<&'static State> {
 
 /// Whether the other interface has anything unfinished.
 fn posix_has_unfinished() -> bool {
-    Engine::current().is_some_and(|engine| !engine.reception.inbox.is_empty() || files::unfinished() > 0)
+    Engine::current().is_some_and(|engine| !engine.reception.inbox.is_empty() || table::unfinished() > 0)
 }
 
 /// The youngest request of the other interface, if there are unfinished ones on the file.

@@ -10,12 +10,12 @@ pub mod known;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use crate::dispatch::attend::Post;
 use crate::errno::Result;
 use crate::order::{Admission, Kind};
 use crate::request::Request;
-use crate::route::attend::Post;
-use crate::route::worker::Seat;
 use crate::sys::memory;
+use crate::threads::worker::Seat;
 
 use buffered::Buffered;
 use checked::Checked;

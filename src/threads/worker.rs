@@ -17,25 +17,28 @@ use std::time::Duration;
 
 use libc::off_t;
 
-use super::burst::Burst;
-use super::pace::Pace;
-use super::reaper::{self, ReaperState};
-use super::starter::{self, StarterState};
-use super::{attend, number, stream, watch};
-use crate::complete::{self, Rest};
+use crate::calls::submit;
+use crate::dispatch::attend;
+use crate::dispatch::complete::{self, Rest};
+use crate::dispatch::number;
 use crate::engine::{Caller, Engine, Locked};
 use crate::errno::{Errno, Result};
-use crate::files::{PollerState, Table};
 use crate::mailbox::{Mailbox, Woken};
 use crate::order::{FileKey, Kind, Run};
 use crate::reception::inbox::Attendant;
 use crate::request::{Buffer, Handle};
 use crate::slab::Id;
 use crate::stack::{Linked, Stack};
-use crate::submit;
 use crate::sys::clock::{self, Nanos};
 use crate::sys::descriptor::Nature;
 use crate::sys::{io, memory, thread};
+use crate::table::burst::Burst;
+use crate::table::pace::Pace;
+use crate::table::{PollerState, Table};
+use crate::threads::poller;
+use crate::threads::reaper::{self, ReaperState};
+use crate::threads::starter::{self, StarterState};
+use crate::threads::watchdog;
 
 /// What a worker can be given to do.
 #[derive(Clone, Copy)]
@@ -215,7 +218,7 @@ impl HandOuts {
     /// Calls the workers, the poller and the reaper.
     pub fn send(self, engine: &'static Engine) {
         if self.wake_poller {
-            stream::wake(engine);
+            poller::wake(engine);
         }
         if self.wake_reaper {
             reaper::wake(engine);
@@ -663,7 +666,7 @@ fn work(engine: &'static Engine, seat: &'static Seat, handed: Handed) -> Option<
         Job::Burst => run_burst(engine, seat),
         Job::Block(task) => run_blocking(engine, seat, &task),
         Job::Poll(turn) => {
-            stream::run(engine, seat.thread(), turn);
+            poller::run(engine, seat.thread(), turn);
             thread::set_name(NAME);
             next_job_of(engine, seat)
         }
@@ -673,7 +676,7 @@ fn work(engine: &'static Engine, seat: &'static Seat, handed: Handed) -> Option<
             next_job_of(engine, seat)
         }
         Job::Watch => {
-            watch::run(engine);
+            watchdog::run(engine);
             next_job_of(engine, seat)
         }
         Job::Deliver => {
@@ -746,7 +749,7 @@ fn run_request(
 
 /// Runs a transfer of a stream, which takes as long as the stream likes.
 fn run_blocking(engine: &'static Engine, seat: &'static Seat, task: &Task) -> Option<Handed> {
-    let result = stream::transfer(engine, task, seat.thread());
+    let result = poller::transfer(engine, task, seat.thread());
     complete::finish_task(engine, task, result, |table| {
         table.workers.blocking -= 1;
         table.stats.counts.route_worker += 1;

@@ -11,20 +11,21 @@ use libc::c_int;
 #[cfg(target_os = "linux")]
 use libc::c_uint;
 
-use crate::cancel;
+use crate::calls::cancel;
+use crate::calls::submit;
+use crate::calls::threadless;
 use crate::engine::{Caller, Engine};
 use crate::errno::{Errno, Result};
-use crate::files;
 #[cfg(libaio)]
 use crate::libaio::queue;
 use crate::order::{Kind, State};
-use crate::route::{stream, threadless};
 use crate::slab::Id;
-use crate::submit;
 use crate::sys::clock::Nanos;
 use crate::sys::descriptor::Nature;
 use crate::sys::thread::{self, Pause};
 use crate::sys::{clock, descriptor};
+use crate::table;
+use crate::threads::poller;
 
 /// close.
 pub fn close(fd: c_int) -> Result<c_int> {
@@ -203,7 +204,7 @@ fn give_up(fd: c_int) -> Result<()> {
         return Ok(());
     };
     engine.reception.buffered.forget(fd);
-    if engine.reception.inbox.is_empty() && files::unfinished() == 0 && !engine.poller.owns(fd) {
+    if engine.reception.inbox.is_empty() && table::unfinished() == 0 && !engine.poller.owns(fd) {
         return Ok(());
     }
     let Some(engine) = engine_of_process() else {
@@ -324,7 +325,7 @@ fn detach(engine: &'static Engine, fd: c_int) -> Option<c_int> {
     table.detach(fd, duplicate);
     table.streams_moved = true;
     drop(table);
-    stream::wake(engine);
+    poller::wake(engine);
     Some(duplicate)
 }
 

@@ -7,19 +7,20 @@ use std::slice;
 use libc::c_int;
 
 use crate::abi::{aiocb, lio, sigevent};
+use crate::calls::submit;
+use crate::calls::suspend;
+use crate::dispatch::attend;
+use crate::dispatch::direct::{self, Own};
 use crate::engine::{Caller, Engine, Locked};
 use crate::errno::{Errno, Result};
-use crate::files::{self, Batch, Notice};
 use crate::notify::Notify;
 use crate::order::Admission;
 use crate::request::{self, Operation, Request};
-use crate::route::direct::{self, Own};
-use crate::route::{attend, worker};
 use crate::slab::{Id, NONE};
 use crate::status::Status;
-use crate::submit;
 use crate::sys::cancellation::with_cleanup;
-use crate::wait;
+use crate::table::{self, Batch, Notice};
+use crate::threads::worker;
 
 /// Entries per lock section; they stand on the caller's stack, which may be a signal's small one.
 const GROUP: usize = 8;
@@ -205,10 +206,10 @@ fn worse(one: Option<Errno>, other: Option<Errno>) -> Option<Errno> {
 fn wait_for_batch(engine: &'static Engine, batch: Id) -> Result<bool> {
     let status = status_of(engine, batch).ok_or(Errno::INTR)?;
     let argument = ptr::without_provenance_mut(usize::try_from(batch).unwrap_or(0));
-    let in_kernel = || attend::is_all_in_kernel(files::unfinished);
+    let in_kernel = || attend::is_all_in_kernel(table::unfinished);
     // SAFETY: the record stays while `awaited` is set, and its memory is never unmapped.
     let status = unsafe { &*status };
-    let wait = || wait::wait_for([status].into_iter(), None, in_kernel, || true);
+    let wait = || suspend::wait_for([status].into_iter(), None, in_kernel, || true);
     let waited = with_cleanup(abandon_batch, argument, wait);
     let failed = leave(engine, batch);
     waited.map(|()| failed)

@@ -6,13 +6,14 @@
 //! call, aio_error included, and by whoever waits, every millisecond. What only a thread could do is refused with EAGAIN: a
 //! function to call, and a write that cannot be told not to wait (to a terminal, say).
 
-use super::{stream, worker};
-use crate::complete;
+use crate::dispatch::complete;
 use crate::engine::{Caller, Engine};
 use crate::sys::cancellation::put_off;
 use crate::sys::clock::{self, Nanos};
 use crate::sys::signals::without_those_of_writes;
 use crate::sys::thread;
+use crate::threads::poller;
+use crate::threads::worker;
 
 /// Runs all that is ready, where there is no thread that would.
 pub fn run_all(caller: &Caller) {
@@ -24,7 +25,7 @@ pub fn run_all(caller: &Caller) {
     put_off(|| {
         let thread = thread::current_id();
         without_those_of_writes(|| {
-            stream::try_all(engine, thread);
+            poller::try_all(engine, thread);
             while worker::run_next(engine, thread) {}
         });
         // Signals whose queue was full.

@@ -2,17 +2,17 @@
 //! lock section takes it in and hands it to whoever will run it.
 
 use crate::abi::aiocb;
+use crate::calls::inline::{self, Inline};
+use crate::calls::threadless;
+use crate::dispatch::direct::{self, Own};
 use crate::engine::{Caller, Engine, Locked};
 use crate::errno::{Errno, Result};
 use crate::notify::{self, Notify};
 use crate::order::Admission;
 use crate::reception::Reception;
 use crate::request::{self, Operation, Request};
-use crate::route::direct::{self, Own};
-use crate::route::inline::{self, Inline};
-use crate::route::threadless;
-use crate::route::worker::{self, HandOuts, Seat};
 use crate::slab::NONE;
+use crate::threads::worker::{self, HandOuts, Seat};
 
 /// aio_read, aio_write, aio_fsync.
 ///

@@ -9,11 +9,11 @@ use std::mem::MaybeUninit;
 use std::ptr;
 use std::sync::atomic::{AtomicIsize, AtomicU64, AtomicUsize, Ordering};
 
-use super::pace::Pace;
-use super::worker::{Seat, Task};
 use crate::errno::{Errno, Result};
-use crate::files::{Ended, Table};
 use crate::sys::clock::Nanos;
+use crate::table::pace::Pace;
+use crate::table::{Ended, Table};
+use crate::threads::worker::{Seat, Task};
 
 /// Transfers in a burst at most. Measured (2 processors, depth 32, cached reads of 4 KiB): bursts of 4 take 0.92 of the
 /// processor time of single reads, and go at 1.1 times their rate; 8 are not better.

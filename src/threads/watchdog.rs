@@ -1,14 +1,14 @@
 //! The watch: a worker's role while work is left to the workers that run. It sees to it that nobody waits for one that is
 //! blocked.
 
-use super::burst;
-use super::pace::{Pace, Tick};
-use super::worker::HandOuts;
-use crate::complete::{self, Rest};
+use crate::dispatch::complete::{self, Rest};
 use crate::engine::Engine;
-use crate::files::Table;
 use crate::sys::clock::{self, Nanos};
 use crate::sys::thread;
+use crate::table::Table;
+use crate::table::burst;
+use crate::table::pace::{Pace, Tick};
+use crate::threads::worker::HandOuts;
 
 /// Runs the watch until there has been nothing to watch for a while, or the running workers stand still.
 pub fn run(engine: &'static Engine) {

@@ -7,14 +7,14 @@ use std::ptr;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use crate::complete::{self, Rest};
+use crate::dispatch::attend::{self, Ticket};
+use crate::dispatch::complete::{self, Rest};
 use crate::engine::Engine;
 use crate::errno::Errno;
-use crate::files::Table;
-use crate::route::attend::{self, Ticket};
-use crate::route::worker::{self, HandOuts, Seat};
 use crate::sys::kaio::Event;
 use crate::sys::{clock, thread, wait};
+use crate::table::Table;
+use crate::threads::worker::{self, HandOuts, Seat};
 
 /// Results that are taken at a time.
 const RESULTS: usize = 16;

@@ -7,14 +7,14 @@ use std::ffi::c_void;
 use std::ptr;
 use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
-use super::reaper;
-use super::worker::Seat;
-use crate::complete::Rest;
+use crate::dispatch::complete::Rest;
 use crate::engine::{Caller, Engine};
 use crate::errno::{Errno, Result, thread_identity};
 use crate::sys::clock::{self, Nanos};
 use crate::sys::signals::{self, Blocked};
 use crate::sys::wait;
+use crate::threads::reaper;
+use crate::threads::worker::Seat;
 
 /// The post of the one that takes results. Without the table's lock. All zeroes: nobody has it.
 pub struct Post {

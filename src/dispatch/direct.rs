@@ -6,13 +6,13 @@
 
 use crate::engine::Engine;
 use crate::errno::{Errno, Result};
-use crate::files::{Ended, Table};
 use crate::order::Kind;
-use crate::route::reaper::ReaperState;
-use crate::route::worker::{HandOuts, Task};
 use crate::slab::{Id, NONE};
 use crate::sys::kaio::{Event, Iocb};
 use crate::sys::transfer::Transfer;
+use crate::table::{Ended, Table};
+use crate::threads::reaper::ReaperState;
+use crate::threads::worker::{HandOuts, Task};
 
 /// Requests per system call: as many as `listio` takes in at once. They stand on the caller's stack, which may be a signal's
 /// small one.

@@ -7,9 +7,9 @@ use std::slice;
 use libc::{c_int, timespec};
 
 use crate::abi::aiocb;
+use crate::calls::threadless;
+use crate::dispatch::attend::{self, Attended};
 use crate::errno::{Errno, Result};
-use crate::route::attend::{self, Attended};
-use crate::route::threadless;
 use crate::status::{Seen, Status};
 use crate::sys::clock::{self, Nanos};
 use crate::sys::wait::{self, Manner};

@@ -9,20 +9,20 @@
 
 use std::sync::atomic::Ordering;
 
-use crate::complete;
+use crate::dispatch::complete;
+use crate::dispatch::number;
 use crate::engine::{Engine, Locked};
 use crate::errno::{Errno, Result};
-use crate::files::PollerState;
 use crate::order::{Kind, NO_NUMBER};
 use crate::request::Buffer;
-use crate::route::fd_map::FdMap;
-use crate::route::number;
-use crate::route::worker::{self, HandOuts, Task};
 use crate::sys::clock::{self, Nanos};
 use crate::sys::descriptor::Nature;
 use crate::sys::io::{self, Tried};
 use crate::sys::poller::{EVENTS, Event};
 use crate::sys::thread;
+use crate::table::PollerState;
+use crate::threads::fd_map::FdMap;
+use crate::threads::worker::{self, HandOuts, Task};
 
 struct Role {
     engine: &'static Engine,

@@ -11,12 +11,12 @@ use std::ffi::c_void;
 use std::ptr;
 use std::time::Duration;
 
-use super::worker;
-use crate::complete;
+use crate::dispatch::complete;
 use crate::engine::{Engine, Locked};
-use crate::files::Table;
 use crate::sys::clock;
 use crate::sys::thread::{self, Pause};
+use crate::table::Table;
+use crate::threads::worker;
 
 /// What `ps -L` shows.
 const NAME: &std::ffi::CStr = c"aio_rs/starter";

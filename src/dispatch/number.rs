@@ -5,10 +5,10 @@
 use crate::engine::Engine;
 use crate::errno::{Errno, Result};
 use crate::order::{FileKey, NO_NUMBER};
-use crate::route::worker::Task;
 use crate::slab::Id;
 use crate::sys::clock::Nanos;
 use crate::sys::descriptor;
+use crate::threads::worker::Task;
 
 /// A request that is run so soon after its submission has not waited for anything.
 const AT_ONCE: Nanos = 4_000;

@@ -5,6 +5,9 @@
 //! good. It is held for a short time, whatever the number of requests; but aio_cancel of a whole descriptor, and the end of
 //! a request for which very many others wait, take time for each of them.
 
+pub mod burst;
+pub mod pace;
+
 use std::ptr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -15,13 +18,13 @@ use crate::order::{Admission, Finished, Kind, Order, State, Target};
 use crate::reception::Reception;
 use crate::reception::inbox::{self, Attendant, Emptied};
 use crate::request::{self, Request};
-use crate::route::reaper::ReaperState;
-use crate::route::starter::Starting;
-use crate::route::worker::Workers;
 use crate::slab::{Id, Index, NONE, Slab, corrupt};
 use crate::stats::Stats;
 use crate::status::Status;
 use crate::sys::{park, tools};
+use crate::threads::reaper::ReaperState;
+use crate::threads::starter::Starting;
+use crate::threads::worker::Workers;
 
 /// Number of unfinished requests, for those who ask without the lock.
 static UNFINISHED: AtomicUsize = AtomicUsize::new(0);

@@ -12,13 +12,20 @@ use libc::c_uint;
 use libc::{c_int, size_t, ssize_t, timespec};
 
 use crate::abi::{aiocb, aioinit, sigevent};
+use crate::calls::cancel;
+use crate::calls::close;
+use crate::calls::listio;
+use crate::calls::submit;
+use crate::calls::suspend;
+use crate::calls::threadless;
+use crate::dispatch::attend;
+use crate::engine;
 use crate::errno::{Errno, Result, to_c};
 use crate::figures::aio_rs_stats;
 use crate::request::Operation;
-use crate::route::{attend, threadless};
+use crate::stats;
 use crate::sys::cancellation::defer;
 use crate::sys::tools;
-use crate::{cancel, close, engine, listio, stats, submit, wait};
 
 /// Queues a read of `aio_nbytes` bytes at `aio_offset`. Source: POSIX.
 #[unsafe(no_mangle)]
@@ -83,7 +90,7 @@ pub unsafe extern "C" fn aio_return(block: *mut aiocb) -> ssize_t {
 #[unsafe(no_mangle)]
 pub unsafe extern "C-unwind" fn aio_suspend(list: *const *const aiocb, n: c_int, timeout: *const timespec) -> c_int {
     // SAFETY: the caller's promise.
-    status(defer(|| unsafe { wait::suspend(list, n, timeout) }))
+    status(defer(|| unsafe { suspend::suspend(list, n, timeout) }))
 }
 
 /// Cancels one request of a descriptor, or all. Source: POSIX.

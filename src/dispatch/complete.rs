@@ -1,16 +1,16 @@
 //! The end of a request: its status, its successors, its notification if that is a signal, its waiters, other notifications; in
 //! this order.
 
+use crate::dispatch::number;
 use crate::engine::Engine;
 use crate::errno::Result;
-use crate::files::{Ended, Notice, Table};
 use crate::notify::{self, By, Ways};
 use crate::order::NO_NUMBER;
-use crate::route::number;
-use crate::route::starter::StarterState;
-use crate::route::worker::{self, HandOuts, Handed, Next, Task};
 use crate::slab::{Id, NONE};
 use crate::sys::{io, thread, wait};
+use crate::table::{Ended, Notice, Table};
+use crate::threads::starter::StarterState;
+use crate::threads::worker::{self, HandOuts, Handed, Next, Task};
 
 /// To be called before a lock section that ends the request: its status is stored there, and must not be waited for.
 pub fn touch(task: &Task) {

@@ -3,12 +3,12 @@
 use libc::c_int;
 
 use crate::abi::aiocb;
-use crate::complete;
+use crate::calls::submit;
+use crate::dispatch::complete;
 use crate::engine::{Caller, Engine, Locked};
 use crate::errno::{Errno, Result};
 use crate::request::Handle;
 use crate::slab::Id;
-use crate::submit;
 use crate::sys::clock::{self, Nanos};
 use crate::sys::descriptor::{self, Nature};
 use crate::sys::thread::Pause;

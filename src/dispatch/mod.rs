@@ -1,0 +1,6 @@
+//! From "ready" to "running", and from "done" to "told": what callers and the library's own threads have in common.
+
+pub mod attend;
+pub mod complete;
+pub mod direct;
+pub mod number;
