@@ -7,13 +7,13 @@ use std::sync::atomic::{AtomicPtr, AtomicU8, AtomicU64, Ordering};
 
 use lock_api::{Mutex, MutexGuard};
 
-use crate::abi::aioinit;
+use crate::callback_pool::Callbacks;
 use crate::config::{self, Config};
-use crate::dispatch::attend::Post;
 use crate::errno::{Errno, Result};
 use crate::figures::{Slot, aio_rs_stats};
 use crate::order::Policy;
 use crate::reception::Reception;
+use crate::ring_owner::Post;
 use crate::stats;
 use crate::sys::descriptor::Duplicates;
 use crate::sys::fork::{self, Mark};
@@ -25,10 +25,6 @@ use crate::sys::signals::Blocked;
 use crate::sys::stderr::{self, Message};
 use crate::sys::{environment, load, memory, shared, thread, tools, wait};
 use crate::table::{self, Table};
-use crate::threads::callbacks::Callbacks;
-use crate::threads::poller;
-use crate::threads::reaper::{self, ReaperState};
-use crate::threads::worker;
 
 pub struct Engine {
     table: Mutex<OwnedLock, Table>,
@@ -199,31 +195,6 @@ unsafe impl Sync for Known {}
 const UNREAD: u8 = 0;
 const BEING_READ: u8 = 1;
 const READ: u8 = 2;
-
-/// However many aio_init is told to expect: more than that costs too much time under the lock.
-const MOST_EXPECTED: usize = 65_536;
-
-/// glibc's aio_init. Safe in a signal handler, as the other calls are: the locks are held for a moment, with signals blocked, and
-/// nothing is allocated or freed but pages.
-pub fn init(settings: &aioinit) -> Result<()> {
-    let engine = Engine::get()?;
-    let caller = Caller::enter(engine).ok_or(Errno::AGAIN)?;
-    let mut table = caller.lock();
-    table.config.apply(settings);
-    let expected = usize::try_from(settings.aio_num).unwrap_or(0).min(MOST_EXPECTED);
-    // A hint: without the memory each request asks for its own.
-    let _ = table.order.prepare_for(expected);
-    let (idle_ms, reaps) = (table.config.idle_ms, table.reaper != ReaperState::Off);
-    drop(table);
-    engine.idle_ms.store(idle_ms, Ordering::Relaxed);
-    engine.callbacks.set_patience(idle_ms);
-    worker::rouse(&caller);
-    poller::wake(engine);
-    if reaps {
-        reaper::wake(engine);
-    }
-    Ok(())
-}
 
 /// After fork: the parent's requests, threads and lock stay the parent's. The child starts anew.
 extern "C" fn forget_parent() {

@@ -30,10 +30,15 @@ mod engine;
 
 mod table;
 
+mod burst;
+mod callback_pool;
 mod notify;
 mod order;
 mod reception;
 mod request;
+mod ring_owner;
+mod task;
+mod worker_slot;
 
 pub mod abi;
 mod config;

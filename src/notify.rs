@@ -1,16 +1,10 @@
-//! Telling the program that a request or a list has ended: a signal, or a thread that runs a function.
-//!
-//! Library threads deliver, after the status is stored and outside the table's lock; a caller only for a read that was
-//! served inside the call (`route::inline`). A function that needs a new thread is left to the starter. What cannot be
-//! delivered now (a full signal queue, no more threads) is kept and tried again (see `files::Notices`); it is never dropped.
+//! What a program wants to be told with: a signal, or a function that a thread runs.
 
 use libc::{c_int, pthread_attr_t};
 
 use crate::abi::{NotifyFunction, sigevent};
-use crate::engine::{Caller, Engine};
 use crate::errno::{Errno, Result};
 use crate::sys::signals;
-use crate::threads::callbacks::Callbacks;
 
 /// A notification that is owed.
 #[derive(Clone, Copy)]
@@ -71,8 +65,8 @@ impl Notify {
     }
 
     /// Error: EAGAIN, it needs a thread, and there can be none.
-    pub fn if_possible(self, engine: &Engine) -> Result<Notify> {
-        if engine.threadless && self.is_function() { Err(Errno::AGAIN) } else { Ok(self) }
+    pub fn if_possible(self, threadless: bool) -> Result<Notify> {
+        if threadless && self.is_function() { Err(Errno::AGAIN) } else { Ok(self) }
     }
 
     pub fn is_none(&self) -> bool {
@@ -129,46 +123,4 @@ impl Ways {
 fn signal(signo: c_int) -> Option<u8> {
     let valid = (1..=signals::max_signal()).contains(&signo);
     u8::try_from(signo).ok().filter(|_| valid)
-}
-
-/// Who delivers.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub enum By {
-    /// The starter, or whoever does its work when it cannot be had: may make a thread.
-    Starter,
-    /// Any other library thread.
-    Other,
-}
-
-/// Delivers a notification from a library thread. Error: EAGAIN, try again later, or leave it to the starter.
-pub fn deliver(notify: &Notify, callbacks: &'static Callbacks, by: By) -> Result<()> {
-    let done = match *notify {
-        Notify::None => Ok(()),
-        Notify::Signal { signo, value } => signals::queue_to_process(c_int::from(signo), value),
-        #[cfg(target_os = "linux")]
-        Notify::ThreadSignal { signo, thread, value } => signals::queue_to_thread(thread, c_int::from(signo), value),
-        Notify::Function { call, attributes } if by == By::Starter => callbacks.run(call, attributes),
-        Notify::Function { call, attributes } if callbacks.run_by_idle(call, attributes) => Ok(()),
-        Notify::Function { .. } => Err(Errno::AGAIN),
-    };
-    match done {
-        Err(Errno::AGAIN) => Err(Errno::AGAIN),
-        // A thread that has ended cannot be told; there is nobody else to tell.
-        _ => Ok(()),
-    }
-}
-
-/// Delivers from a call of the program. False: a library thread has to try, and to judge why it cannot be.
-pub fn send_from_call(notify: &Notify, engine: &'static Engine) -> bool {
-    match *notify {
-        Notify::None => true,
-        Notify::Signal { signo, value } => signals::queue_to_process(c_int::from(signo), value).is_ok(),
-        #[cfg(target_os = "linux")]
-        Notify::ThreadSignal { signo, thread, value } => {
-            signals::queue_to_thread(thread, c_int::from(signo), value).is_ok()
-        }
-        Notify::Function { call, attributes } => {
-            Caller::enter(engine).is_some_and(|caller| caller.engine.callbacks.run_by_idle(call, attributes))
-        }
-    }
 }

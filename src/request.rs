@@ -1,19 +1,14 @@
-//! From a caller's aiocb to a request of the library's own. The only place that reads an aiocb's fields.
+//! A request, and what it has of its caller's aiocb.
 
 use libc::{c_int, c_void};
 
-use crate::abi::{aiocb, sigevent};
-use crate::engine::Engine;
+use crate::abi::aiocb;
 use crate::errno::{Errno, Result};
 use crate::notify::Notify;
-use crate::order::{Admission, FileKey, Kind, Target};
-use crate::reception::Reception;
-use crate::reception::buffered::Reads;
-use crate::slab::{Id, NONE};
+use crate::order::Admission;
+use crate::slab::Id;
 use crate::sys::clock::{self, Nanos};
-use crate::sys::descriptor::{self, Description, Nature};
-use crate::sys::inode::Wanted;
-use crate::sys::kaio;
+use crate::sys::descriptor::Nature;
 
 /// What a caller asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -107,201 +102,6 @@ impl Request {
     }
 }
 
-/// Reads an aiocb. Errors: EINVAL (NULL, aio_reqprio, aio_sigevent, a file that cannot be synchronised), EAGAIN (no thread for its
-/// function), EBADF (fsync only; a read or write reports that as its result).
-///
-/// # Safety
-/// `block` is NULL or points to an aiocb.
-pub unsafe fn parse(block: *const aiocb, operation: Operation, engine: &Engine) -> Result<Admission<Request>> {
-    let handle = Handle::new(block)?;
-    // SAFETY: the caller's promise.
-    let block = unsafe { handle.block() };
-    let notify = Notify::parse(&block.aio_sigevent)?.if_possible(engine)?;
-    match operation {
-        Operation::Read => transfer(handle, block, notify, Kind::Read, engine),
-        Operation::Write => {
-            let new = transfer(handle, block, notify, Kind::Write, engine)?;
-            engine.reception.buffered.write_begins(new.payload.submitted_on);
-            Ok(new)
-        }
-        Operation::DataSync => barrier(handle, block, notify, Kind::DataSync, engine.fsync_needs_write),
-        Operation::Sync => barrier(handle, block, notify, Kind::Sync, engine.fsync_needs_write),
-    }
-}
-
-fn transfer(handle: Handle, block: &aiocb, notify: Notify, kind: Kind, engine: &Engine) -> Result<Admission<Request>> {
-    let reception = engine.reception;
-    if !has_valid_priority(block) {
-        return Err(Errno::INVAL);
-    }
-    let priority = u8::try_from(block.aio_reqprio).unwrap_or(0);
-    let (found, asked) = match describe(block.aio_fildes, kind, reception, clock::now()) {
-        Ok((found, asked)) => (Ok(found), asked),
-        Err(error) => (Err(error), 0),
-    };
-    let preset = found.and_then(|found| check_transfer(block, &found, kind)).err();
-    let identity = found.as_ref().map_or(FileKey { device: 0, inode: 0 }, identity);
-    let (target, nature) = match (&found, preset) {
-        (Ok(found), None) => (target(found), found.nature),
-        _ => (Target::Nothing, Nature::File),
-    };
-    let flags = found.map_or(0, |found| found.flags);
-    if flags & descriptor::DIRECT != 0 {
-        // Perhaps it was not, once.
-        reception.buffered.remember(block.aio_fildes, Reads::with_direct(flags));
-    } else if reception.buffered.reads(block.aio_fildes) == Some(Reads::Direct) {
-        reception.buffered.forget(block.aio_fildes);
-    }
-    let appends = kind == Kind::Write && flags & libc::O_APPEND != 0 && nature == Nature::File;
-    let (kind, position, length) = match found {
-        Ok(found) if appends => (Kind::Append, found.size, u64::MAX),
-        _ => (kind, u64::try_from(block.aio_offset).unwrap_or(0), u64::try_from(block.aio_nbytes).unwrap_or(0)),
-    };
-    // A write that has to reach the device waits for it.
-    let bypass = descriptor::DIRECT | if kind == Kind::Read { 0 } else { libc::O_DSYNC };
-    let unbuffered = flags & bypass != 0 || nature != Nature::File;
-    let takes_turns = kind != Kind::Read && !unbuffered && found.is_ok_and(|found| found.writes_take_turns());
-    let is_direct = flags & descriptor::DIRECT != 0 && nature == Nature::File && preset.is_none();
-    let direct = is_direct
-        && engine.kernel.is_possible()
-        && match kind {
-            Kind::Read => true,
-            Kind::Write => kaio::may_write_up_to(position.saturating_add(length)),
-            _ => false,
-        };
-    if direct || nature != Nature::File {
-        // Without the descriptors threads do what they can.
-        let _ = engine.poller.open();
-    }
-    let payload = Request {
-        handle,
-        buffer: Buffer(block.aio_buf),
-        submitted_on: block.aio_fildes,
-        count: block.aio_nbytes,
-        progress: 0,
-        notify,
-        batch: NONE,
-        runner: 0,
-        on_old_number: false,
-        preset: preset.map_or(0, |error| error.0),
-        nature,
-        asked,
-        nonblocking: flags & libc::O_NONBLOCK != 0,
-        unbuffered,
-        flags_assumed: flags == ASSUMED,
-        abandoned: false,
-    };
-    Ok(Admission {
-        fd: block.aio_fildes,
-        target,
-        identity,
-        kind,
-        position,
-        length,
-        priority,
-        takes_turns,
-        direct,
-        payload,
-    })
-}
-
-/// aio_reqprio: 0 to AIO_PRIO_DELTA_MAX.
-pub fn has_valid_priority(block: &aiocb) -> bool {
-    const MOST: c_int = 20;
-    (0..=MOST).contains(&block.aio_reqprio)
-}
-
-/// The flags of a descriptor that is taken to be open for O_DIRECT still. The sign tells them from those of a descriptor.
-const ASSUMED: c_int = c_int::MIN | descriptor::DIRECT | libc::O_RDWR;
-
-/// What a descriptor is, and when its file was asked for: 0, that was known and seen a moment ago. Its size matters to appends only. Of a read its flags
-/// need not be, if it was open for O_DIRECT when they were: the kernel looks at them anyway, and if it was opened anew since, a
-/// worker finds out what it refuses.
-fn describe(fd: c_int, kind: Kind, reception: &Reception, now: Nanos) -> Result<(Description, Nanos)> {
-    let is_direct_read = kind == Kind::Read && reception.buffered.reads(fd) == Some(Reads::Direct);
-    let flags = if is_direct_read { ASSUMED } else { descriptor::flags(fd)? };
-    let appends = kind == Kind::Write && flags & libc::O_APPEND != 0;
-    let is_recent = || !appends && reception.checked.is_recent(fd, now);
-    if let Some(key) = reception.known.file(fd).filter(|_| is_recent()) {
-        return Ok((Description { nature: Nature::File, device: key.device, inode: key.inode, size: 0, flags }, 0));
-    }
-    let wanted = if appends { Wanted::Size } else { Wanted::Identity };
-    let found = descriptor::describe(fd, flags, wanted)?;
-    if is_direct_read && found.nature != Nature::File {
-        reception.buffered.forget(fd);
-        return Ok((descriptor::describe(fd, descriptor::flags(fd)?, wanted)?, now));
-    }
-    if flags & descriptor::DIRECT != 0 {
-        // No worker looks at what goes to the kernel's AIO.
-        reception.checked.note(fd, now);
-    }
-    Ok((found, now))
-}
-
-/// What read and write would refuse, reported as the request's result.
-fn check_transfer(block: &aiocb, found: &Description, kind: Kind) -> Result<()> {
-    let allowed = if kind == Kind::Read { found.readable() } else { found.writable() };
-    if !allowed {
-        return Err(Errno::BADF);
-    }
-    let too_long = isize::try_from(block.aio_nbytes).is_err();
-    if too_long || (found.nature == Nature::File && block.aio_offset < 0) {
-        return Err(Errno::INVAL);
-    }
-    Ok(())
-}
-
-fn barrier(handle: Handle, block: &aiocb, notify: Notify, kind: Kind, needs_write: bool) -> Result<Admission<Request>> {
-    let found = descriptor::describe(block.aio_fildes, descriptor::flags(block.aio_fildes)?, Wanted::Identity)?;
-    if needs_write && !found.writable() {
-        return Err(Errno::BADF);
-    }
-    if found.nature != Nature::File {
-        return Err(Errno::INVAL);
-    }
-    let payload = Request {
-        handle,
-        buffer: Buffer(std::ptr::null_mut()),
-        submitted_on: block.aio_fildes,
-        count: 0,
-        progress: clock::now(),
-        notify,
-        batch: NONE,
-        runner: 0,
-        on_old_number: false,
-        preset: 0,
-        nature: Nature::File,
-        asked: 0,
-        nonblocking: false,
-        unbuffered: false,
-        flags_assumed: false,
-        abandoned: false,
-    };
-    Ok(Admission {
-        fd: block.aio_fildes,
-        target: target(&found),
-        identity: identity(&found),
-        kind,
-        position: 0,
-        length: 0,
-        priority: 0,
-        takes_turns: false,
-        direct: false,
-        payload,
-    })
-}
-
-fn identity(found: &Description) -> FileKey {
-    FileKey { device: found.device, inode: found.inode }
-}
-
-fn target(found: &Description) -> Target {
-    match found.nature {
-        Nature::File => Target::File(identity(found)),
-        Nature::Socket | Nature::Pipe | Nature::Stream => Target::Stream,
-    }
-}
-
 /// Whether it is to reach the device, or to come from there, so that it will not be over in a moment.
 pub fn waits_for_device(new: &Admission<Request>) -> bool {
     new.kind.is_barrier() || new.payload.unbuffered && new.payload.nature == Nature::File
@@ -310,9 +110,4 @@ pub fn waits_for_device(new: &Admission<Request>) -> bool {
 /// How long a barrier has been in the library, in nanoseconds.
 pub fn waited(request: &Request) -> Nanos {
     clock::now().saturating_sub(request.progress)
-}
-
-/// lio_listio's own notification.
-pub fn parse_list_notification(event: Option<&sigevent>) -> Result<Notify> {
-    event.map_or(Ok(Notify::None), Notify::parse)
 }

@@ -4,8 +4,7 @@ use std::ops::{Deref, DerefMut};
 use std::ptr;
 use std::sync::atomic::{AtomicI32, AtomicPtr, Ordering};
 
-use crate::engine;
-use crate::errno::{Errno, Result};
+use crate::errno::Errno;
 use crate::figures::{Slot, aio_rs_stats};
 use crate::order::Kind;
 use crate::sys::clock::Nanos;
@@ -45,28 +44,6 @@ pub fn forget_parent() {
         OWN.clear();
         CURRENT.store(ptr::null_mut(), Ordering::Release);
     }
-}
-
-/// For the caller's structure of `size` bytes, which may be an older or a newer one. Errors: EINVAL (NULL), E2BIG.
-///
-/// # Safety
-/// `out` is NULL or has room for `size` bytes.
-pub unsafe fn copy(out: *mut u8, size: usize) -> Result<()> {
-    const MOST: usize = 4096;
-    if out.is_null() {
-        return Err(Errno::INVAL);
-    }
-    if size > MOST {
-        return Err(Errno(libc::E2BIG));
-    }
-    let counts = engine::stats();
-    let known = size.min(size_of::<aio_rs_stats>());
-    // SAFETY: the caller's promise; not more is copied than there is.
-    unsafe {
-        ptr::copy_nonoverlapping((&raw const counts).cast(), out, known);
-        out.add(known).write_bytes(0, size - known);
-    }
-    Ok(())
 }
 
 /// What the table counts. It is reached by whoever holds the lock only.

@@ -105,7 +105,7 @@ pub fn try_cancel(table: &mut Locked, id: Id) -> bool {
     let of_stream = table.order.payload(id).nature != Nature::File;
     let Some(ended) = table.cancel(id) else { return false };
     complete::wake(&ended);
-    complete::owe(table, &ended);
+    table.owe_of(&ended);
     // The poller may still wait for it.
     table.streams_moved |= of_stream;
     // At most one: the requests of a private duplicate are not cancelled together.

@@ -14,6 +14,7 @@ use libc::c_uint;
 use crate::calls::cancel;
 use crate::calls::submit;
 use crate::calls::threadless;
+use crate::dispatch::wakeups::wake_poller;
 use crate::engine::{Caller, Engine};
 use crate::errno::{Errno, Result};
 #[cfg(libaio)]
@@ -25,7 +26,6 @@ use crate::sys::descriptor::Nature;
 use crate::sys::thread::{self, Pause};
 use crate::sys::{clock, descriptor};
 use crate::table;
-use crate::threads::poller;
 
 /// close.
 pub fn close(fd: c_int) -> Result<c_int> {
@@ -325,7 +325,7 @@ fn detach(engine: &'static Engine, fd: c_int) -> Option<c_int> {
     table.detach(fd, duplicate);
     table.streams_moved = true;
     drop(table);
-    poller::wake(engine);
+    wake_poller(engine);
     Some(duplicate)
 }
 

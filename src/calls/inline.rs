@@ -8,11 +8,12 @@
 use std::sync::atomic::Ordering;
 
 use crate::abi::aiocb;
+use crate::calls::parse;
 use crate::engine::Engine;
 use crate::notify::Notify;
 use crate::reception::Reception;
 use crate::reception::buffered::Reads;
-use crate::request::{self, Handle};
+use crate::request::Handle;
 use crate::sys::descriptor;
 use crate::sys::io::{self, Cached};
 use crate::sys::signals;
@@ -40,7 +41,7 @@ pub unsafe fn read(engine: &'static Engine, block: *const aiocb) -> Inline {
     let fields = unsafe { handle.block() };
     let (fd, count, key) = (fields.aio_fildes, fields.aio_nbytes, handle.key());
     let Ok(offset) = u64::try_from(fields.aio_offset) else { return Inline::No };
-    if !engine.inline || !request::has_valid_priority(fields) || !(1..=MOST).contains(&count) {
+    if !engine.inline || !parse::has_valid_priority(fields) || !(1..=MOST).contains(&count) {
         return Inline::No;
     }
     if !works(engine, fd) || buffered.has_writes(fd) {

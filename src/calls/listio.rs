@@ -7,20 +7,20 @@ use std::slice;
 use libc::c_int;
 
 use crate::abi::{aiocb, lio, sigevent};
-use crate::calls::submit;
-use crate::calls::suspend;
-use crate::dispatch::attend;
-use crate::dispatch::direct::{self, Own};
+use crate::calls::{parse, submit, suspend};
+use crate::dispatch::{attend, direct};
 use crate::engine::{Caller, Engine, Locked};
 use crate::errno::{Errno, Result};
 use crate::notify::Notify;
 use crate::order::Admission;
-use crate::request::{self, Operation, Request};
+use crate::request::{Operation, Request};
 use crate::slab::{Id, NONE};
 use crate::status::Status;
 use crate::sys::cancellation::with_cleanup;
-use crate::table::{self, Batch, Notice};
-use crate::threads::worker;
+use crate::table::in_kernel::Own;
+use crate::table::notices::Notice;
+use crate::table::{self, Batch};
+use crate::threads::starter;
 
 /// Entries per lock section; they stand on the caller's stack, which may be a signal's small one.
 const GROUP: usize = 8;
@@ -45,7 +45,7 @@ pub unsafe fn listio(mode: c_int, list: *const *mut aiocb, n: c_int, event: *con
     }
     // SAFETY: the caller's promise.
     let event = unsafe { event.as_ref() }.filter(|_| !waits);
-    let notify = request::parse_list_notification(event)?;
+    let notify = parse::parse_list_notification(event)?;
     // SAFETY: the caller's promise; an empty list is not looked at.
     let list = if n == 0 { &[] } else { unsafe { slice::from_raw_parts(list, n) } };
     // SAFETY: the caller's promise.
@@ -56,7 +56,7 @@ pub unsafe fn listio(mode: c_int, list: *const *mut aiocb, n: c_int, event: *con
 /// As for `listio`.
 unsafe fn run(list: &[*mut aiocb], waits: bool, notify: Notify) -> Result<()> {
     let engine = Engine::get()?;
-    let notify = notify.if_possible(engine)?;
+    let notify = notify.if_possible(engine.threadless)?;
     let batch = open_batch(engine, waits, notify)?;
     let mut refused = None;
     // The list's notification is left to library threads, like that of a request.
@@ -81,7 +81,7 @@ fn open_batch(engine: &'static Engine, waits: bool, notify: Notify) -> Result<Id
     }
     let caller = Caller::enter(engine).ok_or(Errno::AGAIN)?;
     // A notification needs a thread even if the list is empty.
-    let mut table = if waits { caller.lock() } else { worker::ensure(&caller)? };
+    let mut table = if waits { caller.lock() } else { starter::ensure(&caller)? };
     table.reserve_batch().map_err(|_| Errno::AGAIN)?;
     let undelivered = u32::from(!notify.is_none());
     let status = Status::default();
@@ -100,7 +100,7 @@ fn close_batch(engine: &'static Engine, batch: Id) {
     if owes {
         // The thread that there was at the beginning may have ended.
         drop(table);
-        table = worker::ensure(&caller).unwrap_or_else(|_| caller.lock());
+        table = starter::ensure(&caller).unwrap_or_else(|_| caller.lock());
     }
     table.leave_batch(batch, false);
     if owes && let Some(notify) = table.member_delivered(batch) {
@@ -124,7 +124,7 @@ unsafe fn submit_group(engine: &'static Engine, group: &[*mut aiocb], batch: Id,
     }
     // In a child that a handler has forked the list is the parent's; what is not in it yet cannot be.
     let Some(caller) = Caller::enter(engine) else { return Some(Errno::AGAIN) };
-    let (mut table, no_thread) = match worker::ensure(&caller) {
+    let (mut table, no_thread) = match starter::ensure(&caller) {
         Ok(table) => (table, None),
         Err(error) => (caller.lock(), Some(error)),
     };

@@ -2,8 +2,11 @@
 
 pub mod cancel;
 pub mod close;
+pub mod init;
 pub mod inline;
 pub mod listio;
+mod parse;
+pub mod stats;
 pub mod submit;
 pub mod suspend;
 pub mod threadless;

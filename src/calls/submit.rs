@@ -3,16 +3,19 @@
 
 use crate::abi::aiocb;
 use crate::calls::inline::{self, Inline};
-use crate::calls::threadless;
-use crate::dispatch::direct::{self, Own};
+use crate::calls::{parse, threadless};
+use crate::dispatch::wakeups::HandOuts;
+use crate::dispatch::{deliver, direct};
 use crate::engine::{Caller, Engine, Locked};
 use crate::errno::{Errno, Result};
-use crate::notify::{self, Notify};
+use crate::notify::Notify;
 use crate::order::Admission;
 use crate::reception::Reception;
 use crate::request::{self, Operation, Request};
 use crate::slab::NONE;
-use crate::threads::worker::{self, HandOuts, Seat};
+use crate::table::in_kernel::Own;
+use crate::threads::starter;
+use crate::worker_slot::Seat;
 
 /// aio_read, aio_write, aio_fsync.
 ///
@@ -55,7 +58,7 @@ pub unsafe fn parse_or_serve(
         }
     }
     // SAFETY: the caller's promise.
-    let mut new = unsafe { request::parse(block, operation, engine) }?;
+    let mut new = unsafe { parse::parse(block, operation, engine) }?;
     if begun > 0 {
         new.payload.progress = u64::try_from(begun).unwrap_or(0);
     }
@@ -65,11 +68,11 @@ pub unsafe fn parse_or_serve(
 /// Announces the end of a read that was served inside the call. None: a signal handler has forked meanwhile, and this is the
 /// child. Error: EAGAIN, that cannot be done now, and there is no thread that could try again: then it was no request.
 fn tell(engine: &'static Engine, notify: Notify) -> Option<Result<()>> {
-    if notify::send_from_call(&notify, engine) {
+    if deliver::send_from_call(&notify, engine) {
         return Some(Ok(()));
     }
     Caller::enter(engine).map(|caller| {
-        let mut table = worker::ensure(&caller)?;
+        let mut table = starter::ensure(&caller)?;
         table.owe(notify).map_err(|_| Errno::AGAIN)?;
         hand_over(&caller, table);
         Ok(())
@@ -87,7 +90,7 @@ fn hand_in(engine: &'static Engine, new: &Admission<Request>) -> Option<Result<(
 }
 
 fn admit(caller: &Caller, new: &Admission<Request>) -> Result<()> {
-    let mut table = worker::ensure(caller).inspect_err(|_| caller.engine.reception.refuse(new))?;
+    let mut table = starter::ensure(caller).inspect_err(|_| caller.engine.reception.refuse(new))?;
     let id = table.admit(new, NONE)?;
     let own = Own::of(&table, id);
     hand_over(caller, table);

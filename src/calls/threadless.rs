@@ -6,14 +6,12 @@
 //! call, aio_error included, and by whoever waits, every millisecond. What only a thread could do is refused with EAGAIN: a
 //! function to call, and a write that cannot be told not to wait (to a terminal, say).
 
-use crate::dispatch::complete;
 use crate::engine::{Caller, Engine};
 use crate::sys::cancellation::put_off;
 use crate::sys::clock::{self, Nanos};
 use crate::sys::signals::without_those_of_writes;
 use crate::sys::thread;
-use crate::threads::poller;
-use crate::threads::worker;
+use crate::threads::{delivery, poller, stand_in};
 
 /// Runs all that is ready, where there is no thread that would.
 pub fn run_all(caller: &Caller) {
@@ -26,10 +24,10 @@ pub fn run_all(caller: &Caller) {
         let thread = thread::current_id();
         without_those_of_writes(|| {
             poller::try_all(engine, thread);
-            while worker::run_next(engine, thread) {}
+            while stand_in::run_next(engine, thread) {}
         });
         // Signals whose queue was full.
-        complete::try_owed(engine);
+        delivery::try_owed(engine);
     });
 }
 

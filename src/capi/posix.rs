@@ -12,18 +12,11 @@ use libc::c_uint;
 use libc::{c_int, size_t, ssize_t, timespec};
 
 use crate::abi::{aiocb, aioinit, sigevent};
-use crate::calls::cancel;
-use crate::calls::close;
-use crate::calls::listio;
-use crate::calls::submit;
-use crate::calls::suspend;
-use crate::calls::threadless;
+use crate::calls::{self, cancel, close, init, listio, submit, suspend, threadless};
 use crate::dispatch::attend;
-use crate::engine;
 use crate::errno::{Errno, Result, to_c};
 use crate::figures::aio_rs_stats;
 use crate::request::Operation;
-use crate::stats;
 use crate::sys::cancellation::defer;
 use crate::sys::tools;
 
@@ -119,7 +112,7 @@ pub unsafe extern "C" fn aio_init(settings: *const aioinit) {
     // SAFETY: the caller's promise.
     if let Some(settings) = unsafe { settings.as_ref() } {
         // The interface has no way to report that memory ran out; requests will.
-        let _ = engine::init(settings);
+        let _ = init::init(settings);
     }
 }
 
@@ -255,7 +248,7 @@ pub extern "C" fn aio_rs_version() -> *const c_char {
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn aio_rs_stats(out: *mut aio_rs_stats, size: size_t) -> c_int {
     // SAFETY: the caller's promise.
-    status(unsafe { stats::copy(out.cast(), size) })
+    status(unsafe { calls::stats::copy(out.cast(), size) })
 }
 
 /// The error status; what the library did for the request has happened before.

@@ -2,5 +2,10 @@
 
 pub mod attend;
 pub mod complete;
+pub mod deliver;
 pub mod direct;
+pub mod kernel_reap;
 pub mod number;
+pub mod run;
+pub mod stream;
+pub mod wakeups;

@@ -8,7 +8,7 @@ use crate::order::{FileKey, NO_NUMBER};
 use crate::slab::Id;
 use crate::sys::clock::Nanos;
 use crate::sys::descriptor;
-use crate::threads::worker::Task;
+use crate::task::Task;
 
 /// A request that is run so soon after its submission has not waited for anything.
 const AT_ONCE: Nanos = 4_000;

@@ -10,12 +10,12 @@ pub mod known;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use crate::dispatch::attend::Post;
 use crate::errno::Result;
 use crate::order::{Admission, Kind};
 use crate::request::Request;
+use crate::ring_owner::Post;
 use crate::sys::memory;
-use crate::threads::worker::Seat;
+use crate::worker_slot::Seat;
 
 use buffered::Buffered;
 use checked::Checked;

@@ -1,116 +1,15 @@
-//! Several quick reads, or writes, that a worker takes in one lock section, runs one after another, and ends in one.
-//!
-//! That must hold up nobody for long. A worker that meets a slow one starts no further one of the burst; and the watch breaks
-//! up the burst of a worker that does not get on: what is done ends, and what has not been started goes to others. `next`
-//! says who has a transfer: the worker starts one by a compare-and-swap, the watch takes away the rest by a swap.
+//! Bursts, as the table's lock protects them.
 
-use std::cell::UnsafeCell;
-use std::mem::MaybeUninit;
 use std::ptr;
-use std::sync::atomic::{AtomicIsize, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::Ordering;
 
-use crate::errno::{Errno, Result};
-use crate::sys::clock::Nanos;
-use crate::table::pace::Pace;
-use crate::table::{Ended, Table};
-use crate::threads::worker::{Seat, Task};
-
-/// Transfers in a burst at most. Measured (2 processors, depth 32, cached reads of 4 KiB): bursts of 4 take 0.92 of the
-/// processor time of single reads, and go at 1.1 times their rate; 8 are not better.
-pub const MOST: usize = 4;
-
-/// One in so many of those that are ready goes along: who waits for one of few wants it soon (depth 8: 1.02 of glibc's rate;
-/// with as many as there are 0.97, with none 0.91).
-const SHARE: usize = 4;
-
-/// What a worker has taken.
-pub struct Burst {
-    /// The transfer to be started next, or `TAKEN_AWAY`.
-    next: AtomicUsize,
-    /// How many there are, and how many of them have ended. Under the table's lock.
-    total: AtomicUsize,
-    ended: AtomicUsize,
-    transfers: [Transfer; MOST],
-}
-
-pub struct Transfer {
-    /// Written under the table's lock before `next` is opened, and from then on only read.
-    task: UnsafeCell<MaybeUninit<Task>>,
-    /// As the kernel puts it: bytes, or the error as a negative number.
-    result: AtomicIsize,
-    /// How long it took, or `SAYS_NOTHING`.
-    time: AtomicU64,
-}
-
-// SAFETY: see `Transfer::task`; the rest are atomics.
-unsafe impl Sync for Burst {}
-
-const TAKEN_AWAY: usize = usize::MAX;
-const UNSEEN: usize = usize::MAX - 1;
-const SAYS_NOTHING: Nanos = Nanos::MAX;
+use super::pace::Pace;
+use super::{Ended, Table};
+use crate::burst::{MOST, SHARE, SOMEBODY, UNSEEN};
+use crate::task::Task;
+use crate::worker_slot::Seat;
 
 pub const NONE: [Option<Ended>; MOST] = [const { None }; MOST];
-
-/// Instead of a thread: whoever has the burst, and may not have started this one of it.
-const SOMEBODY: i32 = -2;
-
-impl Burst {
-    pub const fn new() -> Burst {
-        Burst {
-            next: AtomicUsize::new(TAKEN_AWAY),
-            total: AtomicUsize::new(0),
-            ended: AtomicUsize::new(0),
-            transfers: [const { Transfer::new() }; MOST],
-        }
-    }
-
-    /// For the worker, which starts them in turn. None: there is no further one, or it was taken away.
-    pub fn start(&self, index: usize) -> Option<&Transfer> {
-        if index >= self.total.load(Ordering::Relaxed) {
-            return None;
-        }
-        // Release: hands over the result of the one before. Acquire: this one's task.
-        self.next.compare_exchange(index, index + 1, Ordering::AcqRel, Ordering::Relaxed).ok()?;
-        self.transfers.get(index)
-    }
-
-    /// How many were started; no further one will be.
-    fn take_away(&self) -> usize {
-        // Acquire: pairs with `start`.
-        self.next.swap(TAKEN_AWAY, Ordering::AcqRel)
-    }
-}
-
-impl Transfer {
-    const fn new() -> Transfer {
-        Transfer {
-            task: UnsafeCell::new(MaybeUninit::uninit()),
-            result: AtomicIsize::new(0),
-            time: AtomicU64::new(SAYS_NOTHING),
-        }
-    }
-
-    pub fn task(&self) -> Task {
-        // SAFETY: whoever finds it has found `next` open, or taken it away, after it was written.
-        unsafe { (*self.task.get()).assume_init() }
-    }
-
-    /// `time`: if it says something about others.
-    pub fn done(&self, result: Result<isize>, time: Option<Nanos>) {
-        let result = result.unwrap_or_else(|error| isize::try_from(-error.0).unwrap_or(-1));
-        self.result.store(result, Ordering::Relaxed);
-        self.time.store(time.unwrap_or(SAYS_NOTHING), Ordering::Relaxed);
-    }
-
-    fn result(&self) -> Result<isize> {
-        let result = self.result.load(Ordering::Relaxed);
-        if result >= 0 { Ok(result) } else { Err(Errno(i32::try_from(-result).unwrap_or(libc::EIO))) }
-    }
-
-    fn time(&self) -> Option<Nanos> {
-        Some(self.time.load(Ordering::Relaxed)).filter(|time| *time != SAYS_NOTHING)
-    }
-}
 
 impl Table {
     /// Whether a worker has transfers that it may not have started.

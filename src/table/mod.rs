@@ -6,7 +6,13 @@
 //! a request for which very many others wait, take time for each of them.
 
 pub mod burst;
+pub mod in_kernel;
+mod jobs;
+pub mod notices;
 pub mod pace;
+pub mod pool;
+pub mod reaper;
+pub mod starting;
 
 use std::ptr;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -22,9 +28,10 @@ use crate::slab::{Id, Index, NONE, Slab, corrupt};
 use crate::stats::Stats;
 use crate::status::Status;
 use crate::sys::{park, tools};
-use crate::threads::reaper::ReaperState;
-use crate::threads::starter::Starting;
-use crate::threads::worker::Workers;
+use notices::{Notice, Notices};
+use pool::Workers;
+use reaper::ReaperState;
+use starting::Starting;
 
 /// Number of unfinished requests, for those who ask without the lock.
 static UNFINISHED: AtomicUsize = AtomicUsize::new(0);
@@ -97,25 +104,6 @@ pub struct Ended {
     pub notice: Notice,
     /// A descriptor of the library's own that is no longer needed.
     pub retired: Option<i32>,
-}
-
-/// A notification that is owed, and the list that waits for its delivery.
-#[derive(Clone, Copy)]
-pub struct Notice {
-    pub notify: Notify,
-    pub batch: Id,
-    /// What else is left to do: `Ended::retired`.
-    pub retired: Option<i32>,
-    /// It could not be delivered at once.
-    pub delayed: bool,
-}
-
-impl Notice {
-    pub const NONE: Notice = Notice { notify: Notify::None, batch: NONE, retired: None, delayed: false };
-
-    pub fn is_none(&self) -> bool {
-        self.notify.is_none() && self.batch == NONE && self.retired.is_none()
-    }
 }
 
 impl Table {
@@ -197,7 +185,7 @@ impl Table {
     /// have in hand and may bring back: so that none is ever lost for lack of memory.
     fn reserve_notices(&mut self, count: usize) -> Result<()> {
         let in_hand = usize::try_from(MOST_THREADS.max(self.workers.total())).unwrap_or(0) + 16;
-        self.notices.queued.reserve(self.order.len() + self.batches.len() + count + in_hand)
+        self.notices.reserve(self.order.len() + self.batches.len() + count + in_hand)
     }
 
     /// Room for one more list and its notification.
@@ -318,6 +306,13 @@ impl Table {
         self.streams_moved = true;
     }
 
+    /// A request that a caller ended: its notification is left to a library thread.
+    pub fn owe_of(&mut self, ended: &Ended) {
+        if !ended.notice.is_none() {
+            self.notices.push(ended.notice);
+        }
+    }
+
     /// Ends a request: out of the table, its status stored, its successors free.
     pub fn end(&mut self, id: Id, result: Result<isize>) -> Ended {
         let kind = self.order.kind(id);
@@ -408,82 +403,5 @@ impl Table {
         if batch.pending == 0 && batch.undelivered == 0 && !batch.awaited {
             self.batches.remove(id);
         }
-    }
-}
-
-/// Notifications that a library thread still has to deliver: of requests that a caller cancelled, and those that found the
-/// signal queue full; and apart from them functions, which need a thread. First in, first out.
-pub struct Notices {
-    queued: Slab<Queued>,
-    others: Queue,
-    functions: Queue,
-    /// A worker is delivering.
-    pub claimed: bool,
-}
-
-#[derive(Clone, Copy)]
-struct Queue {
-    head: Id,
-    tail: Id,
-}
-
-const EMPTY: Queue = Queue { head: NONE, tail: NONE };
-
-struct Queued {
-    notice: Notice,
-    next: Id,
-}
-
-impl Notices {
-    fn new() -> Notices {
-        Notices { queued: Slab::new(), others: EMPTY, functions: EMPTY, claimed: false }
-    }
-
-    pub fn push(&mut self, notice: Notice) {
-        let queue = if notice.notify.is_function() { &mut self.functions } else { &mut self.others };
-        let id = self.queued.insert(Queued { notice, next: NONE });
-        match queue.tail {
-            NONE => queue.head = id,
-            tail => self.queued[tail].next = id,
-        }
-        queue.tail = id;
-    }
-
-    /// The next one that needs no thread.
-    pub fn pop(&mut self) -> Option<Notice> {
-        let Notices { queued, others, .. } = self;
-        others.pop(queued)
-    }
-
-    pub fn pop_function(&mut self) -> Option<Notice> {
-        let Notices { queued, functions, .. } = self;
-        functions.pop(queued)
-    }
-
-    /// Whether there is none but functions.
-    pub fn is_empty(&self) -> bool {
-        self.others.head == NONE
-    }
-
-    pub fn has_functions(&self) -> bool {
-        self.functions.head != NONE
-    }
-
-    pub fn len(&self) -> usize {
-        self.queued.len()
-    }
-}
-
-impl Queue {
-    fn pop(&mut self, queued: &mut Slab<Queued>) -> Option<Notice> {
-        if self.head == NONE {
-            return None;
-        }
-        let Queued { notice, next } = queued.remove(self.head);
-        self.head = next;
-        if next == NONE {
-            self.tail = NONE;
-        }
-        Some(notice)
     }
 }

@@ -1,9 +1,13 @@
 //! What the library's own threads do.
 
-pub mod callbacks;
+mod callbacks;
+pub mod delivery;
 mod fd_map;
+mod notifier;
 pub mod poller;
-pub mod reaper;
+mod reaper;
+mod spawn;
+pub mod stand_in;
 pub mod starter;
 mod watchdog;
-pub mod worker;
+mod worker;

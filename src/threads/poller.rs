@@ -9,20 +9,21 @@
 
 use std::sync::atomic::Ordering;
 
-use crate::dispatch::complete;
-use crate::dispatch::number;
+use crate::dispatch::stream::{at, number_for_next_step, so_far, total, transfer};
+use crate::dispatch::wakeups::HandOuts;
+use crate::dispatch::{complete, number};
 use crate::engine::{Engine, Locked};
 use crate::errno::{Errno, Result};
-use crate::order::{Kind, NO_NUMBER};
-use crate::request::Buffer;
+use crate::order::Kind;
 use crate::sys::clock::{self, Nanos};
 use crate::sys::descriptor::Nature;
 use crate::sys::io::{self, Tried};
 use crate::sys::poller::{EVENTS, Event};
 use crate::sys::thread;
 use crate::table::PollerState;
+use crate::task::Task;
 use crate::threads::fd_map::FdMap;
-use crate::threads::worker::{self, HandOuts, Task};
+use crate::threads::stand_in;
 
 struct Role {
     engine: &'static Engine,
@@ -105,7 +106,7 @@ pub fn run(engine: &'static Engine, thread: i32, turn: u32) {
         if !role.take_news() {
             return;
         }
-        worker::stand_in(engine, thread);
+        stand_in::stand_in(engine, thread);
         if std::mem::take(&mut role.short_of_memory) {
             role.wait(clock::MILLISECOND);
             continue;
@@ -137,17 +138,6 @@ pub fn try_all(engine: &'static Engine, thread: i32) {
             role.hand_over();
         }
     }
-}
-
-/// Has the poller look at the table. Should its descriptors be lost, its thread cannot be woken, and another one takes the role.
-pub fn wake(engine: &'static Engine) {
-    if engine.poller.wake() || !engine.poller.replace() {
-        return;
-    }
-    let mut table = engine.lock();
-    table.poller_turn = table.poller_turn.wrapping_add(1);
-    table.poller = PollerState::Off;
-    HandOuts::prepare(&mut table).send_after(table, engine);
 }
 
 /// How often, in milliseconds, an idle poller looks whether it is still needed.
@@ -527,50 +517,4 @@ fn until(task: &Task, cause: Cause, since: Nanos) -> Nanos {
             patience.map_or(NEVER, |patience| since.saturating_add(patience))
         }
     }
-}
-
-/// The transfer by a thread that may be blocked: of all that is left. An empty one is made, too: it may be a datagram.
-pub fn transfer(engine: &'static Engine, task: &Task, thread: i32) -> Result<isize> {
-    let mut fd = number::confirm(engine, task)?;
-    let mut done = task.progress.min(task.count);
-    loop {
-        engine.reception.entered.mark(task.id, task.seq, clock::now());
-        let (place, left) = (at(task.buffer, done), task.count - done);
-        let step = if task.kind == Kind::Read { io::read(fd, place, left) } else { io::write(fd, place, left) };
-        match step {
-            // The process was stopped, or frozen.
-            Err(Errno::INTR) => {}
-            Err(error) => return so_far(done, error),
-            Ok(count) => {
-                done += usize::try_from(count).unwrap_or(0).min(left);
-                // A socket writes less only when it is out of time.
-                if task.kind == Kind::Read || count == 0 || done >= task.count || task.nature == Nature::Socket {
-                    return total(done);
-                }
-            }
-        }
-        fd = number_for_next_step(engine, task, thread);
-    }
-}
-
-/// `close` may have given the number away while the last step slept.
-fn number_for_next_step(engine: &'static Engine, task: &Task, thread: i32) -> i32 {
-    let mut table = engine.lock();
-    table.run_again(task.id, thread);
-    let fd = table.order.fd(task.id);
-    drop(table);
-    if number::is_still(fd, task.identity) { fd } else { NO_NUMBER }
-}
-
-fn at(buffer: Buffer, offset: usize) -> *mut libc::c_void {
-    buffer.0.wrapping_byte_add(offset)
-}
-
-/// As read and write do: what is done is done, and the error is for the next one.
-fn so_far(bytes: usize, error: Errno) -> Result<isize> {
-    if bytes > 0 { total(bytes) } else { Err(error) }
-}
-
-fn total(bytes: usize) -> Result<isize> {
-    Ok(isize::try_from(bytes).unwrap_or(isize::MAX))
 }

@@ -7,32 +7,17 @@ use std::ptr;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use crate::dispatch::attend::{self, Ticket};
-use crate::dispatch::complete::{self, Rest};
+use crate::dispatch::attend;
+use crate::dispatch::complete::Rest;
+use crate::dispatch::kernel_reap::{RESULTS, complete_all, take_results};
 use crate::engine::Engine;
 use crate::errno::Errno;
+use crate::ring_owner::Ticket;
 use crate::sys::kaio::Event;
-use crate::sys::{clock, thread, wait};
-use crate::table::Table;
-use crate::threads::worker::{self, HandOuts, Seat};
-
-/// Results that are taken at a time.
-const RESULTS: usize = 16;
-
-/// What the reaper does.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub enum ReaperState {
-    /// The next free worker takes the role when there is something to wait for.
-    Off,
-    /// It prepares itself, which may take the kernel some milliseconds: until then workers serve.
-    Starts,
-    /// It waits for results.
-    On,
-    /// It leaves them to those who wait for them or ask, and looks now and then whether they do.
-    Rests,
-    /// Nothing has been in the kernel for a while.
-    Sleeps,
-}
+use crate::sys::{clock, thread};
+use crate::table::reaper::ReaperState;
+use crate::threads::stand_in;
+use crate::worker_slot::Seat;
 
 /// Runs the role until nothing has been in the kernel for the idle time.
 pub fn run(engine: &'static Engine, seat: &'static Seat, thread: i32) {
@@ -48,7 +33,7 @@ pub fn run(engine: &'static Engine, seat: &'static Seat, thread: i32) {
     }
     let mut oversight = Oversight::default();
     loop {
-        worker::stand_in(engine, thread);
+        stand_in::stand_in(engine, thread);
         match next_turn(engine, seat, &mut oversight) {
             Turn::Reap(patience) => {
                 let patience = if can_wake { patience } else { UNWAKEABLE };
@@ -179,36 +164,6 @@ fn next_turn(engine: &'static Engine, seat: &'static Seat, oversight: &mut Overs
     if active { Turn::Rest(LOOK, false) } else { Turn::Rest(idle, true) }
 }
 
-impl Table {
-    /// Whether somebody depends on what is in the kernel who does not wait there: for a notification, a successor, a barrier,
-    /// a request of another thread; or the ring is getting full.
-    fn needs_reaper(&self) -> bool {
-        const CROWD: u32 = 256;
-        let in_kernel = self.reception.post.in_kernel();
-        let blocked = self.order.blocked_count() > 0;
-        in_kernel > 0
-            // Somebody is handing it over, and asks then.
-            && !self.order.has_direct_work()
-            && (self.announced_in_kernel > 0 || blocked || in_kernel >= CROWD || wait::sleepers() > 0)
-    }
-
-    /// Whether the reaper has to stop leaving results to callers.
-    pub fn calls_reaper(&self) -> bool {
-        match self.reaper {
-            ReaperState::Off | ReaperState::Starts | ReaperState::On => false,
-            ReaperState::Rests => self.needs_reaper() && !self.reception.post.is_wanted(),
-            ReaperState::Sleeps => self.reception.post.in_kernel() > 0,
-        }
-    }
-}
-
-/// Has the reaper look at the table. If it waits for results and has no descriptor for that, it looks by itself.
-pub fn wake(engine: &'static Engine) {
-    if !engine.post.call_reaper() {
-        let _ = engine.kernel.wake(engine.poller.always_ready());
-    }
-}
-
 /// Not for ever: what seemed to be in the kernel may have been refused by it just then.
 const BUSY: clock::Nanos = 1_000 * clock::MILLISECOND;
 
@@ -245,29 +200,4 @@ fn end_role(engine: &'static Engine) -> bool {
         table.reaper = ReaperState::Off;
     }
     done
-}
-
-/// Takes what results there are in a ring that is ours. False: none.
-pub fn take_results(engine: &'static Engine, rest: Rest) -> bool {
-    if !engine.kernel.has_results() {
-        return false;
-    }
-    // Under the table's lock. Not until there are none: what ends here may call the reaper by putting one in.
-    while complete_all(engine, rest, |events| engine.kernel.take(events)) == RESULTS {}
-    true
-}
-
-fn complete_all(engine: &'static Engine, rest: Rest, results: impl FnOnce(&mut [Event; RESULTS]) -> usize) -> usize {
-    let mut got = 0;
-    let end = |table: &mut Table| {
-        let mut events = [Event::NONE; RESULTS];
-        let mut ended = [const { None }; RESULTS];
-        got = results(&mut events);
-        for (place, event) in ended.iter_mut().zip(events.iter().take(got)) {
-            *place = table.kernel_is_through(event);
-        }
-        ended
-    };
-    complete::finish_several(engine, rest, end, |table| (None, HandOuts::prepare(table)));
-    got
 }

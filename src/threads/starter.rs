@@ -11,126 +11,37 @@ use std::ffi::c_void;
 use std::ptr;
 use std::time::Duration;
 
-use crate::dispatch::complete;
-use crate::engine::{Engine, Locked};
-use crate::sys::clock;
-use crate::sys::thread::{self, Pause};
-use crate::table::Table;
-use crate::threads::worker;
+use crate::engine::{Caller, Engine, Locked};
+use crate::errno::Result;
+use crate::sys::thread;
+use crate::table::starting::StarterState;
+use crate::threads::{delivery, spawn, worker};
 
 /// What `ps -L` shows.
 const NAME: &std::ffi::CStr = c"aio_rs/starter";
 
-/// What the table knows of the starter.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub enum StarterState {
-    /// There is none.
-    Absent,
-    /// It is being made, or looks at the table soon by itself.
-    Awake,
-    /// It sleeps until it is called.
-    Sleeps,
-}
-
-/// Workers that the starter has to make, and what became of the others. In the table.
-pub struct Starting {
-    pub state: StarterState,
-    /// Workers that are wanted; the pool counts them already.
-    pub wanted: u32,
-    /// Times that the starter has made one, or could not.
-    answers: u64,
-    /// The last one could not be had.
-    refused: bool,
-    /// Somebody has looked for an answer in vain, and there was none since.
-    stuck: bool,
-}
-
-impl Starting {
-    pub const fn new() -> Starting {
-        Starting { state: StarterState::Absent, wanted: 0, answers: 0, refused: false, stuck: false }
+/// Makes sure that there is a worker, if that is the way of this process. Error: EAGAIN, none can be started.
+pub fn ensure(caller: &Caller) -> Result<Locked> {
+    let mut table = caller.lock();
+    if caller.engine.threadless {
+        return Ok(table);
     }
-
-    /// True: the starter was absent, and is the caller's to make.
-    pub fn claim(&mut self) -> bool {
-        let absent = self.state == StarterState::Absent;
-        if absent {
-            self.state = StarterState::Awake;
-        }
-        absent
-    }
-
-    fn answer(&mut self, refused: bool) {
-        self.answers += 1;
-        self.refused = refused;
-        self.stuck = false;
-    }
-}
-
-impl Table {
-    /// Whether the starter sleeps and has something to do; it is to be called when the lock is released.
-    pub fn calls_starter(&mut self) -> bool {
-        let calls = self.starting.state == StarterState::Sleeps && self.has_starter_work();
-        if calls {
-            self.starting.state = StarterState::Awake;
-        }
-        calls
-    }
-
-    fn has_starter_work(&self) -> bool {
-        self.starting.wanted > 0 || self.notices.has_functions() || self.workers.is_without_thread()
-    }
-
-    /// The wanted workers cannot be had.
-    fn give_up_wanted(&mut self) {
-        self.workers.never_started(self.starting.wanted);
-        self.starting.wanted = 0;
-        self.starting.answer(true);
-    }
-}
-
-/// Makes the starter that was claimed, unless it is of no use. True: it is there.
-pub fn make(engine: &'static Engine, useful: bool) -> bool {
-    let made = useful && thread::spawn(main, ptr::from_ref(engine).cast_mut().cast()).is_ok();
-    if !made {
-        let mut table = engine.lock();
-        table.starting.state = StarterState::Absent;
-        table.give_up_wanted();
-    }
-    made
-}
-
-/// The same, unless it is there or being made.
-pub fn make_if_absent(engine: &'static Engine) -> bool {
-    let claimed = engine.lock().starting.claim();
-    !claimed || make(engine, true)
-}
-
-/// Waits a moment for a worker that was wanted. False: there will be none soon.
-pub fn worker_comes(engine: &'static Engine, mut table: Locked) -> bool {
-    const PATIENCE: clock::Nanos = 20 * clock::MILLISECOND;
-    let (before, stuck) = (table.starting.answers, table.starting.stuck);
-    let calls = table.calls_starter();
-    drop(table);
-    if calls {
-        engine.starter.call();
-    }
-    if stuck || !make_if_absent(engine) {
-        return false;
-    }
-    let deadline = clock::now().saturating_add(PATIENCE);
-    let mut pause = Pause::new();
-    loop {
-        let mut table = engine.lock();
-        if table.starting.answers != before {
-            return !table.starting.refused;
-        }
-        if clock::now() >= deadline {
-            table.starting.stuck = true;
-            return false;
-        }
+    while table.workers.is_empty(table.starting.wanted) {
+        // Another caller must not rely on a thread that perhaps cannot be had.
+        table.workers.unconfirmed += 1;
+        table.thread_starts();
+        let makes_starter = table.starting.claim();
+        table.starting.main = Some(main);
         drop(table);
-        pause.once();
+        let started = worker::start(caller.engine);
+        if makes_starter {
+            spawn::make(caller.engine, started.is_ok());
+        }
+        table = caller.lock();
+        table.workers.unconfirmed -= 1;
+        started?;
     }
+    Ok(table)
 }
 
 /// What the starter does next.
@@ -154,7 +65,7 @@ extern "C-unwind" fn main(engine: *mut c_void) -> *mut c_void {
     loop {
         match next_turn(engine, tries_again) {
             Turn::Worker => start_worker(engine),
-            Turn::Function => tries_again = !complete::deliver_function(engine),
+            Turn::Function => tries_again = !delivery::deliver_function(engine),
             Turn::Sleep if tries_again => {
                 engine.starter.wait(RETRY, false);
                 tries_again = false;

@@ -1,14 +1,14 @@
 //! The watch: a worker's role while work is left to the workers that run. It sees to it that nobody waits for one that is
 //! blocked.
 
-use crate::dispatch::complete::{self, Rest};
+use crate::dispatch::complete;
+use crate::dispatch::wakeups::HandOuts;
 use crate::engine::Engine;
 use crate::sys::clock::{self, Nanos};
 use crate::sys::thread;
 use crate::table::Table;
 use crate::table::burst;
 use crate::table::pace::{Pace, Tick};
-use crate::threads::worker::HandOuts;
 
 /// Runs the watch until there has been nothing to watch for a while, or the running workers stand still.
 pub fn run(engine: &'static Engine) {
@@ -79,6 +79,10 @@ impl ProcessorTimes {
 /// A lock section of the watch. If `look` says so, because its worker does not get on or nobody will watch any more, it breaks
 /// up a burst; what may take long then is for others.
 fn look_after(engine: &'static Engine, look: impl FnOnce(&mut Table) -> bool) {
-    let end = |table: &mut Table| if look(table) { table.break_burst() } else { burst::NONE };
-    complete::finish_several(engine, Rest::Others, end, |table| (None, HandOuts::prepare(table)));
+    let mut table = engine.lock();
+    let mut ended = if look(&mut table) { table.break_burst() } else { burst::NONE };
+    complete::leave_to_others(&mut table, &mut ended);
+    let others = HandOuts::prepare(&mut table);
+    drop(table);
+    complete::tell(engine, ended, others);
 }

@@ -1,0 +1,102 @@
+//! Whom a lock section has given something to do.
+
+use crate::engine::{Engine, Locked};
+use crate::table::reaper::ReaperState;
+use crate::table::{PollerState, Table};
+use crate::worker_slot::Seat;
+
+/// Idle workers that were given jobs, to be called when the lock is released.
+pub struct HandOuts {
+    seats: [Option<&'static Seat>; HandOuts::MOST],
+    /// The poller has to look at the table.
+    wake_poller: bool,
+    /// The reaper has to take results, if it leaves that to callers.
+    call_reaper: bool,
+    /// The reaper has to look at the table, whatever it does.
+    wake_reaper: bool,
+    /// There is a thread to be made.
+    call_starter: bool,
+}
+
+impl HandOuts {
+    const MOST: usize = 4;
+
+    pub const NONE: HandOuts = HandOuts {
+        seats: [None; HandOuts::MOST],
+        wake_poller: false,
+        call_reaper: false,
+        wake_reaper: false,
+        call_starter: false,
+    };
+
+    /// Gives ready work to idle workers, as long as there are both. The last one goes on where this has to stop.
+    pub fn prepare(table: &mut Table) -> HandOuts {
+        let mut seats = [None; HandOuts::MOST];
+        let mut places = seats.iter_mut();
+        loop {
+            while places.len() > 0
+                && let Some(seat) = table.hand_out_one(places.len() == 1)
+                && let Some(place) = places.next()
+            {
+                *place = Some(seat);
+            }
+            if table.settle_inbox() {
+                break;
+            }
+        }
+        HandOuts { seats, ..HandOuts::for_others(table) }
+    }
+
+    /// Only what is not for workers.
+    pub fn for_others(table: &mut Table) -> HandOuts {
+        let stand_in = table.needs_stand_in();
+        let polls = table.poller == PollerState::On;
+        HandOuts {
+            wake_poller: polls && (table.order.has_stream_work() || table.streams_moved || stand_in),
+            call_reaper: table.calls_reaper(),
+            wake_reaper: !polls && stand_in && table.reaper != ReaperState::Off,
+            call_starter: table.calls_starter(),
+            ..HandOuts::NONE
+        }
+    }
+
+    /// Releases the lock, then wakes.
+    pub fn send_after(self, table: Locked, engine: &'static Engine) {
+        drop(table);
+        self.send(engine);
+    }
+
+    /// Calls the workers, the poller and the reaper.
+    pub fn send(self, engine: &'static Engine) {
+        if self.wake_poller {
+            wake_poller(engine);
+        }
+        if self.wake_reaper {
+            wake_reaper(engine);
+        } else if self.call_reaper {
+            engine.post.call_reaper();
+        }
+        self.seats.iter().flatten().for_each(|seat| seat.call());
+        if self.call_starter {
+            engine.starter.call();
+        }
+    }
+}
+
+/// Has the poller look at the table. Should its descriptors be lost, its thread cannot be woken, and another one takes the role.
+pub fn wake_poller(engine: &'static Engine) {
+    if engine.poller.wake() || !engine.poller.replace() {
+        return;
+    }
+    let mut table = engine.lock();
+    table.poller_turn = table.poller_turn.wrapping_add(1);
+    table.poller = PollerState::Off;
+    HandOuts::prepare(&mut table).send_after(table, engine);
+}
+
+/// Has the reaper look at the table. If it waits for results and has no descriptor for that, it looks by itself.
+pub fn wake_reaper(engine: &'static Engine) {
+    if !engine.post.call_reaper() {
+        let _ = engine.kernel.wake(engine.poller.always_ready());
+    }
+}

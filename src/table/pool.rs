@@ -1,0 +1,102 @@
+//! The workers that there are.
+
+use std::sync::atomic::Ordering;
+
+use super::pace::Pace;
+use crate::order::Kind;
+use crate::reception::inbox::Attendant;
+use crate::stack::Stack;
+use crate::worker_slot::Seat;
+
+/// The pool, in the table.
+pub struct Workers {
+    /// Threads that exist, are being started or are wanted (`starter`).
+    pub total: u32,
+    /// Those of them that have not asked for work yet.
+    pub coming: u32,
+    /// Those of them of which a caller does not know yet whether they can be had.
+    pub unconfirmed: u32,
+    /// Those that run a request, of a stream not counted.
+    pub running: u32,
+    /// Those that may be blocked by a stream for ever.
+    pub blocking: u32,
+    pub idle: Stack<Seat>,
+    pub idle_count: u32,
+    pub free: Stack<Seat>,
+    pub pace: Pace,
+    /// The worker that has several transfers.
+    pub burst: Option<&'static Seat>,
+    /// How far it was at the watch's last tick.
+    pub burst_seen: usize,
+}
+
+impl Workers {
+    pub fn new() -> Workers {
+        Workers {
+            total: 0,
+            coming: 0,
+            unconfirmed: 0,
+            running: 0,
+            blocking: 0,
+            idle: Stack::new(),
+            idle_count: 0,
+            free: Stack::new(),
+            pace: Pace::new(),
+            burst: None,
+            burst_seen: 0,
+        }
+    }
+
+    /// Whether there is no thread that is sure to run, of so many that are wanted.
+    pub fn is_empty(&self, wanted: u32) -> bool {
+        self.total <= self.unconfirmed + wanted
+    }
+
+    /// Whether none exists or is wanted.
+    pub fn is_without_thread(&self) -> bool {
+        self.total == 0
+    }
+
+    /// So many of those that were on their way cannot be had.
+    pub fn never_started(&mut self, wanted: u32) {
+        self.total -= wanted;
+        self.coming -= wanted;
+    }
+
+    pub fn total(&self) -> u32 {
+        self.total
+    }
+
+    /// Who looks into the inbox.
+    pub fn attendant(&self) -> Attendant<Seat> {
+        if self.pace.is_quick() {
+            return Attendant::Busy;
+        }
+        self.idle.first().map_or(Attendant::Nobody, Attendant::Idle)
+    }
+
+    /// The worker is through with its burst.
+    pub fn burst_left(&mut self, kind: Kind, thread: i32) {
+        self.running -= 1;
+        self.pace.left(kind, false, thread);
+    }
+
+    pub fn push_idle(&mut self, seat: &'static Seat) {
+        seat.idle.store(true, Ordering::Relaxed);
+        self.idle.push(seat);
+        self.idle_count += 1;
+    }
+
+    pub fn pop_idle(&mut self) -> Option<&'static Seat> {
+        let seat = self.idle.pop()?;
+        seat.idle.store(false, Ordering::Relaxed);
+        self.idle_count -= 1;
+        Some(seat)
+    }
+
+    pub fn remove_idle(&mut self, seat: &'static Seat) {
+        self.idle.remove(seat);
+        seat.idle.store(false, Ordering::Relaxed);
+        self.idle_count -= 1;
+    }
+}

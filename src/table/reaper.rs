@@ -1,0 +1,42 @@
+//! What the table knows of the reaper.
+
+use super::Table;
+use crate::sys::wait;
+
+/// What the reaper does.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum ReaperState {
+    /// The next free worker takes the role when there is something to wait for.
+    Off,
+    /// It prepares itself, which may take the kernel some milliseconds: until then workers serve.
+    Starts,
+    /// It waits for results.
+    On,
+    /// It leaves them to those who wait for them or ask, and looks now and then whether they do.
+    Rests,
+    /// Nothing has been in the kernel for a while.
+    Sleeps,
+}
+
+impl Table {
+    /// Whether somebody depends on what is in the kernel who does not wait there: for a notification, a successor, a barrier,
+    /// a request of another thread; or the ring is getting full.
+    pub fn needs_reaper(&self) -> bool {
+        const CROWD: u32 = 256;
+        let in_kernel = self.reception.post.in_kernel();
+        let blocked = self.order.blocked_count() > 0;
+        in_kernel > 0
+            // Somebody is handing it over, and asks then.
+            && !self.order.has_direct_work()
+            && (self.announced_in_kernel > 0 || blocked || in_kernel >= CROWD || wait::sleepers() > 0)
+    }
+
+    /// Whether the reaper has to stop leaving results to callers.
+    pub fn calls_reaper(&self) -> bool {
+        match self.reaper {
+            ReaperState::Off | ReaperState::Starts | ReaperState::On => false,
+            ReaperState::Rests => self.needs_reaper() && !self.reception.post.is_wanted(),
+            ReaperState::Sleeps => self.reception.post.in_kernel() > 0,
+        }
+    }
+}

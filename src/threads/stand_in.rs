@@ -1,0 +1,46 @@
+//! Running requests in a thread that has another role, or in a caller's where there are no threads.
+
+use crate::dispatch::wakeups::HandOuts;
+use crate::dispatch::{attend, complete, run};
+use crate::engine::Engine;
+use crate::threads::{delivery, spawn};
+use crate::worker_slot::Job;
+
+/// For threads that have another role: when all have one and no more can be started, requests and notifications would wait
+/// for ever.
+pub fn stand_in(engine: &'static Engine, thread: i32) {
+    loop {
+        let mut table = engine.lock();
+        table.take_in();
+        if !table.needs_stand_in() {
+            return;
+        }
+        if table.starting.wanted == 0 {
+            table.want_worker();
+        }
+        if spawn::worker_comes(engine, table) {
+            return;
+        }
+        // This takes a while: whoever waits for what the kernel has sees to it.
+        attend::hand_on();
+        delivery::try_owed(engine);
+        if !run_next(engine, thread) {
+            return;
+        }
+    }
+}
+
+/// Runs the next request in a thread that is no worker. False: there is none.
+pub fn run_next(engine: &'static Engine, thread: i32) -> bool {
+    let mut table = engine.lock();
+    let Some(Job::Request(task)) = table.next_request() else { return false };
+    table.runs(&task, thread);
+    drop(table);
+    let ran = run::run(engine, &task, thread);
+    let (mut table, ended) = complete::end_task(engine, &task, ran.result);
+    table.ran(&task, thread, task.alone.then_some(ran.time));
+    let others = HandOuts::prepare(&mut table);
+    drop(table);
+    complete::tell(engine, [Some(ended)], others);
+    true
+}

@@ -1,0 +1,118 @@
+//! Where a worker waits for its next job, and what others know of it.
+
+use std::ptr;
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicPtr, AtomicU64, Ordering};
+use std::time::Duration;
+
+use crate::burst::Burst;
+use crate::errno::{Errno, Result};
+use crate::mailbox::{Mailbox, Woken};
+use crate::stack::Linked;
+use crate::sys::{memory, thread};
+use crate::task::Task;
+
+/// What a worker can be given to do.
+#[derive(Clone, Copy)]
+pub enum Job {
+    Request(Task),
+    /// The transfers that lie in the worker's seat (`burst`).
+    Burst,
+    /// A transfer of a stream that may block for ever: it counts among no maximum.
+    Block(Task),
+    /// Wait for streams (`stream`), this turn.
+    Poll(u32),
+    /// Wait for what the kernel's AIO has (`reaper`).
+    Reap,
+    /// Deliver notifications (`complete`).
+    Deliver,
+    /// See to it that work left to the running workers does not wait for one that is blocked (`watch`).
+    Watch,
+}
+
+/// A job, and what its worker has to see to first.
+#[derive(Clone, Copy)]
+pub struct Handed {
+    pub job: Job,
+    /// A spare is wanted, and nobody is there to make it.
+    pub make_starter: bool,
+    /// There may be more work than was handed out: its worker hands out the rest first.
+    pub go_on: bool,
+}
+
+/// A worker's mailbox. Seats are never freed, as whoever sends may still be at it when the worker has gone; the next worker
+/// takes the seat.
+pub struct Seat {
+    pub mailbox: Mailbox<Handed>,
+    /// The next idle worker, or the next free seat. Under the table's lock.
+    pub next: AtomicPtr<Seat>,
+    /// Among the idle. Under the table's lock.
+    pub idle: AtomicBool,
+    /// The worker's thread. Under the table's lock.
+    pub thread: AtomicI32,
+    pub sleeps: Sleeps,
+    /// It need not be awake when the next request comes. Only the worker's own.
+    pub may_sleep: AtomicBool,
+    pub burst: Burst,
+}
+
+/// How often a worker's thread had slept when it was last looked at. Only the worker's own.
+pub struct Sleeps(AtomicU64);
+
+impl Sleeps {
+    const UNKNOWN: u64 = u64::MAX;
+
+    /// The worker sleeps for want of work: that does not count.
+    pub fn forget(&self) {
+        self.0.store(Sleeps::UNKNOWN, Ordering::Relaxed);
+    }
+
+    /// Whether the thread has certainly not slept since the last look.
+    pub fn none_since(&self) -> bool {
+        let now = thread::times_slept().unwrap_or(Sleeps::UNKNOWN);
+        self.0.swap(now, Ordering::Relaxed) == now && now != Sleeps::UNKNOWN
+    }
+}
+
+impl Linked for Seat {
+    fn next(&self) -> &AtomicPtr<Seat> {
+        &self.next
+    }
+}
+
+impl Seat {
+    /// Error: EAGAIN, no memory.
+    pub fn make() -> Result<&'static Seat> {
+        // Not a Box: without memory that would end the process.
+        let place = memory::map(size_of::<Seat>()).map_err(|_| Errno::AGAIN)?.cast::<Seat>();
+        let (next, idle) = (AtomicPtr::new(ptr::null_mut()), AtomicBool::new(false));
+        let seat = Seat {
+            mailbox: Mailbox::new(),
+            next,
+            idle,
+            thread: AtomicI32::new(0),
+            sleeps: Sleeps(AtomicU64::new(Sleeps::UNKNOWN)),
+            may_sleep: AtomicBool::new(false),
+            burst: Burst::new(),
+        };
+        // SAFETY: the mapping is large enough, begins at a page and is never unmapped.
+        unsafe {
+            place.write(seat);
+            Ok(place.as_ref())
+        }
+    }
+
+    /// Its worker's thread.
+    pub fn thread(&self) -> i32 {
+        self.thread.load(Ordering::Relaxed)
+    }
+
+    /// Has the worker look into the inbox, or end its rest.
+    pub fn call(&self) {
+        self.mailbox.call();
+    }
+
+    /// For a worker with a role: waits until it is called. False: the time is up.
+    pub fn rest(&self, patience: Duration) -> bool {
+        matches!(self.mailbox.wait(patience, true), Woken::Called)
+    }
+}
