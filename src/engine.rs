@@ -14,7 +14,6 @@ use crate::figures::{Slot, aio_rs_stats};
 use crate::order::Policy;
 use crate::reception::Reception;
 use crate::ring_owner::Post;
-use crate::stats;
 use crate::sys::descriptor::Duplicates;
 use crate::sys::fork::{self, Mark};
 use crate::sys::kaio::Context;
@@ -23,8 +22,9 @@ use crate::sys::park::Parker;
 use crate::sys::poller::Poller;
 use crate::sys::signals::Blocked;
 use crate::sys::stderr::{self, Message};
-use crate::sys::{environment, load, memory, shared, thread, tools, wait};
+use crate::sys::{environment, memory, thread, tools, wait};
 use crate::table::{self, Table};
+use crate::{load, stats};
 
 pub struct Engine {
     table: Mutex<OwnedLock, Table>,
@@ -175,7 +175,7 @@ pub fn configuration() -> Config {
     fork::handler_is_registered();
     load::stay();
     // The command prints what it shares with the program.
-    if config.stats && shared::segment().is_none() {
+    if config.stats && stats::segment().is_none() {
         environment::at_exit(print_stats);
     }
     // SAFETY: only the thread that made the exchange comes here, and nobody looks before the store.

@@ -45,6 +45,7 @@ mod config;
 mod errno;
 #[allow(dead_code)] // the command uses the rest
 mod figures;
+mod load;
 mod mailbox;
 mod slab;
 mod stack;

@@ -8,6 +8,7 @@ use std::ops;
 use std::ptr::NonNull;
 
 use crate::errno::{Errno, Result};
+use crate::sys::hash::mix;
 use crate::sys::memory;
 
 /// Names a slot of one slab.
@@ -342,13 +343,6 @@ impl Drop for Index {
             unsafe { memory::unmap(buckets.cast(), self.size * size_of::<Id>()) };
         }
     }
-}
-
-/// Spreads a key over all bits (splitmix64's finish).
-pub fn mix(key: u64) -> usize {
-    let key = (key ^ (key >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    let key = (key ^ (key >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    usize::try_from(key ^ (key >> 31)).unwrap_or(0)
 }
 
 #[cfg(test)]

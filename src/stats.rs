@@ -5,16 +5,48 @@ use std::ptr;
 use std::sync::atomic::{AtomicI32, AtomicPtr, Ordering};
 
 use crate::errno::Errno;
-use crate::figures::{Slot, aio_rs_stats};
+use crate::figures::{Segment, Slot, aio_rs_stats};
 use crate::order::Kind;
 use crate::sys::clock::Nanos;
-use crate::sys::{shared, thread};
+use crate::sys::{environment, shared, thread};
 
 /// For a process that shares its figures with nobody.
 static OWN: Slot = Slot::new();
 static CURRENT: AtomicPtr<Slot> = AtomicPtr::new(ptr::null_mut());
+/// What the command that started the program shares with it.
+static SEGMENT: AtomicPtr<Segment> = AtomicPtr::new(ptr::null_mut());
 /// The process that counts there.
 static PROCESS: AtomicI32 = AtomicI32::new(0);
+
+/// What this process shares with the command that started it, if anything.
+pub fn segment() -> Option<&'static Segment> {
+    // SAFETY: attached in `at_load` and never detached.
+    unsafe { SEGMENT.load(Ordering::Acquire).as_ref() }
+}
+
+/// Before `main`, where nothing of the program can stand in the way (another root, another user, a sandbox). It allocates
+/// nothing; without `stats=NUMBER` it does nothing.
+pub fn at_load() {
+    let Some(text) = environment::variable(c"AIO_RS") else { return };
+    let mut items = text.to_bytes().split(|&byte| byte == b',').map(<[u8]>::trim_ascii);
+    let number = items.rfind(|item| item.starts_with(b"stats="));
+    if let Some(number) = number.and_then(|item| str::from_utf8(item.get(6..)?).ok()?.parse().ok()) {
+        attach(number);
+    }
+}
+
+fn attach(number: i32) {
+    let Some(place) = shared::attach(number, size_of::<Segment>()) else { return };
+    // SAFETY: it is large enough for a `Segment`, which any bits are; if it is none, nothing of it is used any more.
+    unsafe {
+        let segment = place.cast::<Segment>().as_ref();
+        if !segment.is_one() {
+            return shared::detach(place);
+        }
+        segment.loaded.fetch_add(1, Ordering::Relaxed);
+    }
+    SEGMENT.store(place.cast().as_ptr(), Ordering::Release);
+}
 
 /// Where this process has begun to count, if it has.
 pub fn current() -> Option<&'static Slot> {
@@ -30,7 +62,7 @@ pub fn slot() -> &'static Slot {
 #[cold]
 fn choose() -> &'static Slot {
     PROCESS.store(thread::process_id(), Ordering::Relaxed);
-    let new = shared::segment().and_then(|segment| segment.claim()).unwrap_or(&OWN);
+    let new = segment().and_then(|segment| segment.claim()).unwrap_or(&OWN);
     let first =
         CURRENT.compare_exchange(ptr::null_mut(), ptr::from_ref(new).cast_mut(), Ordering::AcqRel, Ordering::Acquire);
     // SAFETY: as above.

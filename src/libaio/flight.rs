@@ -15,7 +15,7 @@ use std::sync::atomic::{AtomicI32, AtomicPtr, AtomicU32, AtomicU64, Ordering};
 use super::abi::iocb;
 use super::reaping::Reaping;
 use crate::order::FileKey;
-use crate::slab::mix;
+use crate::sys::hash::mix;
 
 /// A ring of completions, as far as it matters here.
 pub trait Ring {

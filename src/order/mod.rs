@@ -17,7 +17,8 @@
 //! first few requests stay out, until one comes that has to ask.
 
 use crate::errno::{Errno, Result};
-use crate::slab::{Id, Index, NONE, Slab, corrupt, mix};
+use crate::slab::{Id, Index, NONE, Slab, corrupt};
+use crate::sys::hash::mix;
 
 /// How strictly requests of one descriptor follow each other (`order=` in the configuration).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::slab::mix;
+use crate::sys::hash::mix;
 
 const PLACES: usize = 4096;
 

@@ -2,7 +2,7 @@
 //! system call.
 //!
 //! Shared by all targets: `memory`, `signals`, `thread`, `cancellation`, `clock`, `descriptor`, `inode`, `transfer`,
-//! `environment`, `stderr`, `shared`, `tools`, `load`, `owned_lock` and, on glibc, `next`. The rest stands twice, side by side:
+//! `environment`, `hash`, `stderr`, `shared`, `tools`, `owned_lock` and, on glibc, `next`. The rest stands twice, side by side:
 //! `linux/` (futex, epoll, kernel AIO, RWF_NOWAIT) and `portable/`
 //! (pthreads, poll, pread and pwrite), which the feature `portable` selects on Linux too.
 
@@ -10,8 +10,8 @@ pub mod cancellation;
 pub mod clock;
 pub mod descriptor;
 pub mod environment;
+pub mod hash;
 pub mod inode;
-pub mod load;
 pub mod memory;
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
 pub mod next;

@@ -32,7 +32,7 @@ static HANDLE: AtomicU64 = AtomicU64::new(0);
 static ACCESS: AtomicU64 = AtomicU64::new(0);
 
 /// Before `main`.
-pub(super) fn at_load() {
+pub fn at_load() {
     if !loaded_at_start() {
         return;
     }

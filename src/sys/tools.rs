@@ -20,7 +20,7 @@ const HAPPENS_AFTER: usize = HAPPENS_BEFORE + 1;
 const HELGRIND_LEAVE_ALONE: usize = HAPPENS_BEFORE + 6;
 const DRD_LEAVE_ALONE: usize = 0x4452_0002;
 
-pub(super) fn at_load() {
+pub fn at_load() {
     let valgrind = if ask(RUNNING_ON_VALGRIND, 0, 0) != 0 { VALGRIND } else { 0 };
     let tsan = if tsan::acquire().is_some() && tsan::release().is_some() { TSAN } else { 0 };
     PRESENT.store(valgrind | tsan, Ordering::Relaxed);

@@ -17,10 +17,10 @@ use super::places::{Mask, Place, Sleeper};
 use super::syscalls::{self, cancellable};
 use super::waiters::Waiters;
 use crate::errno::{Errno, Result, check};
-use crate::slab::mix;
 use crate::sys::cancellation::{put_off, with_cleanup};
 use crate::sys::clock::{self, Nanos};
 use crate::sys::environment;
+use crate::sys::hash::mix;
 
 /// The waiters of all words with one hash.
 struct Bucket {
