@@ -2,6 +2,7 @@
 
 use proptest::prelude::*;
 
+use super::node::some;
 use super::*;
 
 const FILES: [FileKey; 2] = [FileKey { device: 1, inode: 10 }, FileKey { device: 1, inode: 11 }];
