@@ -4,7 +4,7 @@ use std::ptr;
 use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
 use crate::errno::thread_identity;
-use crate::worker_slot::Seat;
+use crate::worker_slot::WorkerSlot;
 
 /// The post of the one that takes results. Without the table's lock. All zeroes: nobody has it.
 pub struct Post {
@@ -15,7 +15,7 @@ pub struct Post {
     /// Requests that the kernel has. Changed under the table's lock only.
     in_kernel: AtomicU32,
     /// The reaper, while it leaves the results to callers.
-    resting: AtomicPtr<Seat>,
+    resting: AtomicPtr<WorkerSlot>,
     /// The reaper wants the post when it is free.
     wanted: AtomicBool,
     /// How often a caller has taken the post.
@@ -112,8 +112,8 @@ impl Post {
     }
 
     /// The reaper rests from now on (None: it does not), and can be called there.
-    pub fn rest(&self, reaper: Option<&'static Seat>) {
-        self.resting.store(reaper.map_or(ptr::null_mut(), |seat| ptr::from_ref(seat).cast_mut()), Ordering::SeqCst);
+    pub fn rest(&self, reaper: Option<&'static WorkerSlot>) {
+        self.resting.store(reaper.map_or(ptr::null_mut(), |slot| ptr::from_ref(slot).cast_mut()), Ordering::SeqCst);
     }
 
     /// Whether the reaper knows that it is needed: it will be called when the post is left.
@@ -123,8 +123,8 @@ impl Post {
 
     /// Calls the reaper. False: it does not rest.
     pub fn call_reaper(&self) -> bool {
-        // SAFETY: seats are never freed.
+        // SAFETY: slots are never freed.
         let resting = unsafe { self.resting.swap(ptr::null_mut(), Ordering::SeqCst).as_ref() };
-        resting.inspect(|seat| seat.call()).is_some()
+        resting.inspect(|slot| slot.call()).is_some()
     }
 }

@@ -15,7 +15,7 @@ use crate::task::Task;
 #[derive(Clone, Copy)]
 pub enum Job {
     Request(Task),
-    /// The transfers that lie in the worker's seat (`burst`).
+    /// The transfers that lie in the worker's slot (`burst`).
     Burst,
     /// A transfer of a stream that may block for ever: it counts among no maximum.
     Block(Task),
@@ -40,11 +40,11 @@ pub struct Handed {
 }
 
 /// A worker's mailbox. Seats are never freed, as whoever sends may still be at it when the worker has gone; the next worker
-/// takes the seat.
-pub struct Seat {
+/// takes the slot.
+pub struct WorkerSlot {
     pub mailbox: Mailbox<Handed>,
-    /// The next idle worker, or the next free seat. Under the table's lock.
-    pub next: AtomicPtr<Seat>,
+    /// The next idle worker, or the next free slot. Under the table's lock.
+    pub next: AtomicPtr<WorkerSlot>,
     /// Among the idle. Under the table's lock.
     pub idle: AtomicBool,
     /// The worker's thread. Under the table's lock.
@@ -73,19 +73,19 @@ impl Sleeps {
     }
 }
 
-impl Linked for Seat {
-    fn next(&self) -> &AtomicPtr<Seat> {
+impl Linked for WorkerSlot {
+    fn next(&self) -> &AtomicPtr<WorkerSlot> {
         &self.next
     }
 }
 
-impl Seat {
+impl WorkerSlot {
     /// Error: EAGAIN, no memory.
-    pub fn make() -> Result<&'static Seat> {
+    pub fn make() -> Result<&'static WorkerSlot> {
         // Not a Box: without memory that would end the process.
-        let place = memory::map(size_of::<Seat>()).map_err(|_| Errno::AGAIN)?.cast::<Seat>();
+        let place = memory::map(size_of::<WorkerSlot>()).map_err(|_| Errno::AGAIN)?.cast::<WorkerSlot>();
         let (next, idle) = (AtomicPtr::new(ptr::null_mut()), AtomicBool::new(false));
-        let seat = Seat {
+        let slot = WorkerSlot {
             mailbox: Mailbox::new(),
             next,
             idle,
@@ -96,7 +96,7 @@ impl Seat {
         };
         // SAFETY: the mapping is large enough, begins at a page and is never unmapped.
         unsafe {
-            place.write(seat);
+            place.write(slot);
             Ok(place.as_ref())
         }
     }

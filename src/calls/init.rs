@@ -37,11 +37,11 @@ pub fn init(settings: &aioinit) -> Result<()> {
 /// Has all idle workers look at the configuration again.
 fn rouse(caller: &Caller) {
     let table = caller.lock();
-    let mut seat = table.workers.idle.first();
-    while let Some(idle) = seat {
+    let mut slot = table.workers.idle.first();
+    while let Some(idle) = slot {
         idle.call();
-        // SAFETY: seats are never freed, and their links are only changed under the lock.
-        seat = unsafe { idle.next.load(Ordering::Relaxed).as_ref() };
+        // SAFETY: slots are never freed, and their links are only changed under the lock.
+        slot = unsafe { idle.next.load(Ordering::Relaxed).as_ref() };
     }
     submit::hand_over(caller, table);
 }

@@ -15,7 +15,7 @@ use crate::request::{self, Operation, Request};
 use crate::slab::NONE;
 use crate::table::in_kernel::Own;
 use crate::threads::starter;
-use crate::worker_slot::Seat;
+use crate::worker_slot::WorkerSlot;
 
 /// aio_read, aio_write, aio_fsync.
 ///
@@ -113,7 +113,7 @@ fn post(engine: &'static Engine, new: &Admission<Request>) -> bool {
         unsafe { handle.block() }.status.take_back(before);
         claims.end(key);
     };
-    inbox.put(key, new, claim, unclaim, Seat::call)
+    inbox.put(key, new, claim, unclaim, WorkerSlot::call)
 }
 
 /// Releases the lock and wakes whoever runs what is ready, or runs it.

@@ -3,11 +3,11 @@
 use crate::engine::{Engine, Locked};
 use crate::table::reaper::ReaperState;
 use crate::table::{PollerState, Table};
-use crate::worker_slot::Seat;
+use crate::worker_slot::WorkerSlot;
 
 /// Idle workers that were given jobs, to be called when the lock is released.
 pub struct HandOuts {
-    seats: [Option<&'static Seat>; HandOuts::MOST],
+    slots: [Option<&'static WorkerSlot>; HandOuts::MOST],
     /// The poller has to look at the table.
     wake_poller: bool,
     /// The reaper has to take results, if it leaves that to callers.
@@ -22,7 +22,7 @@ impl HandOuts {
     const MOST: usize = 4;
 
     pub const NONE: HandOuts = HandOuts {
-        seats: [None; HandOuts::MOST],
+        slots: [None; HandOuts::MOST],
         wake_poller: false,
         call_reaper: false,
         wake_reaper: false,
@@ -31,20 +31,20 @@ impl HandOuts {
 
     /// Gives ready work to idle workers, as long as there are both. The last one goes on where this has to stop.
     pub fn prepare(table: &mut Table) -> HandOuts {
-        let mut seats = [None; HandOuts::MOST];
-        let mut places = seats.iter_mut();
+        let mut slots = [None; HandOuts::MOST];
+        let mut places = slots.iter_mut();
         loop {
             while places.len() > 0
-                && let Some(seat) = table.hand_out_one(places.len() == 1)
+                && let Some(slot) = table.hand_out_one(places.len() == 1)
                 && let Some(place) = places.next()
             {
-                *place = Some(seat);
+                *place = Some(slot);
             }
             if table.settle_inbox() {
                 break;
             }
         }
-        HandOuts { seats, ..HandOuts::for_others(table) }
+        HandOuts { slots, ..HandOuts::for_others(table) }
     }
 
     /// Only what is not for workers.
@@ -76,7 +76,7 @@ impl HandOuts {
         } else if self.call_reaper {
             engine.post.call_reaper();
         }
-        self.seats.iter().flatten().for_each(|seat| seat.call());
+        self.slots.iter().flatten().for_each(|slot| slot.call());
         if self.call_starter {
             engine.starter.call();
         }

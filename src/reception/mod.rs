@@ -15,7 +15,7 @@ use crate::order::{Admission, Kind};
 use crate::request::Request;
 use crate::ring_owner::Post;
 use crate::sys::memory;
-use crate::worker_slot::Seat;
+use crate::worker_slot::WorkerSlot;
 
 use buffered::Buffered;
 use checked::Checked;
@@ -25,7 +25,7 @@ use inbox::Inbox;
 use known::Known;
 
 pub struct Reception {
-    pub inbox: Inbox<Admission<Request>, Seat>,
+    pub inbox: Inbox<Admission<Request>, WorkerSlot>,
     pub known: Known,
     pub checked: Checked,
     pub entered: Entered,

@@ -7,7 +7,7 @@ use super::pace::Pace;
 use super::{Ended, Table};
 use crate::burst::{MOST, SHARE, SOMEBODY, UNSEEN};
 use crate::task::Task;
-use crate::worker_slot::Seat;
+use crate::worker_slot::WorkerSlot;
 
 pub const NONE: [Option<Ended>; MOST] = [const { None }; MOST];
 
@@ -18,13 +18,13 @@ impl Table {
     }
 
     /// Takes further ones along with one that a worker has taken, if they are there and quick. False: there are none.
-    pub fn take_along(&mut self, first: &Task, seat: &'static Seat) -> bool {
+    pub fn take_along(&mut self, first: &Task, slot: &'static WorkerSlot) -> bool {
         if self.has_burst() || !first.alone || !self.workers.pace.is_quick_class(first.kind, first.unbuffered) {
             return false;
         }
         let (mut total, most) = (0, 1 + self.order.ready_count() / SHARE);
         let mut next = Some(*first);
-        for transfer in seat.burst.transfers.iter().take(most) {
+        for transfer in slot.burst.transfers.iter().take(most) {
             let Some(task) = next else { break };
             // SAFETY: nobody looks at it until `next` is opened.
             unsafe { (*transfer.task.get()).write(task) };
@@ -34,14 +34,14 @@ impl Table {
         if total < 2 {
             return false;
         }
-        for transfer in seat.burst.transfers.iter().take(total) {
+        for transfer in slot.burst.transfers.iter().take(total) {
             self.order.payload_mut(transfer.task().id).run_by(SOMEBODY);
         }
-        seat.burst.total.store(total, Ordering::Relaxed);
-        seat.burst.ended.store(0, Ordering::Relaxed);
+        slot.burst.total.store(total, Ordering::Relaxed);
+        slot.burst.ended.store(0, Ordering::Relaxed);
         // Release: pairs with `start` and `take_away`.
-        seat.burst.next.store(0, Ordering::Release);
-        (self.workers.burst, self.workers.burst_seen) = (Some(seat), UNSEEN);
+        slot.burst.next.store(0, Ordering::Release);
+        (self.workers.burst, self.workers.burst_seen) = (Some(slot), UNSEEN);
         true
     }
 
@@ -58,38 +58,38 @@ impl Table {
 
     /// For the watch, at each tick: whether a burst is just where it was at the last one. (Other workers may get on.)
     pub fn burst_stands_still(&mut self) -> bool {
-        let Some(seat) = self.workers.burst else { return false };
-        let next = seat.burst.next.load(Ordering::Relaxed);
+        let Some(slot) = self.workers.burst else { return false };
+        let next = slot.burst.next.load(Ordering::Relaxed);
         std::mem::replace(&mut self.workers.burst_seen, next) == next
     }
 
     /// For the watch: the worker does not get on. What it has done ends, and what it has not started is ready again.
     pub fn break_burst(&mut self) -> [Option<Ended>; MOST] {
-        let Some(seat) = self.workers.burst.take() else { return NONE };
-        let started = seat.burst.take_away();
-        if let Some(running) = started.checked_sub(1).and_then(|index| seat.burst.transfers.get(index)) {
+        let Some(slot) = self.workers.burst.take() else { return NONE };
+        let started = slot.burst.take_away();
+        if let Some(running) = started.checked_sub(1).and_then(|index| slot.burst.transfers.get(index)) {
             // Not `run_by`: its number may be an old one by now.
-            self.order.payload_mut(running.task().id).runner = seat.thread();
+            self.order.payload_mut(running.task().id).runner = slot.thread();
         }
-        self.give_back(seat, started);
+        self.give_back(slot, started);
         // The last one that was started runs, or is the worker's to end.
-        self.end_transfers(seat, started.saturating_sub(1))
+        self.end_transfers(slot, started.saturating_sub(1))
     }
 
     /// For the worker: ends what it has run of its burst, and gives back the rest.
-    pub fn end_burst(&mut self, seat: &'static Seat, run: usize) -> [Option<Ended>; MOST] {
-        if self.workers.burst.is_some_and(|other| ptr::eq(other, seat)) {
+    pub fn end_burst(&mut self, slot: &'static WorkerSlot, run: usize) -> [Option<Ended>; MOST] {
+        if self.workers.burst.is_some_and(|other| ptr::eq(other, slot)) {
             self.workers.burst = None;
-            self.give_back(seat, run);
+            self.give_back(slot, run);
         }
-        let [first, ..] = &seat.burst.transfers;
-        self.workers.burst_left(first.task().kind, seat.thread());
-        self.end_transfers(seat, run)
+        let [first, ..] = &slot.burst.transfers;
+        self.workers.burst_left(first.task().kind, slot.thread());
+        self.end_transfers(slot, run)
     }
 
-    fn give_back(&mut self, seat: &Seat, started: usize) {
-        let total = seat.burst.total.load(Ordering::Relaxed);
-        let mut left = seat.burst.transfers.get(..total).unwrap_or(&[]);
+    fn give_back(&mut self, slot: &WorkerSlot, started: usize) {
+        let total = slot.burst.total.load(Ordering::Relaxed);
+        let mut left = slot.burst.transfers.get(..total).unwrap_or(&[]);
         while let [rest @ .., last] = left
             && rest.len() >= started
         {
@@ -101,10 +101,10 @@ impl Table {
     }
 
     /// Ends those before `end` that have not ended yet.
-    fn end_transfers(&mut self, seat: &Seat, end: usize) -> [Option<Ended>; MOST] {
+    fn end_transfers(&mut self, slot: &WorkerSlot, end: usize) -> [Option<Ended>; MOST] {
         let mut ended = NONE;
-        let begin = seat.burst.ended.swap(end, Ordering::Relaxed);
-        for (place, transfer) in ended.iter_mut().zip(&seat.burst.transfers).take(end).skip(begin) {
+        let begin = slot.burst.ended.swap(end, Ordering::Relaxed);
+        for (place, transfer) in ended.iter_mut().zip(&slot.burst.transfers).take(end).skip(begin) {
             let task = transfer.task();
             self.workers.pace.one_ended(task.kind, task.unbuffered, transfer.time());
             self.stats.counts.route_worker += 1;

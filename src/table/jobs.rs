@@ -6,18 +6,18 @@ use super::{PollerState, Table};
 use crate::order::Run;
 use crate::sys::clock::Nanos;
 use crate::task::Task;
-use crate::worker_slot::{Handed, Job, Seat};
+use crate::worker_slot::{Handed, Job, WorkerSlot};
 
 impl Table {
-    pub fn hand_out_one(&mut self, go_on: bool) -> Option<&'static Seat> {
+    pub fn hand_out_one(&mut self, go_on: bool) -> Option<&'static WorkerSlot> {
         if self.workers.idle_count == 0 {
             return None;
         }
         let job = self.next_job()?;
-        let seat = self.workers.pop_idle()?;
-        let handed = self.handed(job, seat);
-        seat.mailbox.put(Handed { go_on, ..handed });
-        Some(seat)
+        let slot = self.workers.pop_idle()?;
+        let handed = self.handed(job, slot);
+        slot.mailbox.put(Handed { go_on, ..handed });
+        Some(slot)
     }
 
     /// A request, if that wants one more worker; or, if the running ones will do, the watch over them.
@@ -96,10 +96,10 @@ impl Table {
     }
 
     /// Decides on the spare.
-    pub fn handed(&mut self, job: Job, seat: &Seat) -> Handed {
+    pub fn handed(&mut self, job: Job, slot: &WorkerSlot) -> Handed {
         match &job {
-            Job::Request(task) => self.runs(task, seat.thread()),
-            Job::Block(task) => self.run_again(task.id, seat.thread()),
+            Job::Request(task) => self.runs(task, slot.thread()),
+            Job::Block(task) => self.run_again(task.id, slot.thread()),
             _ => {}
         }
         let (polls, reaps) = (self.poller == PollerState::On, self.reaper != ReaperState::Off);
@@ -128,9 +128,9 @@ impl Table {
     }
 
     /// The same, with further transfers if that is worth while.
-    pub fn with_burst(&mut self, handed: Handed, seat: &'static Seat) -> Handed {
+    pub fn with_burst(&mut self, handed: Handed, slot: &'static WorkerSlot) -> Handed {
         match &handed.job {
-            Job::Request(task) if self.take_along(task, seat) => Handed { job: Job::Burst, ..handed },
+            Job::Request(task) if self.take_along(task, slot) => Handed { job: Job::Burst, ..handed },
             _ => handed,
         }
     }

@@ -6,7 +6,7 @@ use super::pace::Pace;
 use crate::order::Kind;
 use crate::reception::inbox::Attendant;
 use crate::stack::Stack;
-use crate::worker_slot::Seat;
+use crate::worker_slot::WorkerSlot;
 
 /// The pool, in the table.
 pub struct Workers {
@@ -20,12 +20,12 @@ pub struct Workers {
     pub running: u32,
     /// Those that may be blocked by a stream for ever.
     pub blocking: u32,
-    pub idle: Stack<Seat>,
+    pub idle: Stack<WorkerSlot>,
     pub idle_count: u32,
-    pub free: Stack<Seat>,
+    pub free: Stack<WorkerSlot>,
     pub pace: Pace,
     /// The worker that has several transfers.
-    pub burst: Option<&'static Seat>,
+    pub burst: Option<&'static WorkerSlot>,
     /// How far it was at the watch's last tick.
     pub burst_seen: usize,
 }
@@ -68,7 +68,7 @@ impl Workers {
     }
 
     /// Who looks into the inbox.
-    pub fn attendant(&self) -> Attendant<Seat> {
+    pub fn attendant(&self) -> Attendant<WorkerSlot> {
         if self.pace.is_quick() {
             return Attendant::Busy;
         }
@@ -81,22 +81,22 @@ impl Workers {
         self.pace.left(kind, false, thread);
     }
 
-    pub fn push_idle(&mut self, seat: &'static Seat) {
-        seat.idle.store(true, Ordering::Relaxed);
-        self.idle.push(seat);
+    pub fn push_idle(&mut self, slot: &'static WorkerSlot) {
+        slot.idle.store(true, Ordering::Relaxed);
+        self.idle.push(slot);
         self.idle_count += 1;
     }
 
-    pub fn pop_idle(&mut self) -> Option<&'static Seat> {
-        let seat = self.idle.pop()?;
-        seat.idle.store(false, Ordering::Relaxed);
+    pub fn pop_idle(&mut self) -> Option<&'static WorkerSlot> {
+        let slot = self.idle.pop()?;
+        slot.idle.store(false, Ordering::Relaxed);
         self.idle_count -= 1;
-        Some(seat)
+        Some(slot)
     }
 
-    pub fn remove_idle(&mut self, seat: &'static Seat) {
-        self.idle.remove(seat);
-        seat.idle.store(false, Ordering::Relaxed);
+    pub fn remove_idle(&mut self, slot: &'static WorkerSlot) {
+        self.idle.remove(slot);
+        slot.idle.store(false, Ordering::Relaxed);
         self.idle_count -= 1;
     }
 }

@@ -17,10 +17,10 @@ use crate::sys::kaio::Event;
 use crate::sys::{clock, thread};
 use crate::table::reaper::ReaperState;
 use crate::threads::stand_in;
-use crate::worker_slot::Seat;
+use crate::worker_slot::WorkerSlot;
 
 /// Runs the role until nothing has been in the kernel for the idle time.
-pub fn run(engine: &'static Engine, seat: &'static Seat, thread: i32) {
+pub fn run(engine: &'static Engine, slot: &'static WorkerSlot, thread: i32) {
     thread::set_name(c"aio_rs/reaper");
     if !engine.kernel.open() {
         engine.lock().reaper = ReaperState::Off;
@@ -34,7 +34,7 @@ pub fn run(engine: &'static Engine, seat: &'static Seat, thread: i32) {
     let mut oversight = Oversight::default();
     loop {
         stand_in::stand_in(engine, thread);
-        match next_turn(engine, seat, &mut oversight) {
+        match next_turn(engine, slot, &mut oversight) {
             Turn::Reap(patience) => {
                 let patience = if can_wake { patience } else { UNWAKEABLE };
                 if !reap(engine, patience) && end_role(engine) {
@@ -59,7 +59,7 @@ pub fn run(engine: &'static Engine, seat: &'static Seat, thread: i32) {
             Turn::Rest(patience, may_end) => {
                 // Should one that was woken for that not have come.
                 attend::hand_on();
-                let called = seat.rest(Duration::from_nanos(patience));
+                let called = slot.rest(Duration::from_nanos(patience));
                 engine.post.rest(None);
                 if !called && may_end && end_role(engine) {
                     return;
@@ -128,7 +128,7 @@ impl Oversight {
 /// How often the reaper looks whether callers take the results.
 const LOOK: clock::Nanos = 2 * clock::MILLISECOND;
 
-fn next_turn(engine: &'static Engine, seat: &'static Seat, oversight: &mut Oversight) -> Turn {
+fn next_turn(engine: &'static Engine, slot: &'static WorkerSlot, oversight: &mut Oversight) -> Turn {
     let idle = clock::MILLISECOND.saturating_mul(engine.idle_ms.load(Ordering::Relaxed));
     let mut table = engine.lock();
     table.reaper = ReaperState::On;
@@ -153,7 +153,7 @@ fn next_turn(engine: &'static Engine, seat: &'static Seat, oversight: &mut Overs
     oversight.newest = newest;
     // From here on it can be called, and what it is needed for either sees that or is seen.
     table.reaper = if active { ReaperState::Rests } else { ReaperState::Sleeps };
-    engine.post.rest(Some(seat));
+    engine.post.rest(Some(slot));
     let wants = busy && (oversight.eager > 0 || table.needs_reaper());
     if wants && let Some(ticket) = engine.post.take_by_reaper() {
         engine.post.rest(None);

@@ -26,7 +26,7 @@ use crate::table::Table;
 use crate::table::pace::Pace;
 use crate::task::Task;
 use crate::threads::{notifier, poller, reaper, spawn, watchdog};
-use crate::worker_slot::{Handed, Job, Seat};
+use crate::worker_slot::{Handed, Job, WorkerSlot};
 
 // ---- starting and ending ----
 
@@ -37,27 +37,27 @@ pub fn start(engine: &'static Engine) -> Result<()> {
 
 fn spawn(engine: &'static Engine) -> Result<()> {
     let known = engine.lock().workers.free.pop();
-    let seat = known.map_or_else(Seat::make, Ok)?;
-    thread::spawn(main, ptr::from_ref(seat).cast_mut().cast()).map_err(|_| {
-        engine.lock().workers.free.push(seat);
+    let slot = known.map_or_else(WorkerSlot::make, Ok)?;
+    thread::spawn(main, ptr::from_ref(slot).cast_mut().cast()).map_err(|_| {
+        engine.lock().workers.free.push(slot);
         Errno::AGAIN
     })
 }
 
-extern "C-unwind" fn main(seat: *mut c_void) -> *mut c_void {
-    // SAFETY: `spawn` passes a seat, which is never freed.
-    let Some(seat) = (unsafe { seat.cast::<Seat>().as_ref() }) else {
+extern "C-unwind" fn main(slot: *mut c_void) -> *mut c_void {
+    // SAFETY: `spawn` passes a slot, which is never freed.
+    let Some(slot) = (unsafe { slot.cast::<WorkerSlot>().as_ref() }) else {
         return ptr::null_mut();
     };
     let Some(engine) = Engine::current() else { return ptr::null_mut() };
     thread::set_name(NAME);
-    seat.thread.store(thread::current_id(), Ordering::Relaxed);
+    slot.thread.store(thread::current_id(), Ordering::Relaxed);
     let mut table = engine.lock();
     table.workers.coming -= 1;
-    let (mut handed, others) = next_or_idle(&mut table, seat);
+    let (mut handed, others) = next_or_idle(&mut table, slot);
     others.send_after(table, engine);
-    while let Some(next) = handed.or_else(|| wait_for_job(engine, seat)) {
-        handed = work(engine, seat, next);
+    while let Some(next) = handed.or_else(|| wait_for_job(engine, slot)) {
+        handed = work(engine, slot, next);
     }
     ptr::null_mut()
 }
@@ -75,33 +75,33 @@ enum Otherwise {
     End,
 }
 
-fn next_or_idle(table: &mut Table, seat: &'static Seat) -> Next {
-    next_or(table, seat, Otherwise::Idle)
+fn next_or_idle(table: &mut Table, slot: &'static WorkerSlot) -> Next {
+    next_or(table, slot, Otherwise::Idle)
 }
 
-fn next_or(table: &mut Table, seat: &'static Seat, otherwise: Otherwise) -> Next {
+fn next_or(table: &mut Table, slot: &'static WorkerSlot, otherwise: Otherwise) -> Next {
     loop {
         table.take_in();
         if let Some(job) = table.next_job() {
-            let handed = table.handed(job, seat);
-            let handed = table.with_burst(handed, seat);
+            let handed = table.handed(job, slot);
+            let handed = table.with_burst(handed, slot);
             return (Some(handed), HandOuts::prepare(table));
         }
         let workers = &mut table.workers;
         match otherwise {
-            Otherwise::Idle => workers.push_idle(seat),
+            Otherwise::Idle => workers.push_idle(slot),
             Otherwise::End => workers.total -= 1,
         }
         table.reception.standby.set(table.workers.total > 0);
         if table.settle_inbox() {
             if otherwise == Otherwise::End {
-                table.workers.free.push(seat);
+                table.workers.free.push(slot);
             }
             return (None, HandOuts::for_others(table));
         }
         // Something was put into the inbox at the last moment.
         match otherwise {
-            Otherwise::Idle => table.workers.remove_idle(seat),
+            Otherwise::Idle => table.workers.remove_idle(slot),
             Otherwise::End => table.workers.total += 1,
         }
         table.reception.standby.set(true);
@@ -109,21 +109,21 @@ fn next_or(table: &mut Table, seat: &'static Seat, otherwise: Otherwise) -> Next
 }
 
 /// The same for a worker that has nothing to end.
-fn next_job_of(engine: &'static Engine, seat: &'static Seat) -> Option<Handed> {
+fn next_job_of(engine: &'static Engine, slot: &'static WorkerSlot) -> Option<Handed> {
     let mut table = engine.lock();
-    let (handed, others) = next_or_idle(&mut table, seat);
+    let (handed, others) = next_or_idle(&mut table, slot);
     drop(table);
     others.send(engine);
     handed
 }
 
 /// Waits in the mailbox. None: nothing came for so long that the worker ends.
-fn wait_for_job(engine: &'static Engine, seat: &'static Seat) -> Option<Handed> {
+fn wait_for_job(engine: &'static Engine, slot: &'static WorkerSlot) -> Option<Handed> {
     let mut at_least = Duration::ZERO;
     loop {
         let patience = Duration::from_millis(engine.idle_ms.load(Ordering::Relaxed)).max(at_least);
-        let woken = seat.mailbox.wait(patience, !seat.may_sleep.load(Ordering::Relaxed));
-        seat.sleeps.forget();
+        let woken = slot.mailbox.wait(patience, !slot.may_sleep.load(Ordering::Relaxed));
+        slot.sleeps.forget();
         if let Woken::Given(handed) = woken {
             return Some(handed);
         }
@@ -135,9 +135,9 @@ fn wait_for_job(engine: &'static Engine, seat: &'static Seat) -> Option<Handed> 
         let is_spare = table.workers.idle_count == 1 && (!last || time_up && table.reception.standby.was_needed());
         at_least = if time_up && is_spare { Duration::from_secs(1) } else { Duration::ZERO };
         // One that was taken off the idle ones has a job on its way.
-        if time_up && !is_spare && seat.idle.load(Ordering::Relaxed) {
-            table.workers.remove_idle(seat);
-            let (handed, others) = next_or(&mut table, seat, Otherwise::End);
+        if time_up && !is_spare && slot.idle.load(Ordering::Relaxed) {
+            table.workers.remove_idle(slot);
+            let (handed, others) = next_or(&mut table, slot, Otherwise::End);
             others.send_after(table, engine);
             return handed;
         }
@@ -149,7 +149,7 @@ fn wait_for_job(engine: &'static Engine, seat: &'static Seat) -> Option<Handed> 
 // ---- working ----
 
 /// Does one job and returns the next one that is at hand.
-fn work(engine: &'static Engine, seat: &'static Seat, handed: Handed) -> Option<Handed> {
+fn work(engine: &'static Engine, slot: &'static WorkerSlot, handed: Handed) -> Option<Handed> {
     if handed.make_starter {
         // Without a spare the work waits for this worker.
         spawn::make_if_absent(engine);
@@ -159,71 +159,71 @@ fn work(engine: &'static Engine, seat: &'static Seat, handed: Handed) -> Option<
         others.send(engine);
     }
     match handed.job {
-        Job::Request(task) => run_request(engine, seat, &task),
-        Job::Burst => run_burst(engine, seat),
-        Job::Block(task) => run_blocking(engine, seat, &task),
+        Job::Request(task) => run_request(engine, slot, &task),
+        Job::Burst => run_burst(engine, slot),
+        Job::Block(task) => run_blocking(engine, slot, &task),
         Job::Poll(turn) => {
-            poller::run(engine, seat.thread(), turn);
+            poller::run(engine, slot.thread(), turn);
             thread::set_name(NAME);
-            next_job_of(engine, seat)
+            next_job_of(engine, slot)
         }
         Job::Reap => {
-            reaper::run(engine, seat, seat.thread());
+            reaper::run(engine, slot, slot.thread());
             thread::set_name(NAME);
-            next_job_of(engine, seat)
+            next_job_of(engine, slot)
         }
         Job::Watch => {
             watchdog::run(engine);
-            next_job_of(engine, seat)
+            next_job_of(engine, slot)
         }
         Job::Deliver => {
-            notifier::deliver_owed(engine, seat.thread());
-            next_job_of(engine, seat)
+            notifier::deliver_owed(engine, slot.thread());
+            next_job_of(engine, slot)
         }
     }
 }
 
 /// Runs a request, ends it, and finds what comes next.
-fn run_request(engine: &'static Engine, seat: &'static Seat, task: &Task) -> Option<Handed> {
-    let ran = run::run(engine, task, seat.thread());
+fn run_request(engine: &'static Engine, slot: &'static WorkerSlot, task: &Task) -> Option<Handed> {
+    let ran = run::run(engine, task, slot.thread());
     let is_long = Pace::is_long(ran.time);
     // How long it took says nothing if the thread only lost its processor meanwhile.
-    let telling = task.alone && !(is_long && seat.sleeps.none_since());
+    let telling = task.alone && !(is_long && slot.sleeps.none_since());
     // The caller has set the device to work on it (`inline`): there is time to wake up. Measured for uncached reads at depth
     // 1: 33 µs of processor time instead of 41, at 0.97 of the rate.
     let ahead = engine.inline && task.kind == Kind::Read && !task.unbuffered && is_long;
-    seat.may_sleep.store(ahead, Ordering::Relaxed);
+    slot.may_sleep.store(ahead, Ordering::Relaxed);
     let (mut table, ended) = complete::end_task(engine, task, ran.result);
-    table.ran(task, seat.thread(), telling.then_some(ran.time));
-    let (next, others) = next_or_idle(&mut table, seat);
+    table.ran(task, slot.thread(), telling.then_some(ran.time));
+    let (next, others) = next_or_idle(&mut table, slot);
     drop(table);
     complete::tell(engine, [Some(ended)], others);
     next
 }
 
 /// Runs a transfer of a stream, which takes as long as the stream likes.
-fn run_blocking(engine: &'static Engine, seat: &'static Seat, task: &Task) -> Option<Handed> {
-    let result = stream::transfer(engine, task, seat.thread());
+fn run_blocking(engine: &'static Engine, slot: &'static WorkerSlot, task: &Task) -> Option<Handed> {
+    let result = stream::transfer(engine, task, slot.thread());
     let (mut table, ended) = complete::end_task(engine, task, result);
     table.workers.blocking -= 1;
     table.stats.counts.route_worker += 1;
-    let (next, others) = next_or_idle(&mut table, seat);
+    let (next, others) = next_or_idle(&mut table, slot);
     drop(table);
     complete::tell(engine, [Some(ended)], others);
     next
 }
 
 /// Runs the transfers of a burst, ends them, and finds what comes next.
-fn run_burst(engine: &'static Engine, seat: &'static Seat) -> Option<Handed> {
+fn run_burst(engine: &'static Engine, slot: &'static WorkerSlot) -> Option<Handed> {
     let (mut begin, mut run) = (clock::now(), 0);
-    seat.may_sleep.store(false, Ordering::Relaxed);
-    while let Some(transfer) = seat.burst.start(run) {
+    slot.may_sleep.store(false, Ordering::Relaxed);
+    while let Some(transfer) = slot.burst.start(run) {
         run += 1;
-        let result = run::perform(engine, &transfer.task(), seat.thread(), begin);
+        let result = run::perform(engine, &transfer.task(), slot.thread(), begin);
         let now = clock::now();
         let time = now.saturating_sub(begin);
         begin = now;
-        let lost_processor = Pace::is_long(time) && seat.sleeps.none_since();
+        let lost_processor = Pace::is_long(time) && slot.sleeps.none_since();
         complete::touch(&transfer.task());
         transfer.done(result, (!lost_processor).then_some(time));
         if Pace::is_long(time) {
@@ -232,8 +232,8 @@ fn run_burst(engine: &'static Engine, seat: &'static Seat) -> Option<Handed> {
         }
     }
     let mut table = engine.lock();
-    let ended = table.end_burst(seat, run);
-    let (next, others) = next_or_idle(&mut table, seat);
+    let ended = table.end_burst(slot, run);
+    let (next, others) = next_or_idle(&mut table, slot);
     drop(table);
     complete::tell(engine, ended, others);
     next
