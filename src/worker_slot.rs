@@ -29,20 +29,20 @@ pub enum Job {
     Watch,
 }
 
-/// A job, and what its worker has to see to first.
+/// A job, and what its worker has to do before it.
 #[derive(Clone, Copy)]
-pub struct Handed {
+pub struct Assignment {
     pub job: Job,
-    /// A spare is wanted, and nobody is there to make it.
+    /// A spare worker is wanted, and there is no starter to make it: this worker makes the starter.
     pub make_starter: bool,
-    /// There may be more work than was handed out: its worker hands out the rest first.
-    pub go_on: bool,
+    /// There may be more ready work than was given to workers: this worker wakes further ones.
+    pub chain: bool,
 }
 
-/// A worker's mailbox. Seats are never freed, as whoever sends may still be at it when the worker has gone; the next worker
-/// takes the slot.
+/// A worker's place in the pool. Slots are never freed: whoever gives a job may still use the mailbox when the worker has ended.
+/// The next worker takes the slot.
 pub struct WorkerSlot {
-    pub mailbox: Mailbox<Handed>,
+    pub mailbox: Mailbox<Assignment>,
     /// The next idle worker, or the next free slot. Under the table's lock.
     pub next: AtomicPtr<WorkerSlot>,
     /// Among the idle. Under the table's lock.

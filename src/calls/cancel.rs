@@ -78,7 +78,7 @@ fn cancel_pass(engine: &'static Engine, fd: c_int, block: *const aiocb, newest: 
     }
     let retired = table.retired.take();
     // Successors may run, and notifications are owed.
-    submit::hand_over(&caller, table);
+    submit::unlock_and_wake(&caller, table);
     if let Some(fd) = retired {
         engine.duplicates.close(fd);
     }

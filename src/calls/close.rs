@@ -242,7 +242,7 @@ fn cancel_waiting_reads(caller: &Caller, fd: c_int) {
             table.order.payload_mut(id).abandoned = true;
         }
     }
-    submit::hand_over(caller, table);
+    submit::unlock_and_wake(caller, table);
 }
 
 /// Sends what is left to a duplicate, and waits until nobody can still use the number. Without a free descriptor for the

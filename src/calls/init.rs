@@ -43,5 +43,5 @@ fn rouse(caller: &Caller) {
         // SAFETY: slots are never freed, and their links are only changed under the lock.
         slot = unsafe { idle.next.load(Ordering::Relaxed).as_ref() };
     }
-    submit::hand_over(caller, table);
+    submit::unlock_and_wake(caller, table);
 }

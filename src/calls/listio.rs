@@ -106,7 +106,7 @@ fn close_batch(engine: &'static Engine, batch: Id) {
     if owes && let Some(notify) = table.member_delivered(batch) {
         table.notices.push(Notice { notify, ..Notice::NONE });
     }
-    submit::hand_over(&caller, table);
+    submit::unlock_and_wake(&caller, table);
 }
 
 /// Submits some entries. Returns the worst error of those that were refused.
@@ -150,7 +150,7 @@ unsafe fn submit_group(engine: &'static Engine, group: &[*mut aiocb], batch: Id,
             refused = worse(refused, Some(error));
         }
     }
-    submit::hand_over(&caller, table);
+    submit::unlock_and_wake(&caller, table);
     direct::submit(engine, &mut own.into_iter().flatten());
     refused
 }

@@ -4,7 +4,7 @@
 use crate::abi::aiocb;
 use crate::calls::inline::{self, Inline};
 use crate::calls::{parse, threadless};
-use crate::dispatch::wakeups::HandOuts;
+use crate::dispatch::wakeups::Wakeups;
 use crate::dispatch::{deliver, direct};
 use crate::engine::{Caller, Engine, Locked};
 use crate::errno::{Errno, Result};
@@ -74,7 +74,7 @@ fn tell(engine: &'static Engine, notify: Notify) -> Option<Result<()>> {
     Caller::enter(engine).map(|caller| {
         let mut table = starter::ensure(&caller)?;
         table.owe(notify).map_err(|_| Errno::AGAIN)?;
-        hand_over(&caller, table);
+        unlock_and_wake(&caller, table);
         Ok(())
     })
 }
@@ -93,7 +93,7 @@ fn admit(caller: &Caller, new: &Admission<Request>) -> Result<()> {
     let mut table = starter::ensure(caller).inspect_err(|_| caller.engine.reception.refuse(new))?;
     let id = table.admit(new, NONE)?;
     let own = Own::of(&table, id);
-    hand_over(caller, table);
+    unlock_and_wake(caller, table);
     if new.direct {
         direct::submit(caller.engine, &mut [own].into_iter());
     }
@@ -117,9 +117,9 @@ fn post(engine: &'static Engine, new: &Admission<Request>) -> bool {
 }
 
 /// Releases the lock and wakes whoever runs what is ready, or runs it.
-pub fn hand_over(caller: &Caller, mut table: Locked) {
-    let handed = HandOuts::prepare(&mut table);
+pub fn unlock_and_wake(caller: &Caller, mut table: Locked) {
+    let wakeups = Wakeups::collect(&mut table);
     drop(table);
-    handed.send(caller.engine);
+    wakeups.send(caller.engine);
     threadless::run_all(caller);
 }

@@ -1,7 +1,7 @@
 //! The end of a request: its status, its successors, its notification if that is a signal, its waiters, other notifications; in
 //! this order.
 
-use crate::dispatch::wakeups::HandOuts;
+use crate::dispatch::wakeups::Wakeups;
 use crate::dispatch::{deliver, number};
 use crate::engine::{Engine, Locked};
 use crate::errno::Result;
@@ -37,7 +37,7 @@ pub fn end_task(engine: &'static Engine, task: &Task, result: Result<isize>) -> 
         table.stats.counts.fsyncs_coalesced += 1;
         table.stats.counts.route_worker += 1;
         drop(table);
-        tell(engine, [Some(ended)], HandOuts::NONE);
+        tell(engine, [Some(ended)], Wakeups::NONE);
         id = following;
     }
 }
@@ -70,9 +70,9 @@ pub fn finish_stream(engine: &'static Engine, task: &Task, result: Result<isize>
     let mut table = engine.lock();
     table.stats.counts.route_stream += 1;
     let ended = table.end(task.id, result);
-    let others = HandOuts::prepare(&mut table);
+    let wakeups = Wakeups::collect(&mut table);
     drop(table);
-    tell(engine, [Some(ended)], others);
+    tell(engine, [Some(ended)], wakeups);
 }
 
 /// Who does what is left to do for a request that has ended, and may take a while.
@@ -96,9 +96,9 @@ pub fn leave_to_others<const N: usize>(table: &mut Table, ended: &mut [Option<En
 }
 
 /// What is left to do for ended requests without the lock: tells waiters and the program, and sends the wake-ups.
-pub fn tell<const N: usize>(engine: &'static Engine, mut ended: [Option<Ended>; N], others: HandOuts) {
+pub fn tell<const N: usize>(engine: &'static Engine, mut ended: [Option<Ended>; N], wakeups: Wakeups) {
     ended.iter_mut().flatten().for_each(|ended| signal_and_wake(engine, ended));
-    others.send(engine);
+    wakeups.send(engine);
     for ended in ended.iter().flatten() {
         if let Some(fd) = ended.retired {
             // Its errors were reported by the requests.

@@ -7,7 +7,7 @@
 use std::ffi::c_int;
 
 use crate::callback_pool::Callbacks;
-use crate::dispatch::wakeups::HandOuts;
+use crate::dispatch::wakeups::Wakeups;
 use crate::engine::{Caller, Engine};
 use crate::errno::{Errno, Result};
 use crate::notify::Notify;
@@ -50,7 +50,7 @@ pub fn delivered(engine: &'static Engine, notice: Notice) {
 fn keep(engine: &'static Engine, notice: Notice) {
     let mut table = engine.lock();
     table.keep(notice);
-    HandOuts::prepare(&mut table).send_after(table, engine);
+    Wakeups::collect(&mut table).send_after(table, engine);
 }
 
 /// Delivers from a library thread. Error: EAGAIN.

@@ -4,7 +4,7 @@
 //! What the kernel refuses goes to a worker, which finds out what pread or pwrite say: allocation and holes (EAGAIN), file
 //! systems that cannot (EOPNOTSUPP), bad alignment (EINVAL), too many in flight.
 
-use crate::dispatch::wakeups::HandOuts;
+use crate::dispatch::wakeups::Wakeups;
 use crate::engine::Engine;
 use crate::order::Kind;
 use crate::sys::kaio::Iocb;
@@ -42,7 +42,7 @@ pub fn submit(engine: &'static Engine, own: &mut dyn Iterator<Item = Own>) {
         table = engine.lock();
         tasks.iter().flatten().zip(taken).for_each(|(task, taken)| table.handed_over(task, taken));
     }
-    HandOuts::prepare(&mut table).send_after(table, engine);
+    Wakeups::collect(&mut table).send_after(table, engine);
 }
 
 /// Which of these the kernel has taken.

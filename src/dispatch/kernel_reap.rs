@@ -1,7 +1,7 @@
 //! Taking the results of the kernel's AIO.
 
 use crate::dispatch::complete::{self, Rest};
-use crate::dispatch::wakeups::HandOuts;
+use crate::dispatch::wakeups::Wakeups;
 use crate::engine::Engine;
 use crate::sys::kaio::Event;
 
@@ -34,8 +34,8 @@ pub fn complete_all(
     if rest == Rest::Others {
         complete::leave_to_others(&mut table, &mut ended);
     }
-    let others = HandOuts::prepare(&mut table);
+    let wakeups = Wakeups::collect(&mut table);
     drop(table);
-    complete::tell(engine, ended, others);
+    complete::tell(engine, ended, wakeups);
     got
 }

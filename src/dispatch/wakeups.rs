@@ -1,13 +1,13 @@
-//! Whom a lock section has given something to do.
+//! Whom to wake when the table's lock is released: collected under the lock, sent after it.
 
 use crate::engine::{Engine, Locked};
 use crate::table::reaper::ReaperState;
 use crate::table::{PollerState, Table};
 use crate::worker_slot::WorkerSlot;
 
-/// Idle workers that were given jobs, to be called when the lock is released.
-pub struct HandOuts {
-    slots: [Option<&'static WorkerSlot>; HandOuts::MOST],
+/// Workers that were given jobs, and threads with a role that have something to look at.
+pub struct Wakeups {
+    slots: [Option<&'static WorkerSlot>; Wakeups::MOST],
     /// The poller has to look at the table.
     wake_poller: bool,
     /// The reaper has to take results, if it leaves that to callers.
@@ -18,24 +18,25 @@ pub struct HandOuts {
     call_starter: bool,
 }
 
-impl HandOuts {
+impl Wakeups {
     const MOST: usize = 4;
 
-    pub const NONE: HandOuts = HandOuts {
-        slots: [None; HandOuts::MOST],
+    pub const NONE: Wakeups = Wakeups {
+        slots: [None; Wakeups::MOST],
         wake_poller: false,
         call_reaper: false,
         wake_reaper: false,
         call_starter: false,
     };
 
-    /// Gives ready work to idle workers, as long as there are both. The last one goes on where this has to stop.
-    pub fn prepare(table: &mut Table) -> HandOuts {
-        let mut slots = [None; HandOuts::MOST];
+    /// Gives ready work to idle workers, as long as there are both. If there is more work than this has room for workers, the last
+    /// one is told to wake further ones (`chain`).
+    pub fn collect(table: &mut Table) -> Wakeups {
+        let mut slots = [None; Wakeups::MOST];
         let mut places = slots.iter_mut();
         loop {
             while places.len() > 0
-                && let Some(slot) = table.hand_out_one(places.len() == 1)
+                && let Some(slot) = table.give_one_job(places.len() == 1)
                 && let Some(place) = places.next()
             {
                 *place = Some(slot);
@@ -44,19 +45,19 @@ impl HandOuts {
                 break;
             }
         }
-        HandOuts { slots, ..HandOuts::for_others(table) }
+        Wakeups { slots, ..Wakeups::for_roles(table) }
     }
 
     /// Only what is not for workers.
-    pub fn for_others(table: &mut Table) -> HandOuts {
+    pub fn for_roles(table: &mut Table) -> Wakeups {
         let stand_in = table.needs_stand_in();
         let polls = table.poller == PollerState::On;
-        HandOuts {
+        Wakeups {
             wake_poller: polls && (table.order.has_stream_work() || table.streams_moved || stand_in),
             call_reaper: table.calls_reaper(),
             wake_reaper: !polls && stand_in && table.reaper != ReaperState::Off,
             call_starter: table.calls_starter(),
-            ..HandOuts::NONE
+            ..Wakeups::NONE
         }
     }
 
@@ -91,7 +92,7 @@ pub fn wake_poller(engine: &'static Engine) {
     let mut table = engine.lock();
     table.poller_turn = table.poller_turn.wrapping_add(1);
     table.poller = PollerState::Off;
-    HandOuts::prepare(&mut table).send_after(table, engine);
+    Wakeups::collect(&mut table).send_after(table, engine);
 }
 
 /// Has the reaper look at the table. If it waits for results and has no descriptor for that, it looks by itself.

@@ -130,7 +130,7 @@ fn newest_unfinished(file: FileKey) -> Option<u64> {
     let newest = table.order.newest_seq();
     let unfinished = table.order.has_unfinished_up_to(file, newest);
     // What it has just taken in shall run.
-    submit::hand_over(&caller, table);
+    submit::unlock_and_wake(&caller, table);
     unfinished.then_some(newest)
 }
 

@@ -6,17 +6,17 @@ use super::{PollerState, Table};
 use crate::order::Run;
 use crate::sys::clock::Nanos;
 use crate::task::Task;
-use crate::worker_slot::{Handed, Job, WorkerSlot};
+use crate::worker_slot::{Assignment, Job, WorkerSlot};
 
 impl Table {
-    pub fn hand_out_one(&mut self, go_on: bool) -> Option<&'static WorkerSlot> {
+    pub fn give_one_job(&mut self, chain: bool) -> Option<&'static WorkerSlot> {
         if self.workers.idle_count == 0 {
             return None;
         }
         let job = self.next_job()?;
         let slot = self.workers.pop_idle()?;
-        let handed = self.handed(job, slot);
-        slot.mailbox.put(Handed { go_on, ..handed });
+        let assignment = self.assign(job, slot);
+        slot.mailbox.put(Assignment { chain, ..assignment });
         Some(slot)
     }
 
@@ -96,7 +96,7 @@ impl Table {
     }
 
     /// Decides on the spare.
-    pub fn handed(&mut self, job: Job, slot: &WorkerSlot) -> Handed {
+    pub fn assign(&mut self, job: Job, slot: &WorkerSlot) -> Assignment {
         match &job {
             Job::Request(task) => self.runs(task, slot.thread()),
             Job::Block(task) => self.run_again(task.id, slot.thread()),
@@ -112,7 +112,7 @@ impl Table {
             make_starter = self.starting.state == StarterState::Absent;
             self.want_worker();
         }
-        Handed { job, make_starter, go_on: false }
+        Assignment { job, make_starter, chain: false }
     }
 
     /// One more, from the starter.
@@ -128,10 +128,10 @@ impl Table {
     }
 
     /// The same, with further transfers if that is worth while.
-    pub fn with_burst(&mut self, handed: Handed, slot: &'static WorkerSlot) -> Handed {
-        match &handed.job {
-            Job::Request(task) if self.take_along(task, slot) => Handed { job: Job::Burst, ..handed },
-            _ => handed,
+    pub fn with_burst(&mut self, assignment: Assignment, slot: &'static WorkerSlot) -> Assignment {
+        match &assignment.job {
+            Job::Request(task) if self.take_along(task, slot) => Assignment { job: Job::Burst, ..assignment },
+            _ => assignment,
         }
     }
 

@@ -10,7 +10,7 @@
 use std::sync::atomic::Ordering;
 
 use crate::dispatch::stream::{at, number_for_next_step, so_far, total, transfer};
-use crate::dispatch::wakeups::HandOuts;
+use crate::dispatch::wakeups::Wakeups;
 use crate::dispatch::{complete, number};
 use crate::engine::{Engine, Locked};
 use crate::errno::{Errno, Result};
@@ -197,7 +197,7 @@ impl Role {
                 }
             }
         }
-        HandOuts::prepare(&mut table).send_after(table, self.engine);
+        Wakeups::collect(&mut table).send_after(table, self.engine);
     }
 
     fn news(&self) -> News {
@@ -503,7 +503,7 @@ impl Role {
 
     fn send_to_thread(&self, mut table: Locked, task: &Task) {
         table.order.send_to_worker(task.id);
-        HandOuts::prepare(&mut table).send_after(table, self.engine);
+        Wakeups::collect(&mut table).send_after(table, self.engine);
     }
 }
 

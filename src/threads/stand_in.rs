@@ -1,6 +1,6 @@
 //! Running requests in a thread that has another role, or in a caller's where there are no threads.
 
-use crate::dispatch::wakeups::HandOuts;
+use crate::dispatch::wakeups::Wakeups;
 use crate::dispatch::{attend, complete, run};
 use crate::engine::Engine;
 use crate::threads::{delivery, spawn};
@@ -39,8 +39,8 @@ pub fn run_next(engine: &'static Engine, thread: i32) -> bool {
     let ran = run::run(engine, &task, thread);
     let (mut table, ended) = complete::end_task(engine, &task, ran.result);
     table.ran(&task, thread, task.alone.then_some(ran.time));
-    let others = HandOuts::prepare(&mut table);
+    let wakeups = Wakeups::collect(&mut table);
     drop(table);
-    complete::tell(engine, [Some(ended)], others);
+    complete::tell(engine, [Some(ended)], wakeups);
     true
 }

@@ -2,7 +2,7 @@
 //! blocked.
 
 use crate::dispatch::complete;
-use crate::dispatch::wakeups::HandOuts;
+use crate::dispatch::wakeups::Wakeups;
 use crate::engine::Engine;
 use crate::sys::clock::{self, Nanos};
 use crate::sys::thread;
@@ -82,7 +82,7 @@ fn look_after(engine: &'static Engine, look: impl FnOnce(&mut Table) -> bool) {
     let mut table = engine.lock();
     let mut ended = if look(&mut table) { table.break_burst() } else { burst::NONE };
     complete::leave_to_others(&mut table, &mut ended);
-    let others = HandOuts::prepare(&mut table);
+    let wakeups = Wakeups::collect(&mut table);
     drop(table);
-    complete::tell(engine, ended, others);
+    complete::tell(engine, ended, wakeups);
 }

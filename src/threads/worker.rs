@@ -15,7 +15,7 @@ use std::ptr;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use crate::dispatch::wakeups::HandOuts;
+use crate::dispatch::wakeups::Wakeups;
 use crate::dispatch::{complete, run, stream};
 use crate::engine::Engine;
 use crate::errno::{Errno, Result};
@@ -26,7 +26,7 @@ use crate::table::Table;
 use crate::table::pace::Pace;
 use crate::task::Task;
 use crate::threads::{notifier, poller, reaper, spawn, watchdog};
-use crate::worker_slot::{Handed, Job, WorkerSlot};
+use crate::worker_slot::{Assignment, Job, WorkerSlot};
 
 // ---- starting and ending ----
 
@@ -54,10 +54,10 @@ extern "C-unwind" fn main(slot: *mut c_void) -> *mut c_void {
     slot.thread.store(thread::current_id(), Ordering::Relaxed);
     let mut table = engine.lock();
     table.workers.coming -= 1;
-    let (mut handed, others) = next_or_idle(&mut table, slot);
-    others.send_after(table, engine);
-    while let Some(next) = handed.or_else(|| wait_for_job(engine, slot)) {
-        handed = work(engine, slot, next);
+    let (mut assignment, wakeups) = next_or_idle(&mut table, slot);
+    wakeups.send_after(table, engine);
+    while let Some(next) = assignment.or_else(|| wait_for_job(engine, slot)) {
+        assignment = work(engine, slot, next);
     }
     ptr::null_mut()
 }
@@ -66,7 +66,7 @@ extern "C-unwind" fn main(slot: *mut c_void) -> *mut c_void {
 pub const NAME: &std::ffi::CStr = c"aio_rs/worker";
 
 /// A worker's next job, or none, and then the worker is among the idle; and jobs for others.
-pub type Next = (Option<Handed>, HandOuts);
+pub type Next = (Option<Assignment>, Wakeups);
 
 /// What a worker does that finds no job.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -83,9 +83,9 @@ fn next_or(table: &mut Table, slot: &'static WorkerSlot, otherwise: Otherwise) -
     loop {
         table.take_in();
         if let Some(job) = table.next_job() {
-            let handed = table.handed(job, slot);
-            let handed = table.with_burst(handed, slot);
-            return (Some(handed), HandOuts::prepare(table));
+            let assignment = table.assign(job, slot);
+            let assignment = table.with_burst(assignment, slot);
+            return (Some(assignment), Wakeups::collect(table));
         }
         let workers = &mut table.workers;
         match otherwise {
@@ -97,7 +97,7 @@ fn next_or(table: &mut Table, slot: &'static WorkerSlot, otherwise: Otherwise) -
             if otherwise == Otherwise::End {
                 table.workers.free.push(slot);
             }
-            return (None, HandOuts::for_others(table));
+            return (None, Wakeups::for_roles(table));
         }
         // Something was put into the inbox at the last moment.
         match otherwise {
@@ -109,23 +109,23 @@ fn next_or(table: &mut Table, slot: &'static WorkerSlot, otherwise: Otherwise) -
 }
 
 /// The same for a worker that has nothing to end.
-fn next_job_of(engine: &'static Engine, slot: &'static WorkerSlot) -> Option<Handed> {
+fn next_job_of(engine: &'static Engine, slot: &'static WorkerSlot) -> Option<Assignment> {
     let mut table = engine.lock();
-    let (handed, others) = next_or_idle(&mut table, slot);
+    let (assignment, wakeups) = next_or_idle(&mut table, slot);
     drop(table);
-    others.send(engine);
-    handed
+    wakeups.send(engine);
+    assignment
 }
 
 /// Waits in the mailbox. None: nothing came for so long that the worker ends.
-fn wait_for_job(engine: &'static Engine, slot: &'static WorkerSlot) -> Option<Handed> {
+fn wait_for_job(engine: &'static Engine, slot: &'static WorkerSlot) -> Option<Assignment> {
     let mut at_least = Duration::ZERO;
     loop {
         let patience = Duration::from_millis(engine.idle_ms.load(Ordering::Relaxed)).max(at_least);
         let woken = slot.mailbox.wait(patience, !slot.may_sleep.load(Ordering::Relaxed));
         slot.sleeps.forget();
-        if let Woken::Given(handed) = woken {
-            return Some(handed);
+        if let Woken::Given(assignment) = woken {
+            return Some(assignment);
         }
         let mut table = engine.lock();
         table.take_in();
@@ -137,28 +137,28 @@ fn wait_for_job(engine: &'static Engine, slot: &'static WorkerSlot) -> Option<Ha
         // One that was taken off the idle ones has a job on its way.
         if time_up && !is_spare && slot.idle.load(Ordering::Relaxed) {
             table.workers.remove_idle(slot);
-            let (handed, others) = next_or(&mut table, slot, Otherwise::End);
-            others.send_after(table, engine);
-            return handed;
+            let (assignment, wakeups) = next_or(&mut table, slot, Otherwise::End);
+            wakeups.send_after(table, engine);
+            return assignment;
         }
         // Whoever is idle gets what there is; that may be this worker.
-        HandOuts::prepare(&mut table).send_after(table, engine);
+        Wakeups::collect(&mut table).send_after(table, engine);
     }
 }
 
 // ---- working ----
 
 /// Does one job and returns the next one that is at hand.
-fn work(engine: &'static Engine, slot: &'static WorkerSlot, handed: Handed) -> Option<Handed> {
-    if handed.make_starter {
+fn work(engine: &'static Engine, slot: &'static WorkerSlot, assignment: Assignment) -> Option<Assignment> {
+    if assignment.make_starter {
         // Without a spare the work waits for this worker.
         spawn::make_if_absent(engine);
     }
-    if handed.go_on {
-        let others = HandOuts::prepare(&mut engine.lock());
-        others.send(engine);
+    if assignment.chain {
+        let wakeups = Wakeups::collect(&mut engine.lock());
+        wakeups.send(engine);
     }
-    match handed.job {
+    match assignment.job {
         Job::Request(task) => run_request(engine, slot, &task),
         Job::Burst => run_burst(engine, slot),
         Job::Block(task) => run_blocking(engine, slot, &task),
@@ -184,7 +184,7 @@ fn work(engine: &'static Engine, slot: &'static WorkerSlot, handed: Handed) -> O
 }
 
 /// Runs a request, ends it, and finds what comes next.
-fn run_request(engine: &'static Engine, slot: &'static WorkerSlot, task: &Task) -> Option<Handed> {
+fn run_request(engine: &'static Engine, slot: &'static WorkerSlot, task: &Task) -> Option<Assignment> {
     let ran = run::run(engine, task, slot.thread());
     let is_long = Pace::is_long(ran.time);
     // How long it took says nothing if the thread only lost its processor meanwhile.
@@ -195,26 +195,26 @@ fn run_request(engine: &'static Engine, slot: &'static WorkerSlot, task: &Task) 
     slot.may_sleep.store(ahead, Ordering::Relaxed);
     let (mut table, ended) = complete::end_task(engine, task, ran.result);
     table.ran(task, slot.thread(), telling.then_some(ran.time));
-    let (next, others) = next_or_idle(&mut table, slot);
+    let (next, wakeups) = next_or_idle(&mut table, slot);
     drop(table);
-    complete::tell(engine, [Some(ended)], others);
+    complete::tell(engine, [Some(ended)], wakeups);
     next
 }
 
 /// Runs a transfer of a stream, which takes as long as the stream likes.
-fn run_blocking(engine: &'static Engine, slot: &'static WorkerSlot, task: &Task) -> Option<Handed> {
+fn run_blocking(engine: &'static Engine, slot: &'static WorkerSlot, task: &Task) -> Option<Assignment> {
     let result = stream::transfer(engine, task, slot.thread());
     let (mut table, ended) = complete::end_task(engine, task, result);
     table.workers.blocking -= 1;
     table.stats.counts.route_worker += 1;
-    let (next, others) = next_or_idle(&mut table, slot);
+    let (next, wakeups) = next_or_idle(&mut table, slot);
     drop(table);
-    complete::tell(engine, [Some(ended)], others);
+    complete::tell(engine, [Some(ended)], wakeups);
     next
 }
 
 /// Runs the transfers of a burst, ends them, and finds what comes next.
-fn run_burst(engine: &'static Engine, slot: &'static WorkerSlot) -> Option<Handed> {
+fn run_burst(engine: &'static Engine, slot: &'static WorkerSlot) -> Option<Assignment> {
     let (mut begin, mut run) = (clock::now(), 0);
     slot.may_sleep.store(false, Ordering::Relaxed);
     while let Some(transfer) = slot.burst.start(run) {
@@ -233,8 +233,8 @@ fn run_burst(engine: &'static Engine, slot: &'static WorkerSlot) -> Option<Hande
     }
     let mut table = engine.lock();
     let ended = table.end_burst(slot, run);
-    let (next, others) = next_or_idle(&mut table, slot);
+    let (next, wakeups) = next_or_idle(&mut table, slot);
     drop(table);
-    complete::tell(engine, ended, others);
+    complete::tell(engine, ended, wakeups);
     next
 }
