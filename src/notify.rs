@@ -6,7 +6,7 @@ use crate::abi::{NotifyFunction, sigevent};
 use crate::errno::{Errno, Result};
 use crate::sys::signals;
 
-/// A notification that is owed.
+/// How the program wants to be told.
 #[derive(Clone, Copy)]
 pub enum Notify {
     None,
@@ -89,30 +89,30 @@ impl Notify {
 
     /// What a notification needs: a place in the queue for its signal, a thread. One that cannot be had holds up nothing
     /// that needs another.
-    pub fn way(&self) -> u8 {
+    pub fn delivery_class(&self) -> u8 {
         match *self {
             Notify::None => 0,
             Notify::Signal { signo, .. } => signo,
             #[cfg(target_os = "linux")]
             Notify::ThreadSignal { signo, .. } => signo,
-            Notify::Function { .. } => Ways::FUNCTION,
+            Notify::Function { .. } => DeliveryClasses::FUNCTION,
         }
     }
 }
 
 /// A set of ways.
 #[derive(Clone, Copy, Default)]
-pub struct Ways(u128);
+pub struct DeliveryClasses(u128);
 
-impl Ways {
+impl DeliveryClasses {
     pub const FUNCTION: u8 = 127;
 
-    pub fn has(self, way: u8) -> bool {
-        self.0 & 1 << (way & 127) != 0
+    pub fn has(self, class: u8) -> bool {
+        self.0 & 1 << (class & 127) != 0
     }
 
-    pub fn add(&mut self, way: u8) {
-        self.0 |= 1 << (way & 127);
+    pub fn add(&mut self, class: u8) {
+        self.0 |= 1 << (class & 127);
     }
 
     pub fn is_empty(self) -> bool {

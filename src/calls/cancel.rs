@@ -77,7 +77,7 @@ fn cancel_pass(engine: &'static Engine, fd: c_int, block: *const aiocb, newest: 
         }
     }
     let retired = table.retired.take();
-    // Successors may run, and notifications are owed.
+    // Successors may run, and notifications are pending.
     submit::unlock_and_wake(&caller, table);
     if let Some(fd) = retired {
         engine.duplicates.close(fd);
@@ -105,7 +105,7 @@ pub fn try_cancel(table: &mut Locked, id: Id) -> bool {
     let of_stream = table.order.payload(id).nature != Nature::File;
     let Some(ended) = table.cancel(id) else { return false };
     complete::wake(&ended);
-    table.owe_of(&ended);
+    table.add_pending_of(&ended);
     // The poller may still wait for it.
     table.streams_moved |= of_stream;
     // At most one: the requests of a private duplicate are not cancelled together.

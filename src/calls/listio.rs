@@ -18,7 +18,7 @@ use crate::slab::{Id, NONE};
 use crate::status::Status;
 use crate::sys::cancellation::with_cleanup;
 use crate::table::in_kernel::Own;
-use crate::table::notices::Notice;
+use crate::table::notifications::PendingNotification;
 use crate::table::{self, Batch};
 use crate::threads::starter;
 
@@ -96,15 +96,15 @@ fn close_batch(engine: &'static Engine, batch: Id) {
     }
     let Some(caller) = Caller::enter(engine) else { return };
     let mut table = caller.lock();
-    let owes = table.batches[batch].undelivered > 0;
-    if owes {
+    let is_pending = table.batches[batch].undelivered > 0;
+    if is_pending {
         // The thread that there was at the beginning may have ended.
         drop(table);
         table = starter::ensure(&caller).unwrap_or_else(|_| caller.lock());
     }
     table.leave_batch(batch, false);
-    if owes && let Some(notify) = table.member_delivered(batch) {
-        table.notices.push(Notice { notify, ..Notice::NONE });
+    if is_pending && let Some(notify) = table.member_delivered(batch) {
+        table.notifications.push(PendingNotification { notify, ..PendingNotification::NONE });
     }
     submit::unlock_and_wake(&caller, table);
 }

@@ -73,7 +73,7 @@ fn tell(engine: &'static Engine, notify: Notify) -> Option<Result<()>> {
     }
     Caller::enter(engine).map(|caller| {
         let mut table = starter::ensure(&caller)?;
-        table.owe(notify).map_err(|_| Errno::AGAIN)?;
+        table.add_pending(notify).map_err(|_| Errno::AGAIN)?;
         unlock_and_wake(&caller, table);
         Ok(())
     })

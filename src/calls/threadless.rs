@@ -27,7 +27,7 @@ pub fn run_all(caller: &Caller) {
             while stand_in::run_next(engine, thread) {}
         });
         // Signals whose queue was full.
-        delivery::try_owed(engine);
+        delivery::try_pending(engine);
     });
 }
 

@@ -8,7 +8,7 @@ use crate::errno::Result;
 use crate::order::NO_NUMBER;
 use crate::slab::Id;
 use crate::sys::{io, thread, wait};
-use crate::table::notices::Notice;
+use crate::table::notifications::PendingNotification;
 use crate::table::{Ended, Table};
 use crate::task::Task;
 
@@ -87,11 +87,11 @@ pub enum Rest {
 /// takes no longer than to have it sent.
 pub fn leave_to_others<const N: usize>(table: &mut Table, ended: &mut [Option<Ended>; N]) {
     for ended in ended.iter_mut().flatten() {
-        let now = if is_signal(ended) { ended.notice } else { Notice::NONE };
-        let later = if is_signal(ended) { Notice::NONE } else { ended.notice };
-        ended.notice = Notice { retired: ended.retired.take(), ..later };
-        table.owe_of(ended);
-        ended.notice = now;
+        let now = if is_signal(ended) { ended.notification } else { PendingNotification::NONE };
+        let later = if is_signal(ended) { PendingNotification::NONE } else { ended.notification };
+        ended.notification = PendingNotification { retired: ended.retired.take(), ..later };
+        table.add_pending_of(ended);
+        ended.notification = now;
     }
 }
 
@@ -104,18 +104,18 @@ pub fn tell<const N: usize>(engine: &'static Engine, mut ended: [Option<Ended>; 
             // Its errors were reported by the requests.
             engine.duplicates.close(fd);
         }
-        deliver::tell(engine, ended.notice);
+        deliver::tell(engine, ended.notification);
     }
 }
 
 fn is_signal(ended: &Ended) -> bool {
-    ended.notice.notify.signal().is_some()
+    ended.notification.notify.signal().is_some()
 }
 
 /// A program may expect that its handler has run when the wait is over: as with glibc, the signal is queued before.
 fn signal_and_wake(engine: &'static Engine, ended: &mut Ended) {
     if is_signal(ended) {
-        deliver::tell(engine, std::mem::replace(&mut ended.notice, Notice::NONE));
+        deliver::tell(engine, std::mem::replace(&mut ended.notification, PendingNotification::NONE));
     }
     wake(ended);
 }

@@ -2,7 +2,7 @@
 //!
 //! Library threads deliver, after the status is stored and outside the table's lock; a caller only for a read that was
 //! served inside the call. A function that needs a new thread is left to the starter. What cannot be delivered now (a full
-//! signal queue, no more threads) is kept and tried again (see `table::notices`); it is never dropped.
+//! signal queue, no more threads) is kept and tried again (see `table::notifications`); it is never dropped.
 
 use std::ffi::c_int;
 
@@ -13,43 +13,43 @@ use crate::errno::{Errno, Result};
 use crate::notify::Notify;
 use crate::slab::NONE;
 use crate::sys::signals;
-use crate::table::notices::Notice;
+use crate::table::notifications::PendingNotification;
 
 /// Delivers, or leaves it to another library thread.
-pub fn tell(engine: &'static Engine, notice: Notice) {
-    if !notice.is_none() && deliver(engine, notice).is_err() {
-        keep(engine, notice);
+pub fn tell(engine: &'static Engine, pending: PendingNotification) {
+    if !pending.is_none() && deliver(engine, pending).is_err() {
+        keep(engine, pending);
     }
 }
 
 /// Sees to the descriptor, once, before the delivery, which may have to be tried again.
-pub fn without_retired(engine: &'static Engine, notice: Notice) -> Notice {
-    if let Some(fd) = notice.retired {
+pub fn without_retired(engine: &'static Engine, pending: PendingNotification) -> PendingNotification {
+    if let Some(fd) = pending.retired {
         engine.duplicates.close(fd);
     }
-    Notice { retired: None, ..notice }
+    PendingNotification { retired: None, ..pending }
 }
 
 /// Delivers a notification, and the list's if it was the last one of it. Error: EAGAIN, nothing was delivered: try again later,
 /// or it needs a new thread.
-pub fn deliver(engine: &'static Engine, notice: Notice) -> Result<()> {
-    send(&notice.notify, &engine.callbacks)?;
-    delivered(engine, notice);
+pub fn deliver(engine: &'static Engine, pending: PendingNotification) -> Result<()> {
+    send(&pending.notify, &engine.callbacks)?;
+    delivered(engine, pending);
     Ok(())
 }
 
 /// A notification is out; the list's follows if it was the last one of it.
-pub fn delivered(engine: &'static Engine, notice: Notice) {
-    let of_list = if notice.batch == NONE { None } else { engine.lock().member_delivered(notice.batch) };
+pub fn delivered(engine: &'static Engine, pending: PendingNotification) {
+    let of_list = if pending.batch == NONE { None } else { engine.lock().member_delivered(pending.batch) };
     if let Some(notify) = of_list {
-        tell(engine, Notice { notify, ..Notice::NONE });
+        tell(engine, PendingNotification { notify, ..PendingNotification::NONE });
     }
 }
 
 /// The signal queue is full, or a thread has to be made: another library thread sees to it.
-fn keep(engine: &'static Engine, notice: Notice) {
+fn keep(engine: &'static Engine, pending: PendingNotification) {
     let mut table = engine.lock();
-    table.keep(notice);
+    table.keep(pending);
     Wakeups::collect(&mut table).send_after(table, engine);
 }
 

@@ -52,8 +52,8 @@ impl Table {
             self.reaper = ReaperState::Starts;
             return Some(Job::Reap);
         }
-        if self.owes() {
-            self.notices.claimed = true;
+        if self.has_notifications_to_deliver() {
+            self.notifications.claimed = true;
             return Some(Job::Deliver);
         }
         let run = self.order.next_blocking()?;
@@ -103,7 +103,7 @@ impl Table {
             _ => {}
         }
         let (polls, reaps) = (self.poller == PollerState::On, self.reaper != ReaperState::Off);
-        let roles = [polls, reaps, self.notices.claimed, self.workers.pace.watched()];
+        let roles = [polls, reaps, self.notifications.claimed, self.workers.pace.watched()];
         let roles = roles.into_iter().map(u32::from).sum::<u32>() + self.workers.blocking;
         let mut make_starter = false;
         // One that is on its way will be idle, or take work and see to the next spare.
@@ -122,9 +122,9 @@ impl Table {
     }
 
     /// Whether a worker has notifications to deliver.
-    fn owes(&self) -> bool {
+    fn has_notifications_to_deliver(&self) -> bool {
         let absent = self.starting.state == StarterState::Absent;
-        !self.notices.claimed && (!self.notices.is_empty() || absent && self.notices.has_functions())
+        !self.notifications.claimed && (!self.notifications.is_empty() || absent && self.notifications.has_functions())
     }
 
     /// The same, with further transfers if that is worth while.
@@ -137,7 +137,7 @@ impl Table {
 
     /// Something is to be done, and every thread has a role: one of those has to help out (`stand_in`).
     pub fn needs_stand_in(&self) -> bool {
-        let owed = self.owes() || self.order.has_blocking_work();
+        let owed = self.has_notifications_to_deliver() || self.order.has_blocking_work();
         self.workers.idle_count == 0 && self.workers.running == 0 && (owed || self.order.ready_count() > 0)
     }
 

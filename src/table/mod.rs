@@ -8,7 +8,7 @@
 pub mod burst;
 pub mod in_kernel;
 mod jobs;
-pub mod notices;
+pub mod notifications;
 pub mod pace;
 pub mod pool;
 pub mod reaper;
@@ -28,7 +28,7 @@ use crate::slab::{Id, Index, NONE, Slab, corrupt};
 use crate::stats::Stats;
 use crate::status::Status;
 use crate::sys::{park, tools};
-use notices::{Notice, Notices};
+use notifications::{Notifications, PendingNotification};
 use pool::Workers;
 use reaper::ReaperState;
 use starting::Starting;
@@ -53,7 +53,7 @@ pub struct Table {
     /// Unfinished requests by the address of their aiocb.
     by_aiocb: Index,
     pub batches: Slab<Batch>,
-    pub notices: Notices,
+    pub notifications: Notifications,
     pub workers: Workers,
     pub starting: Starting,
     pub poller: PollerState,
@@ -101,7 +101,7 @@ pub struct Ended {
     pub word: *const u32,
     /// The same of a list that ended with it.
     pub list_word: *const u32,
-    pub notice: Notice,
+    pub notification: PendingNotification,
     /// A descriptor of the library's own that is no longer needed.
     pub retired: Option<i32>,
 }
@@ -113,7 +113,7 @@ impl Table {
             order: Order::new(config.order, config.routes.stream),
             by_aiocb: Index::new(),
             batches: Slab::new(),
-            notices: Notices::new(),
+            notifications: Notifications::new(),
             workers: Workers::new(),
             starting: Starting::new(),
             poller: PollerState::Off,
@@ -185,7 +185,7 @@ impl Table {
     /// have in hand and may bring back: so that none is ever lost for lack of memory.
     fn reserve_notices(&mut self, count: usize) -> Result<()> {
         let in_hand = usize::try_from(MOST_THREADS.max(self.workers.total())).unwrap_or(0) + 16;
-        self.notices.reserve(self.order.len() + self.batches.len() + count + in_hand)
+        self.notifications.reserve(self.order.len() + self.batches.len() + count + in_hand)
     }
 
     /// Room for one more list and its notification.
@@ -195,9 +195,9 @@ impl Table {
     }
 
     /// Leaves the notification of what was never among the requests to a library thread. Error: ENOMEM.
-    pub fn owe(&mut self, notify: Notify) -> Result<()> {
+    pub fn add_pending(&mut self, notify: Notify) -> Result<()> {
         self.reserve_notices(inbox::ROOM + 1)?;
-        self.keep(Notice { notify, ..Notice::NONE });
+        self.keep(PendingNotification { notify, ..PendingNotification::NONE });
         Ok(())
     }
 
@@ -259,11 +259,11 @@ impl Table {
     }
 
     /// Leaves a notification that could not be delivered to a library thread. (A function waits for its thread: that is no delay.)
-    pub fn keep(&mut self, mut notice: Notice) {
-        if !notice.notify.is_function() && !std::mem::replace(&mut notice.delayed, true) {
+    pub fn keep(&mut self, mut pending: PendingNotification) {
+        if !pending.notify.is_function() && !std::mem::replace(&mut pending.delayed, true) {
             self.stats.counts.notifications_delayed += 1;
         }
-        self.notices.push(notice);
+        self.notifications.push(pending);
     }
 
     /// The unfinished request of the aiocb at this address.
@@ -307,9 +307,9 @@ impl Table {
     }
 
     /// A request that a caller ended: its notification is left to a library thread.
-    pub fn owe_of(&mut self, ended: &Ended) {
-        if !ended.notice.is_none() {
-            self.notices.push(ended.notice);
+    pub fn add_pending_of(&mut self, ended: &Ended) {
+        if !ended.notification.is_none() {
+            self.notifications.push(ended.notification);
         }
     }
 
@@ -359,13 +359,14 @@ impl Table {
         // Not before: until then it may not be handed in again.
         self.reception.claims.end(handle.key());
         let list_is_owed = batch != NONE && self.batches[batch].undelivered > 0;
-        let mut notice = Notice { notify, batch: if list_is_owed { batch } else { NONE }, ..Notice::NONE };
+        let mut pending =
+            PendingNotification { notify, batch: if list_is_owed { batch } else { NONE }, ..PendingNotification::NONE };
         if notify.is_function() && !self.config.shared_callbacks {
             // Only the starter makes threads.
-            self.notices.push(std::mem::replace(&mut notice, Notice::NONE));
+            self.notifications.push(std::mem::replace(&mut pending, PendingNotification::NONE));
         }
         let list_word = self.leave_batch(batch, result.is_err());
-        Ended { word, list_word: list_word.unwrap_or(ptr::null()), notice, retired: finished.retired }
+        Ended { word, list_word: list_word.unwrap_or(ptr::null()), notification: pending, retired: finished.retired }
     }
 
     /// A member of a list has ended. Some: it was the last; waiters sleep on this word.
@@ -397,7 +398,7 @@ impl Table {
         notify
     }
 
-    /// A batch is needed while members run, notifications are owed or a thread waits.
+    /// A batch is needed while members run, notifications are pending or a thread waits.
     pub fn drop_batch_if_done(&mut self, id: Id) {
         let batch = &self.batches[id];
         if batch.pending == 0 && batch.undelivered == 0 && !batch.awaited {

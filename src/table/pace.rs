@@ -171,12 +171,12 @@ impl Pace {
         true
     }
 
-    /// Whether a worker runs something that will be over in a moment, and somebody notices if it is not.
+    /// Whether a worker runs something that will be over in a moment, and somebody notifications if it is not.
     pub fn is_quick(&self) -> bool {
         self.watched && [&self.reads, &self.writes].into_iter().any(|class| class.getting_on() > 0 && !class.is_slow())
     }
 
-    /// Whether requests like this one are over in a moment, and somebody notices if one is not.
+    /// Whether requests like this one are over in a moment, and somebody notifications if one is not.
     pub fn is_quick_class(&mut self, kind: Kind, unbuffered: bool) -> bool {
         self.watched && self.class(kind, unbuffered).is_some_and(|class| !class.is_slow())
     }

@@ -65,7 +65,7 @@ impl Table {
     }
 
     fn has_starter_work(&self) -> bool {
-        self.starting.wanted > 0 || self.notices.has_functions() || self.workers.is_without_thread()
+        self.starting.wanted > 0 || self.notifications.has_functions() || self.workers.is_without_thread()
     }
 
     /// The wanted workers cannot be had.

@@ -23,7 +23,7 @@ pub fn stand_in(engine: &'static Engine, thread: i32) {
         }
         // This takes a while: whoever waits for what the kernel has sees to it.
         attend::hand_on();
-        delivery::try_owed(engine);
+        delivery::try_pending(engine);
         if !run_next(engine, thread) {
             return;
         }

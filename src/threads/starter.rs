@@ -87,7 +87,7 @@ fn next_turn(engine: &'static Engine, tries_again: bool) -> Turn {
         Turn::Worker
     } else if tries_again {
         Turn::Sleep
-    } else if table.notices.has_functions() {
+    } else if table.notifications.has_functions() {
         Turn::Function
     } else if table.workers.is_without_thread() {
         table.starting.state = StarterState::Absent;

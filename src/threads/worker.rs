@@ -177,7 +177,7 @@ fn work(engine: &'static Engine, slot: &'static WorkerSlot, assignment: Assignme
             next_job_of(engine, slot)
         }
         Job::Deliver => {
-            notifier::deliver_owed(engine, slot.thread());
+            notifier::deliver_pending(engine, slot.thread());
             next_job_of(engine, slot)
         }
     }

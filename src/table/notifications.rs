@@ -4,9 +4,9 @@ use crate::errno::Result;
 use crate::notify::Notify;
 use crate::slab::{Id, NONE, Slab};
 
-/// A notification that is owed, and the list that waits for its delivery.
+/// A notification that is due and not delivered yet, and the list that waits for its delivery.
 #[derive(Clone, Copy)]
-pub struct Notice {
+pub struct PendingNotification {
     pub notify: Notify,
     pub batch: Id,
     /// What else is left to do: `Ended::retired`.
@@ -15,8 +15,9 @@ pub struct Notice {
     pub delayed: bool,
 }
 
-impl Notice {
-    pub const NONE: Notice = Notice { notify: Notify::None, batch: NONE, retired: None, delayed: false };
+impl PendingNotification {
+    pub const NONE: PendingNotification =
+        PendingNotification { notify: Notify::None, batch: NONE, retired: None, delayed: false };
 
     pub fn is_none(&self) -> bool {
         self.notify.is_none() && self.batch == NONE && self.retired.is_none()
@@ -25,7 +26,7 @@ impl Notice {
 
 /// Notifications that a library thread still has to deliver: of requests that a caller cancelled, and those that found the
 /// signal queue full; and apart from them functions, which need a thread. First in, first out.
-pub struct Notices {
+pub struct Notifications {
     queued: Slab<Queued>,
     others: Queue,
     functions: Queue,
@@ -42,13 +43,13 @@ struct Queue {
 const EMPTY: Queue = Queue { head: NONE, tail: NONE };
 
 struct Queued {
-    notice: Notice,
+    pending: PendingNotification,
     next: Id,
 }
 
-impl Notices {
-    pub fn new() -> Notices {
-        Notices { queued: Slab::new(), others: EMPTY, functions: EMPTY, claimed: false }
+impl Notifications {
+    pub fn new() -> Notifications {
+        Notifications { queued: Slab::new(), others: EMPTY, functions: EMPTY, claimed: false }
     }
 
     /// Error: ENOMEM.
@@ -56,9 +57,9 @@ impl Notices {
         self.queued.reserve(count)
     }
 
-    pub fn push(&mut self, notice: Notice) {
-        let queue = if notice.notify.is_function() { &mut self.functions } else { &mut self.others };
-        let id = self.queued.insert(Queued { notice, next: NONE });
+    pub fn push(&mut self, pending: PendingNotification) {
+        let queue = if pending.notify.is_function() { &mut self.functions } else { &mut self.others };
+        let id = self.queued.insert(Queued { pending, next: NONE });
         match queue.tail {
             NONE => queue.head = id,
             tail => self.queued[tail].next = id,
@@ -67,13 +68,13 @@ impl Notices {
     }
 
     /// The next one that needs no thread.
-    pub fn pop(&mut self) -> Option<Notice> {
-        let Notices { queued, others, .. } = self;
+    pub fn pop(&mut self) -> Option<PendingNotification> {
+        let Notifications { queued, others, .. } = self;
         others.pop(queued)
     }
 
-    pub fn pop_function(&mut self) -> Option<Notice> {
-        let Notices { queued, functions, .. } = self;
+    pub fn pop_function(&mut self) -> Option<PendingNotification> {
+        let Notifications { queued, functions, .. } = self;
         functions.pop(queued)
     }
 
@@ -92,15 +93,15 @@ impl Notices {
 }
 
 impl Queue {
-    fn pop(&mut self, queued: &mut Slab<Queued>) -> Option<Notice> {
+    fn pop(&mut self, queued: &mut Slab<Queued>) -> Option<PendingNotification> {
         if self.head == NONE {
             return None;
         }
-        let Queued { notice, next } = queued.remove(self.head);
+        let Queued { pending, next } = queued.remove(self.head);
         self.head = next;
         if next == NONE {
             self.tail = NONE;
         }
-        Some(notice)
+        Some(pending)
     }
 }
