@@ -64,7 +64,7 @@ impl Burst {
         if index >= self.total.load(Ordering::Relaxed) {
             return None;
         }
-        // Release: hands over the result of the one before. Acquire: this one's task.
+        // Release: owner over the result of the one before. Acquire: this one's task.
         self.next.compare_exchange(index, index + 1, Ordering::AcqRel, Ordering::Relaxed).ok()?;
         self.transfers.get(index)
     }

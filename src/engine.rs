@@ -13,7 +13,7 @@ use crate::errno::{Errno, Result};
 use crate::figures::{Slot, aio_rs_stats};
 use crate::order::Policy;
 use crate::reception::Reception;
-use crate::ring_owner::Post;
+use crate::ring_owner::RingOwner;
 use crate::sys::descriptor::Duplicates;
 use crate::sys::fork::{self, Mark};
 use crate::sys::kaio::Context;
@@ -35,7 +35,7 @@ pub struct Engine {
     pub starter: Parker,
     pub duplicates: Duplicates,
     pub reception: &'static Reception,
-    pub post: &'static Post,
+    pub ring_owner: &'static RingOwner,
     /// How long an idle worker waits, in milliseconds: the table's, for those who do not hold it.
     pub idle_ms: AtomicU64,
     mark: Mark,
@@ -94,7 +94,7 @@ impl Engine {
         let engine = Engine {
             table: Mutex::new(Table::new(config, reception)),
             reception,
-            post: &reception.post,
+            ring_owner: &reception.ring_owner,
             idle_ms: AtomicU64::new(config.idle_ms),
             poller: Poller::new(),
             kernel: Context::new(config.routes.direct && !tools::is_valgrind()),

@@ -8,7 +8,7 @@ use libc::c_int;
 
 use crate::abi::{aiocb, lio, sigevent};
 use crate::calls::{parse, submit, suspend};
-use crate::dispatch::{attend, direct};
+use crate::dispatch::{caller_reap, direct};
 use crate::engine::{Caller, Engine, Locked};
 use crate::errno::{Errno, Result};
 use crate::notify::Notify;
@@ -206,7 +206,7 @@ fn worse(one: Option<Errno>, other: Option<Errno>) -> Option<Errno> {
 fn wait_for_batch(engine: &'static Engine, batch: Id) -> Result<bool> {
     let status = status_of(engine, batch).ok_or(Errno::INTR)?;
     let argument = ptr::without_provenance_mut(usize::try_from(batch).unwrap_or(0));
-    let in_kernel = || attend::is_all_in_kernel(table::unfinished);
+    let in_kernel = || caller_reap::is_all_in_kernel(table::unfinished);
     // SAFETY: the record stays while `awaited` is set, and its memory is never unmapped.
     let status = unsafe { &*status };
     let wait = || suspend::wait_for([status].into_iter(), None, in_kernel, || true);

@@ -1,5 +1,5 @@
 //! Admission: a request goes into the inbox, if somebody is there to look (`inbox`); otherwise, and if it is a barrier, one
-//! lock section takes it in and hands it to whoever will run it.
+//! lock section takes it in and owner it to whoever will run it.
 
 use crate::abi::aiocb;
 use crate::calls::inline::{self, Inline};

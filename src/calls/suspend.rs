@@ -8,7 +8,7 @@ use libc::{c_int, timespec};
 
 use crate::abi::aiocb;
 use crate::calls::threadless;
-use crate::dispatch::attend::{self, Attended};
+use crate::dispatch::caller_reap::{self, Reaped};
 use crate::errno::{Errno, Result};
 use crate::status::{Seen, Status};
 use crate::sys::clock::{self, Nanos};
@@ -49,17 +49,18 @@ pub fn wait_for<'a>(
     let Some(seen) = Seen::of(statuses.clone()) else { return Ok(()) };
     let over = || Seen::of(statuses.clone()) != Some(seen);
     let words = statuses.clone().map(Status::address);
-    let mut followed = false;
+    let mut was_standby = false;
     let outcome = loop {
         let until = threadless::help_and_look_again(deadline);
-        let sleep = |manner| wait::sleep(words.clone(), seen.of_only_one(), over, until, manner, attend::before_sleep);
-        let waited = match if in_kernel() { attend::wait(deadline, &in_kernel, over) } else { Attended::No } {
-            Attended::Waited(waited) => waited,
-            Attended::ByAnother => {
-                followed = true;
+        let sleep =
+            |manner| wait::sleep(words.clone(), seen.of_only_one(), over, until, manner, caller_reap::before_sleep);
+        let waited = match if in_kernel() { caller_reap::wait(deadline, &in_kernel, over) } else { Reaped::No } {
+            Reaped::ByCaller(waited) => waited,
+            Reaped::Standby => {
+                was_standby = true;
                 sleep(Manner::Follows)
             }
-            Attended::No => sleep(if over_soon() { Manner::Looks } else { Manner::Plain }),
+            Reaped::No => sleep(if over_soon() { Manner::Looks } else { Manner::Plain }),
         };
         match waited {
             // The aiocb is gone, so its request has ended. (The kernel has looked, not this thread.)
@@ -71,9 +72,9 @@ pub fn wait_for<'a>(
             Err(error) => break Err(if error == Errno::INTR { Errno::INTR } else { Errno::AGAIN }),
         }
     };
-    if followed {
-        // It may have been called to attend, and does not come.
-        attend::hand_on();
+    if was_standby {
+        // It may have been promoted, and does not come to reap.
+        caller_reap::promote_standby();
     }
     outcome
 }

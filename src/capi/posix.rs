@@ -13,7 +13,7 @@ use libc::{c_int, size_t, ssize_t, timespec};
 
 use crate::abi::{aiocb, aioinit, sigevent};
 use crate::calls::{self, cancel, close, init, listio, submit, suspend, threadless};
-use crate::dispatch::attend;
+use crate::dispatch::caller_reap;
 use crate::errno::{Errno, Result, to_c};
 use crate::figures::aio_rs_stats;
 use crate::request::Operation;
@@ -51,7 +51,7 @@ pub unsafe extern "C-unwind" fn aio_error(block: *const aiocb) -> c_int {
     match unsafe { block.as_ref() } {
         Some(block) => match block.status.error() {
             libc::EINPROGRESS if block.status.is_in_kernel() => {
-                defer(attend::poll);
+                defer(caller_reap::poll);
                 seen(block)
             }
             libc::EINPROGRESS if defer(threadless::help) => seen(block),

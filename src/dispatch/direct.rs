@@ -1,5 +1,5 @@
-//! O_DIRECT transfers: whoever submits them hands them to the kernel's own AIO, which does not wait for the device
-//! (RWF_NOWAIT; but for a buffer that is not in memory, or a frozen file system). `attend` and `reaper`: who takes the results.
+//! O_DIRECT transfers: whoever submits them owner them to the kernel's own AIO, which does not wait for the device
+//! (RWF_NOWAIT; but for a buffer that is not in memory, or a frozen file system). Who takes the results: `caller_reap`, and the reaper's thread.
 //!
 //! What the kernel refuses goes to a worker, which finds out what pread or pwrite say: allocation and holes (EAGAIN), file
 //! systems that cannot (EOPNOTSUPP), bad alignment (EINVAL), too many in flight.
@@ -19,7 +19,7 @@ const GROUP: usize = 8;
 
 /// Hands those of a submitter's own requests to the kernel that are ready for it. Signals are blocked.
 ///
-/// Nobody hands over another thread's: the kernel may wait for the buffer (a pager in user space) or the file system (frozen),
+/// Nobody owner over another thread's: the kernel may wait for the buffer (a pager in user space) or the file system (frozen),
 /// and so a thread that uses neither would.
 pub fn submit(engine: &'static Engine, own: &mut dyn Iterator<Item = Own>) {
     let mut tasks = [const { None }; GROUP];

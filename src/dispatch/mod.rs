@@ -1,6 +1,6 @@
 //! From "ready" to "running", and from "done" to "told": what callers and the library's own threads have in common.
 
-pub mod attend;
+pub mod caller_reap;
 pub mod complete;
 pub mod deliver;
 pub mod direct;

@@ -75,7 +75,7 @@ impl Wakeups {
         if self.wake_reaper {
             wake_reaper(engine);
         } else if self.call_reaper {
-            engine.post.call_reaper();
+            engine.ring_owner.call_reaper();
         }
         self.slots.iter().flatten().for_each(|slot| slot.call());
         if self.call_starter {
@@ -97,7 +97,7 @@ pub fn wake_poller(engine: &'static Engine) {
 
 /// Has the reaper look at the table. If it waits for results and has no descriptor for that, it looks by itself.
 pub fn wake_reaper(engine: &'static Engine) {
-    if !engine.post.call_reaper() {
+    if !engine.ring_owner.call_reaper() {
         let _ = engine.kernel.wake(engine.poller.always_ready());
     }
 }

@@ -25,7 +25,7 @@ use super::handing::{SILENT, hand_over, is_unchanged, reaper_of, submit_refusal,
 use super::kept;
 use super::reaping::Reaper;
 use crate::calls::submit;
-use crate::dispatch::attend;
+use crate::dispatch::caller_reap;
 use crate::engine::{self, Caller, Engine};
 use crate::errno::{Errno, Result};
 use crate::order::FileKey;
@@ -137,7 +137,7 @@ fn newest_unfinished(file: FileKey) -> Option<u64> {
 /// Whether requests of the other interface on a file, up to this one, are unfinished. Signals are blocked.
 fn is_unfinished(file: FileKey, newest: u64) -> bool {
     // Results that nobody has taken may be all there is.
-    attend::poll();
+    caller_reap::poll();
     Engine::current().is_some_and(|engine| engine.lock().order.has_unfinished_up_to(file, newest))
 }
 

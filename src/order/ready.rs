@@ -52,7 +52,7 @@ impl<P: Copy> Order<P> {
         Some(self.start(id))
     }
 
-    /// A request for the kernel's AIO, which only its submitter hands over. None: it waits, or went another way meanwhile.
+    /// A request for the kernel's AIO, which only its submitter owner over. None: it waits, or went another way meanwhile.
     pub fn start_direct(&mut self, id: Id, seq: u64) -> Option<Run> {
         let is_there =
             self.is_current(id, seq) && self.state(id) == State::Ready && self.ready_place(id) == Place::Direct;
@@ -102,7 +102,7 @@ impl<P: Copy> Order<P> {
         self.make_ready(id);
     }
 
-    /// Takes a ready request out of its queue; a leader hands its place to the next barrier of the group.
+    /// Takes a ready request out of its queue; a leader owner its place to the next barrier of the group.
     pub(super) fn unready(&mut self, id: Id) {
         let file = self.file_of(id);
         if !self.nodes[id].kind.is_barrier() {

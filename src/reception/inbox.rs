@@ -134,7 +134,7 @@ impl<T: Copy, R> Inbox<T, R> {
                 return false;
             }
             slot.older.store(seen, Ordering::Relaxed);
-            // AcqRel: hands the item over to `take_out`; and pairs with `settle`, whose receptionist is seen below.
+            // AcqRel: owner the item over to `take_out`; and pairs with `settle`, whose receptionist is seen below.
             match self.newest.compare_exchange_weak(seen, FIRST + index, Ordering::AcqRel, Ordering::Relaxed) {
                 Ok(_) => break,
                 Err(now) => seen = now,

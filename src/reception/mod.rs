@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use crate::errno::Result;
 use crate::order::{Admission, Kind};
 use crate::request::Request;
-use crate::ring_owner::Post;
+use crate::ring_owner::RingOwner;
 use crate::sys::memory;
 use crate::worker_slot::WorkerSlot;
 
@@ -32,7 +32,7 @@ pub struct Reception {
     pub claims: Claims,
     pub buffered: Buffered,
     /// Who takes the results of the kernel's AIO.
-    pub post: Post,
+    pub ring_owner: RingOwner,
     /// A library thread, for what a call cannot do itself.
     pub standby: Standby,
 }

@@ -51,13 +51,13 @@ impl Table {
 
     pub fn enters_kernel(&mut self, id: Id) {
         self.announced_in_kernel += u32::from(self.is_announced(id));
-        self.reception.post.enters_kernel();
+        self.reception.ring_owner.enters_kernel();
     }
 
     /// The kernel has it no more.
     fn leaves_kernel(&mut self, id: Id) {
         self.announced_in_kernel -= u32::from(self.is_announced(id));
-        self.reception.post.leaves_kernel();
+        self.reception.ring_owner.leaves_kernel();
     }
 
     /// What came of a request, if it has ended: a worker may have to go on with it.

@@ -41,7 +41,7 @@ fn are_current(callbacks: &Callbacks) -> bool {
     Engine::current().is_some_and(|engine| ptr::eq(&raw const engine.callbacks, callbacks))
 }
 
-/// What `run` hands to a new thread.
+/// What `run` owner to a new thread.
 fn to_pointer(id: Id) -> *mut c_void {
     ptr::without_provenance_mut(usize::try_from(id).unwrap_or(usize::MAX))
 }

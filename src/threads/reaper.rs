@@ -1,18 +1,18 @@
-//! The reaper sees to it that somebody takes the results of what the kernel has: a caller that waits for them (`attend`), or
-//! itself. It is a role: a worker takes it when something is to be handed to the kernel, and gives it back when nothing has
-//! been there for the idle time.
+//! The reaper: a role of a worker. It makes sure that somebody reaps, a caller that waits for its results (`caller_reap`) or
+//! itself. A worker takes the role when something is to be handed to the kernel, and gives it back when nothing has been there
+//! for the idle time.
 
 use std::ffi::c_void;
 use std::ptr;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use crate::dispatch::attend;
+use crate::dispatch::caller_reap;
 use crate::dispatch::complete::Rest;
 use crate::dispatch::kernel_reap::{RESULTS, complete_all, take_results};
 use crate::engine::Engine;
 use crate::errno::Errno;
-use crate::ring_owner::Ticket;
+use crate::ring_owner::Token;
 use crate::sys::kaio::Event;
 use crate::sys::{clock, thread};
 use crate::table::reaper::ReaperState;
@@ -41,26 +41,26 @@ pub fn run(engine: &'static Engine, slot: &'static WorkerSlot, thread: i32) {
                     return;
                 }
             }
-            Turn::Attend(ticket, patience) => {
+            Turn::Own(token, patience) => {
                 extern "C" fn nothing(_: *mut c_void) {}
                 match engine.kernel.watch(patience, nothing, ptr::null_mut()) {
                     Ok(_) | Err(Errno::INTR) => {}
                     Err(_) => engine.kernel.give_up(),
                 }
                 take_results(engine, Rest::Mine);
-                engine.post.leave(ticket);
+                engine.ring_owner.leave(token);
             }
-            Turn::Relieve(ticket) => {
+            Turn::TakeOver(token) => {
                 take_results(engine, Rest::Mine);
-                engine.post.leave(ticket);
+                engine.ring_owner.leave(token);
                 // If that caller comes only now, it finds no result, but this.
                 let _ = engine.kernel.wake(engine.poller.always_ready());
             }
             Turn::Rest(patience, may_end) => {
-                // Should one that was woken for that not have come.
-                attend::hand_on();
+                // The standby reaper that was promoted may not have come.
+                caller_reap::promote_standby();
                 let called = slot.rest(Duration::from_nanos(patience));
-                engine.post.rest(None);
+                engine.ring_owner.rest(None);
                 if !called && may_end && end_role(engine) {
                     return;
                 }
@@ -73,10 +73,10 @@ pub fn run(engine: &'static Engine, slot: &'static WorkerSlot, thread: i32) {
 enum Turn {
     /// Wait for results, so long, where callers cannot.
     Reap(clock::Nanos),
-    /// Wait for them in the post.
-    Attend(Ticket, clock::Nanos),
-    /// Take what the caller in the post has left there.
-    Relieve(Ticket),
+    /// Own the ring and wait for them there.
+    Own(Token, clock::Nanos),
+    /// Take what the owner, a caller, has left there for too long.
+    TakeOver(Token),
     /// Leave them to callers, for so long. The role may end if it was not called.
     Rest(clock::Nanos, bool),
 }
@@ -91,7 +91,7 @@ struct Oversight {
     /// The last request that was submitted when the reaper decided last.
     newest: u64,
     /// How often callers had come for results by then.
-    attended: u32,
+    taken_by_callers: u32,
     /// How often results stood there for too long, and no caller has come since.
     neglected: u32,
     /// Nobody comes: so often it takes them without being asked.
@@ -113,9 +113,9 @@ impl Oversight {
         let waiting = engine.kernel.has_results().then(|| engine.kernel.taken());
         let stands_still = waiting.is_some() && waiting == self.waiting;
         self.waiting = waiting;
-        let attended = engine.post.times_attended();
-        if attended != self.attended {
-            (self.attended, self.neglected) = (attended, 0);
+        let taken_by_callers = engine.ring_owner.times_taken_by_callers();
+        if taken_by_callers != self.taken_by_callers {
+            (self.taken_by_callers, self.neglected) = (taken_by_callers, 0);
         }
         if stands_still {
             self.neglected += 1;
@@ -132,17 +132,17 @@ fn next_turn(engine: &'static Engine, slot: &'static WorkerSlot, oversight: &mut
     let idle = clock::MILLISECOND.saturating_mul(engine.idle_ms.load(Ordering::Relaxed));
     let mut table = engine.lock();
     table.reaper = ReaperState::On;
-    let busy = engine.post.in_kernel() > 0;
+    let busy = engine.ring_owner.in_kernel() > 0;
     if !engine.kernel.can_be_watched() {
         return Turn::Reap(if busy { idle.max(BUSY) } else { idle });
     }
     let results = engine.kernel.has_results();
     if (busy || results)
         && oversight.nobody_takes(engine)
-        && let Some(ticket) = engine.post.relieve()
+        && let Some(token) = engine.ring_owner.take_over()
     {
         // Or it is only what was to wake somebody.
-        return if busy { Turn::Relieve(ticket) } else { Turn::Attend(ticket, 0) };
+        return if busy { Turn::TakeOver(token) } else { Turn::Own(token, 0) };
     }
     // Since the last time that it stood in for the workers.
     if table.needs_stand_in() {
@@ -153,13 +153,13 @@ fn next_turn(engine: &'static Engine, slot: &'static WorkerSlot, oversight: &mut
     oversight.newest = newest;
     // From here on it can be called, and what it is needed for either sees that or is seen.
     table.reaper = if active { ReaperState::Rests } else { ReaperState::Sleeps };
-    engine.post.rest(Some(slot));
+    engine.ring_owner.rest(Some(slot));
     let wants = busy && (oversight.eager > 0 || table.needs_reaper());
-    if wants && let Some(ticket) = engine.post.take_by_reaper() {
-        engine.post.rest(None);
+    if wants && let Some(token) = engine.ring_owner.take_by_reaper() {
+        engine.ring_owner.rest(None);
         table.reaper = ReaperState::On;
         oversight.eager = oversight.eager.saturating_sub(1);
-        return Turn::Attend(ticket, idle.max(BUSY));
+        return Turn::Own(token, idle.max(BUSY));
     }
     if active { Turn::Rest(LOOK, false) } else { Turn::Rest(idle, true) }
 }
@@ -195,7 +195,7 @@ fn reap(engine: &'static Engine, patience: clock::Nanos) -> bool {
 
 fn end_role(engine: &'static Engine) -> bool {
     let mut table = engine.lock();
-    let done = engine.post.in_kernel() == 0 && !table.order.has_direct_work();
+    let done = engine.ring_owner.in_kernel() == 0 && !table.order.has_direct_work();
     if done {
         table.reaper = ReaperState::Off;
     }

@@ -1,7 +1,7 @@
 //! Running requests in a thread that has another role, or in a caller's where there are no threads.
 
 use crate::dispatch::wakeups::Wakeups;
-use crate::dispatch::{attend, complete, run};
+use crate::dispatch::{caller_reap, complete, run};
 use crate::engine::Engine;
 use crate::threads::{delivery, spawn};
 use crate::worker_slot::Job;
@@ -22,7 +22,7 @@ pub fn stand_in(engine: &'static Engine, thread: i32) {
             return;
         }
         // This takes a while: whoever waits for what the kernel has sees to it.
-        attend::hand_on();
+        caller_reap::promote_standby();
         delivery::try_pending(engine);
         if !run_next(engine, thread) {
             return;
