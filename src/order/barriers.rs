@@ -1,23 +1,12 @@
 //! Barriers: what they wait for, and which one fsync serves together.
 
 use super::Order;
-use super::node::{EMPTY, File, Place, some};
-use super::types::{FileKey, Kind, Run, State};
+use super::node::{EMPTY, Place, some};
+use super::types::{Kind, Run, State};
 use crate::errno::Errno;
 use crate::slab::{Id, NONE};
 
 impl<P: Copy> Order<P> {
-    /// Whether a file has unfinished requests, or barriers, that are no younger than this one.
-    #[cfg(libaio)]
-    pub fn has_unfinished_up_to(&self, key: FileKey, seq: u64) -> bool {
-        let file = self.by_file.find(key.hash(), |id| self.files[id].key == Some(key));
-        file.is_some_and(|file| {
-            let File { requests, waiting, ready, running, .. } = &self.files[file];
-            let oldest = [requests, waiting, ready, running].map(|list| list.head);
-            oldest.into_iter().any(|id| id != NONE && self.nodes[id].seq <= seq)
-        })
-    }
-
     pub(super) fn admit_barrier(&mut self, id: Id) {
         let file = self.file_of(id);
         self.nodes[id].priority = 0;

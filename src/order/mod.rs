@@ -113,6 +113,17 @@ impl<P: Copy> Order<P> {
         self.seq
     }
 
+    /// Whether a file has unfinished requests, or barriers, that are no younger than this one.
+    #[cfg(libaio)]
+    pub fn has_unfinished_up_to(&self, key: FileKey, seq: u64) -> bool {
+        let file = self.by_file.find(key.hash(), |id| self.files[id].key == Some(key));
+        file.is_some_and(|file| {
+            let File { requests, waiting, ready, running, .. } = &self.files[file];
+            let oldest = [requests, waiting, ready, running].map(|list| list.head);
+            oldest.into_iter().any(|id| id != NONE && self.nodes[id].seq <= seq)
+        })
+    }
+
     pub fn kind(&self, id: Id) -> Kind {
         self.nodes[id].kind
     }
