@@ -11,8 +11,8 @@ use crate::callback_pool::Callbacks;
 use crate::config::{self, Config};
 use crate::errno::{Errno, Result};
 use crate::figures::{Slot, aio_rs_stats};
+use crate::lock_free::LockFree;
 use crate::order::Policy;
-use crate::reception::Reception;
 use crate::ring_owner::RingOwner;
 use crate::sys::descriptor::Duplicates;
 use crate::sys::fork::{self, Mark};
@@ -34,7 +34,7 @@ pub struct Engine {
     /// Where the starter sleeps.
     pub starter: Parker,
     pub duplicates: Duplicates,
-    pub reception: &'static Reception,
+    pub lock_free: &'static LockFree,
     pub ring_owner: &'static RingOwner,
     /// How long an idle worker waits, in milliseconds: the table's, for those who do not hold it.
     pub idle_ms: AtomicU64,
@@ -87,14 +87,14 @@ impl Engine {
         let threadless = !fork::may_make_threads();
         let config = if threadless { configuration().without_threads() } else { configuration() };
         let mark = Mark::new().map_err(|_| Errno::AGAIN)?;
-        let reception = Reception::new().map_err(|_| Errno::AGAIN)?;
+        let lock_free = LockFree::new().map_err(|_| Errno::AGAIN)?;
         // Not a Box: without memory that would end the process.
         let place = memory::map(size_of::<Engine>()).map_err(|_| Errno::AGAIN)?.cast::<Engine>();
         let new = place.as_ptr();
         let engine = Engine {
-            table: Mutex::new(Table::new(config, reception)),
-            reception,
-            ring_owner: &reception.ring_owner,
+            table: Mutex::new(Table::new(config, lock_free)),
+            lock_free,
+            ring_owner: &lock_free.ring_owner,
             idle_ms: AtomicU64::new(config.idle_ms),
             poller: Poller::new(),
             kernel: Context::new(config.routes.direct && !tools::is_valgrind()),
@@ -154,7 +154,7 @@ impl Caller {
     /// Locks the table, with all in it that was submitted so far.
     pub fn lock(&self) -> Locked {
         let mut table = self.engine.lock();
-        table.take_in();
+        table.take_submissions();
         table
     }
 }

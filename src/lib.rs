@@ -32,9 +32,9 @@ mod table;
 
 mod burst;
 mod callback_pool;
+mod lock_free;
 mod notify;
 mod order;
-mod reception;
 mod request;
 mod ring_owner;
 mod task;

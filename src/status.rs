@@ -152,7 +152,7 @@ impl Seen {
 /// Never 0.
 fn next_generation() -> u32 {
     static LAST: AtomicU32 = AtomicU32::new(0);
-    // Relaxed: whoever claims an aiocb next comes after this one, and all agree on the order of one word's changes.
+    // Relaxed: whoever in_flight an aiocb next comes after this one, and all agree on the order of one word's changes.
     let next = || LAST.fetch_add(1, Ordering::Relaxed).wrapping_add(1);
     match next() {
         0 => next(),

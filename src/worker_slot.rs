@@ -106,7 +106,7 @@ impl WorkerSlot {
         self.thread.load(Ordering::Relaxed)
     }
 
-    /// Has the worker look into the inbox, or end its rest.
+    /// Has the worker look into the submission queue, or end its rest.
     pub fn call(&self) {
         self.mailbox.call();
     }

@@ -1,4 +1,4 @@
-//! Where threads meet without a lock: the lock itself, the status word with its waiters, and the inbox. Every interleaving,
+//! Where threads meet without a lock: the lock itself, the status word with its waiters, and the submission queue. Every interleaving,
 //! by loom: `RUSTFLAGS="--cfg loom" cargo test --release --test loom`. The slab and all else stand under the lock.
 #![cfg(loom)]
 
@@ -7,9 +7,6 @@ use std::sync::Arc;
 use loom::cell::UnsafeCell;
 use loom::thread;
 
-#[path = "../src/reception/inbox.rs"]
-#[allow(dead_code)]
-mod inbox;
 #[path = "../src/sys/linux/lock.rs"]
 #[allow(dead_code)]
 mod lock;
@@ -19,6 +16,9 @@ mod places;
 #[path = "../src/status.rs"]
 #[allow(dead_code)]
 mod status;
+#[path = "../src/lock_free/submission_queue.rs"]
+#[allow(dead_code)]
+mod submission_queue;
 #[path = "../src/sys/linux/waiters.rs"]
 #[allow(dead_code)]
 mod waiters;
@@ -246,70 +246,70 @@ impl Worker {
     }
 }
 
-/// Two callers put something in while the receptionist changes, then the inbox closes. What was accepted is taken out
-/// once, or its receptionist has been called.
+/// Two callers put something in while the consumer changes, then the queue closes. What was accepted is taken out
+/// once, or its consumer has been called.
 #[test]
 fn nothing_is_left_in_the_inbox() {
-    use inbox::{Attendant, Inbox};
+    use submission_queue::{Consumer, SubmissionQueue};
     let mut model = loom::model::Builder::new();
     model.preemption_bound = Some(3);
     model.check(|| {
-        let inbox: Arc<Inbox<u32, Worker>> = Arc::new(Inbox::new());
+        let queue: Arc<SubmissionQueue<u32, Worker>> = Arc::new(SubmissionQueue::new());
         let (first, second) = (Worker::new(), Worker::new());
-        assert!(inbox.settle(Attendant::Idle(first)));
+        assert!(queue.set_consumer(Consumer::Idle(first)));
         let callers: Vec<_> = [1, 2]
             .map(|item| {
-                let inbox = inbox.clone();
-                thread::spawn(move || if inbox.put(1, &item, || Some(()), drop, Worker::call) { item } else { 0 })
+                let queue = queue.clone();
+                thread::spawn(move || if queue.put(1, &item, || Some(()), drop, Worker::call) { item } else { 0 })
             })
             .into_iter()
             .collect();
         let mut taken = Vec::new();
         let mut take_out = || {
-            let emptied = inbox.take_out(|item| taken.push(*item));
-            inbox.give_back(emptied);
+            let emptied = queue.take_out(|item| taken.push(*item));
+            queue.give_back(emptied);
         };
         // The first one gets other work: from here on it does not look.
-        while !inbox.settle(Attendant::Idle(second)) {
+        while !queue.set_consumer(Consumer::Idle(second)) {
             take_out();
         }
         let accepted: u32 = callers.into_iter().map(|caller| caller.join().unwrap()).sum();
-        if !inbox.is_empty() {
-            assert!(second.is_called(), "something lies in the inbox, and nobody was called");
+        if !queue.is_empty() {
+            assert!(second.is_called(), "something lies in the queue, and nobody was called");
         }
-        while !inbox.settle(Attendant::Nobody) {
+        while !queue.set_consumer(Consumer::Nobody) {
             take_out();
         }
-        assert!(inbox.is_empty() && !inbox.is_open());
+        assert!(queue.is_empty() && !queue.is_open());
         assert_eq!(taken.iter().sum::<u32>(), accepted, "taken {taken:?}");
     });
 }
 
-/// The same while the inbox is open without a receptionist: whoever closes it finds all that was accepted.
+/// The same while the queue is open without a consumer: whoever closes it finds all that was accepted.
 #[test]
 fn a_closed_inbox_is_empty() {
-    use inbox::{Attendant, Inbox};
+    use submission_queue::{Consumer, SubmissionQueue};
     let mut model = loom::model::Builder::new();
     model.preemption_bound = Some(3);
     model.check(|| {
-        let inbox: Arc<Inbox<u32, Worker>> = Arc::new(Inbox::new());
-        assert!(inbox.settle(Attendant::Busy));
+        let queue: Arc<SubmissionQueue<u32, Worker>> = Arc::new(SubmissionQueue::new());
+        assert!(queue.set_consumer(Consumer::Busy));
         let callers: Vec<_> = [[1, 2], [4, 8]]
             .map(|items| {
-                let inbox = inbox.clone();
+                let queue = queue.clone();
                 thread::spawn(move || {
-                    items.into_iter().filter(|item| inbox.put(1, item, || Some(()), drop, Worker::call)).sum::<u32>()
+                    items.into_iter().filter(|item| queue.put(1, item, || Some(()), drop, Worker::call)).sum::<u32>()
                 })
             })
             .into_iter()
             .collect();
         let mut taken = Vec::new();
-        while !inbox.settle(Attendant::Nobody) {
-            let emptied = inbox.take_out(|item| taken.push(*item));
-            inbox.give_back(emptied);
+        while !queue.set_consumer(Consumer::Nobody) {
+            let emptied = queue.take_out(|item| taken.push(*item));
+            queue.give_back(emptied);
         }
         let accepted: u32 = callers.into_iter().map(|caller| caller.join().unwrap()).sum();
         assert_eq!(taken.iter().sum::<u32>(), accepted, "taken {taken:?}");
-        assert!(inbox.is_empty());
+        assert!(queue.is_empty());
     });
 }

@@ -108,7 +108,7 @@ pub fn close_range(first: c_uint, last: c_uint, flags: c_uint) -> Result<c_int> 
     queue::closes_range(first, last);
     let engine = engine_of_process();
     if let Some(engine) = engine {
-        engine.reception.buffered.forget_range(first, last);
+        engine.lock_free.fd_cache.paths.forget_range(first, last);
         give_up_range(engine, first, last);
     }
     let mut from = first;
@@ -203,8 +203,8 @@ fn give_up(fd: c_int) -> Result<()> {
     let Some(engine) = Engine::current() else {
         return Ok(());
     };
-    engine.reception.buffered.forget(fd);
-    if engine.reception.inbox.is_empty() && table::unfinished() == 0 && !engine.poller.owns(fd) {
+    engine.lock_free.fd_cache.paths.forget(fd);
+    if engine.lock_free.submissions.is_empty() && table::unfinished() == 0 && !engine.poller.owns(fd) {
         return Ok(());
     }
     let Some(engine) = engine_of_process() else {
@@ -299,7 +299,7 @@ impl Entering {
 
     fn has_file(&mut self, engine: &Engine, id: Id, seq: u64, thread: i32) -> bool {
         let now = clock::now();
-        let entered = engine.reception.entered.since(id, seq, now);
+        let entered = engine.lock_free.entered.since(id, seq, now);
         let used = thread::processor_time(thread);
         let known = entered.is_some();
         let is_same = (self.id, self.seq, self.known) == (id, seq, known);

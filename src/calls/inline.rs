@@ -10,9 +10,9 @@ use std::sync::atomic::Ordering;
 use crate::abi::aiocb;
 use crate::calls::parse;
 use crate::engine::Engine;
+use crate::lock_free::LockFree;
+use crate::lock_free::fd_cache::paths::Reads;
 use crate::notify::Notify;
-use crate::reception::Reception;
-use crate::reception::buffered::Reads;
 use crate::request::Handle;
 use crate::sys::descriptor;
 use crate::sys::io::{self, Cached};
@@ -35,7 +35,7 @@ const MOST: usize = 128 << 10;
 /// # Safety
 /// `block` is NULL or points to an aiocb as for aio_read.
 pub unsafe fn read(engine: &'static Engine, block: *const aiocb) -> Inline {
-    let Reception { buffered, claims, .. } = engine.reception;
+    let LockFree { fd_cache, in_flight, .. } = engine.lock_free;
     let Ok(handle) = Handle::new(block) else { return Inline::No };
     // SAFETY: the caller is handing it in.
     let fields = unsafe { handle.block() };
@@ -44,14 +44,14 @@ pub unsafe fn read(engine: &'static Engine, block: *const aiocb) -> Inline {
     if !engine.inline || !parse::has_valid_priority(fields) || !(1..=MOST).contains(&count) {
         return Inline::No;
     }
-    if !works(engine, fd) || buffered.has_writes(fd) {
+    if !works(engine, fd) || fd_cache.paths.has_writes(fd) {
         return Inline::No;
     }
     let Some(notify) = Notify::parse(&fields.aio_sigevent).ok().filter(|notify| may_be_sent(engine, notify)) else {
         return Inline::No;
     };
     // In flight for that time, as far as others are concerned.
-    if !claims.begin_serving(key) {
+    if !in_flight.begin_serving(key) {
         return Inline::No;
     }
     let outcome = match io::read_cached(fd, fields.aio_buf, count, offset) {
@@ -64,12 +64,12 @@ pub unsafe fn read(engine: &'static Engine, block: *const aiocb) -> Inline {
         Cached::Part(bytes) => Inline::Begun(bytes),
         Cached::Nothing => Inline::No,
         Cached::Never => {
-            buffered.remember(fd, Reads::Neither);
+            fd_cache.paths.remember(fd, Reads::Neither);
             Inline::No
         }
     };
     // Only now: nobody else may open the status before.
-    claims.end_serving(key);
+    in_flight.end_serving(key);
     outcome
 }
 
@@ -85,14 +85,14 @@ fn may_be_sent(engine: &Engine, notify: &Notify) -> bool {
         Notify::Function { attributes, .. } => attributes.0.is_null(),
         _ => notify.signal().is_some_and(|number| !signals::has_handler(number)),
     };
-    let standby = &engine.reception.standby;
+    let standby = &engine.lock_free.standby;
     standby.is_there() && at_once && standby.needed()
 }
 
 /// Whether reads of this descriptor are worth trying: asked once for each.
 fn works(engine: &'static Engine, fd: i32) -> bool {
-    let buffered = &engine.reception.buffered;
-    let reads = buffered.reads(fd).or_else(|| {
+    let fd_cache = &engine.lock_free.fd_cache;
+    let reads = fd_cache.paths.reads(fd).or_else(|| {
         // A number that stands for nothing now may be given to a file at any time.
         let flags = descriptor::flags(fd).ok()?;
         let reads = if flags & descriptor::DIRECT != 0 {
@@ -102,7 +102,7 @@ fn works(engine: &'static Engine, fd: i32) -> bool {
         } else {
             Reads::Neither
         };
-        buffered.remember(fd, reads);
+        fd_cache.paths.remember(fd, reads);
         Some(reads)
     });
     reads == Some(Reads::Cached)

@@ -134,7 +134,7 @@ unsafe fn submit_group(engine: &'static Engine, group: &[*mut aiocb], batch: Id,
     for (block, entry) in parsed.iter().flatten() {
         let admitted = match (no_thread, entry) {
             (Some(error), Ok(new)) => {
-                engine.reception.refuse(new);
+                engine.lock_free.refuse(new);
                 Err(error)
             }
             (Some(error), Err(_)) => Err(error),

@@ -5,10 +5,10 @@ use libc::c_int;
 use crate::abi::{aiocb, sigevent};
 use crate::engine::Engine;
 use crate::errno::{Errno, Result};
+use crate::lock_free::LockFree;
+use crate::lock_free::fd_cache::paths::Reads;
 use crate::notify::Notify;
 use crate::order::{Admission, FileKey, Kind, Target};
-use crate::reception::Reception;
-use crate::reception::buffered::Reads;
 use crate::request::{Buffer, Handle, Operation, Request};
 use crate::slab::NONE;
 use crate::sys::clock::{self, Nanos};
@@ -30,7 +30,7 @@ pub unsafe fn parse(block: *const aiocb, operation: Operation, engine: &Engine) 
         Operation::Read => transfer(handle, block, notify, Kind::Read, engine),
         Operation::Write => {
             let new = transfer(handle, block, notify, Kind::Write, engine)?;
-            engine.reception.buffered.write_begins(new.payload.submitted_on);
+            engine.lock_free.fd_cache.paths.write_begins(new.payload.submitted_on);
             Ok(new)
         }
         Operation::DataSync => barrier(handle, block, notify, Kind::DataSync, engine.fsync_needs_write),
@@ -39,12 +39,12 @@ pub unsafe fn parse(block: *const aiocb, operation: Operation, engine: &Engine) 
 }
 
 fn transfer(handle: Handle, block: &aiocb, notify: Notify, kind: Kind, engine: &Engine) -> Result<Admission<Request>> {
-    let reception = engine.reception;
+    let lock_free = engine.lock_free;
     if !has_valid_priority(block) {
         return Err(Errno::INVAL);
     }
     let priority = u8::try_from(block.aio_reqprio).unwrap_or(0);
-    let (found, asked) = match describe(block.aio_fildes, kind, reception, clock::now()) {
+    let (found, asked) = match describe(block.aio_fildes, kind, lock_free, clock::now()) {
         Ok((found, asked)) => (Ok(found), asked),
         Err(error) => (Err(error), 0),
     };
@@ -57,9 +57,9 @@ fn transfer(handle: Handle, block: &aiocb, notify: Notify, kind: Kind, engine: &
     let flags = found.map_or(0, |found| found.flags);
     if flags & descriptor::DIRECT != 0 {
         // Perhaps it was not, once.
-        reception.buffered.remember(block.aio_fildes, Reads::with_direct(flags));
-    } else if reception.buffered.reads(block.aio_fildes) == Some(Reads::Direct) {
-        reception.buffered.forget(block.aio_fildes);
+        lock_free.fd_cache.paths.remember(block.aio_fildes, Reads::with_direct(flags));
+    } else if lock_free.fd_cache.paths.reads(block.aio_fildes) == Some(Reads::Direct) {
+        lock_free.fd_cache.paths.forget(block.aio_fildes);
     }
     let appends = kind == Kind::Write && flags & libc::O_APPEND != 0 && nature == Nature::File;
     let (kind, position, length) = match found {
@@ -126,23 +126,23 @@ const ASSUMED: c_int = c_int::MIN | descriptor::DIRECT | libc::O_RDWR;
 /// What a descriptor is, and when its file was asked for: 0, that was known and seen a moment ago. Its size matters to appends only. Of a read its flags
 /// need not be, if it was open for O_DIRECT when they were: the kernel looks at them anyway, and if it was opened anew since, a
 /// worker finds out what it refuses.
-fn describe(fd: c_int, kind: Kind, reception: &Reception, now: Nanos) -> Result<(Description, Nanos)> {
-    let is_direct_read = kind == Kind::Read && reception.buffered.reads(fd) == Some(Reads::Direct);
+fn describe(fd: c_int, kind: Kind, lock_free: &LockFree, now: Nanos) -> Result<(Description, Nanos)> {
+    let is_direct_read = kind == Kind::Read && lock_free.fd_cache.paths.reads(fd) == Some(Reads::Direct);
     let flags = if is_direct_read { ASSUMED } else { descriptor::flags(fd)? };
     let appends = kind == Kind::Write && flags & libc::O_APPEND != 0;
-    let is_recent = || !appends && reception.checked.is_recent(fd, now);
-    if let Some(key) = reception.known.file(fd).filter(|_| is_recent()) {
+    let is_recent = || !appends && lock_free.fd_cache.checked.is_recent(fd, now);
+    if let Some(key) = lock_free.fd_cache.identity.file(fd).filter(|_| is_recent()) {
         return Ok((Description { nature: Nature::File, device: key.device, inode: key.inode, size: 0, flags }, 0));
     }
     let wanted = if appends { Wanted::Size } else { Wanted::Identity };
     let found = descriptor::describe(fd, flags, wanted)?;
     if is_direct_read && found.nature != Nature::File {
-        reception.buffered.forget(fd);
+        lock_free.fd_cache.paths.forget(fd);
         return Ok((descriptor::describe(fd, descriptor::flags(fd)?, wanted)?, now));
     }
     if flags & descriptor::DIRECT != 0 {
         // No worker looks at what goes to the kernel's AIO.
-        reception.checked.note(fd, now);
+        lock_free.fd_cache.checked.note(fd, now);
     }
     Ok((found, now))
 }

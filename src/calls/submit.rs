@@ -1,4 +1,4 @@
-//! Admission: a request goes into the inbox, if somebody is there to look (`inbox`); otherwise, and if it is a barrier, one
+//! Admission: a request goes into the submission queue, if somebody is sure to look; otherwise, and if it is a barrier, one
 //! lock section takes it in and owner it to whoever will run it.
 
 use crate::abi::aiocb;
@@ -8,9 +8,9 @@ use crate::dispatch::wakeups::Wakeups;
 use crate::dispatch::{deliver, direct};
 use crate::engine::{Caller, Engine, Locked};
 use crate::errno::{Errno, Result};
+use crate::lock_free::LockFree;
 use crate::notify::Notify;
 use crate::order::Admission;
-use crate::reception::Reception;
 use crate::request::{self, Operation, Request};
 use crate::slab::NONE;
 use crate::table::in_kernel::Own;
@@ -81,7 +81,7 @@ fn tell(engine: &'static Engine, notify: Notify) -> Option<Result<()>> {
 
 /// None: a signal handler has forked meanwhile, and this is the child. It has an engine of its own.
 fn hand_in(engine: &'static Engine, new: &Admission<Request>) -> Option<Result<()>> {
-    // A barrier covers what is unfinished now, under the lock: not what is unfinished when the inbox is emptied.
+    // A barrier covers what is unfinished now, under the lock: not what is unfinished when the queue is emptied.
     // What goes to the kernel's AIO goes there at once.
     if !new.kind.is_barrier() && !new.direct && !engine.threadless && post(engine, new) {
         return engine.is_current().then_some(Ok(()));
@@ -90,7 +90,7 @@ fn hand_in(engine: &'static Engine, new: &Admission<Request>) -> Option<Result<(
 }
 
 fn admit(caller: &Caller, new: &Admission<Request>) -> Result<()> {
-    let mut table = starter::ensure(caller).inspect_err(|_| caller.engine.reception.refuse(new))?;
+    let mut table = starter::ensure(caller).inspect_err(|_| caller.engine.lock_free.refuse(new))?;
     let id = table.admit(new, NONE)?;
     let own = Own::of(&table, id);
     unlock_and_wake(caller, table);
@@ -100,20 +100,20 @@ fn admit(caller: &Caller, new: &Admission<Request>) -> Result<()> {
     Ok(())
 }
 
-/// Puts a request into the inbox. False: it has to go through the lock.
+/// Pushes a request onto the submission queue. False: its caller has to take the lock.
 fn post(engine: &'static Engine, new: &Admission<Request>) -> bool {
-    let Reception { inbox, claims, .. } = engine.reception;
+    let LockFree { submissions, in_flight, .. } = engine.lock_free;
     let handle = new.payload.handle;
     let key = handle.key();
     // What its status was before.
     // SAFETY: the caller is handing the aiocb in, and no request in flight has it.
-    let claim = || claims.claim(key).then(|| unsafe { handle.block() }.status.begin(request::waits_for_device(new)));
+    let claim = || in_flight.claim(key).then(|| unsafe { handle.block() }.status.begin(request::waits_for_device(new)));
     let unclaim = |before| {
         // SAFETY: as above.
         unsafe { handle.block() }.status.take_back(before);
-        claims.end(key);
+        in_flight.end(key);
     };
-    inbox.put(key, new, claim, unclaim, WorkerSlot::call)
+    submissions.put(key, new, claim, unclaim, WorkerSlot::call)
 }
 
 /// Releases the lock and wakes whoever runs what is ready, or runs it.

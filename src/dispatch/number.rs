@@ -15,7 +15,7 @@ const AT_ONCE: Nanos = 4_000;
 
 /// The same as `confirm` for a transfer of a file: not if that was just seen.
 pub fn confirm_unless_recent(engine: &'static Engine, task: &Task, now: Nanos) -> Result<i32> {
-    let checked = &engine.reception.checked;
+    let checked = &engine.lock_free.fd_cache.checked;
     if task.fd != NO_NUMBER && (now.saturating_sub(task.asked) < AT_ONCE || checked.is_recent(task.fd, now)) {
         return Ok(task.fd);
     }

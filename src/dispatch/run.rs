@@ -50,7 +50,7 @@ pub fn perform(engine: &'static Engine, task: &Task, thread: i32, now: Nanos) ->
         Nature::File => number::confirm_unless_recent(engine, task, now)?,
         _ => number::confirm(engine, task)?,
     };
-    engine.reception.entered.mark(task.id, task.seq, now);
+    engine.lock_free.entered.mark(task.id, task.seq, now);
     let (buffer, count) = (task.buffer.0, task.count);
     let offset = off_t::try_from(task.position).unwrap_or(off_t::MAX);
     match task.kind {
@@ -68,7 +68,7 @@ fn sync(engine: &'static Engine, task: &Task, thread: i32) -> Result<isize> {
             member = next_member(engine, &member, thread).ok_or(Errno::BADF)?;
             continue;
         };
-        engine.reception.entered.mark(member.id, member.seq, clock::now());
+        engine.lock_free.entered.mark(member.id, member.seq, clock::now());
         return if task.kind == Kind::Sync { io::fsync(fd) } else { io::fdatasync(fd) };
     }
 }

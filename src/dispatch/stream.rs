@@ -15,7 +15,7 @@ pub fn transfer(engine: &'static Engine, task: &Task, thread: i32) -> Result<isi
     let mut fd = number::confirm(engine, task)?;
     let mut done = task.progress.min(task.count);
     loop {
-        engine.reception.entered.mark(task.id, task.seq, clock::now());
+        engine.lock_free.entered.mark(task.id, task.seq, clock::now());
         let (place, left) = (at(task.buffer, done), task.count - done);
         let step = if task.kind == Kind::Read { io::read(fd, place, left) } else { io::write(fd, place, left) };
         match step {

@@ -41,7 +41,7 @@ impl Wakeups {
             {
                 *place = Some(slot);
             }
-            if table.settle_inbox() {
+            if table.choose_consumer() {
                 break;
             }
         }

@@ -120,7 +120,7 @@ fn contexts_of_process() -> Option<&'static State> {
 
 /// Whether the other interface has anything unfinished.
 fn posix_has_unfinished() -> bool {
-    Engine::current().is_some_and(|engine| !engine.reception.inbox.is_empty() || table::unfinished() > 0)
+    Engine::current().is_some_and(|engine| !engine.lock_free.submissions.is_empty() || table::unfinished() > 0)
 }
 
 /// The youngest request of the other interface, if there are unfinished ones on the file.

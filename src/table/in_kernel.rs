@@ -51,13 +51,13 @@ impl Table {
 
     pub fn enters_kernel(&mut self, id: Id) {
         self.announced_in_kernel += u32::from(self.is_announced(id));
-        self.reception.ring_owner.enters_kernel();
+        self.lock_free.ring_owner.enters_kernel();
     }
 
     /// The kernel has it no more.
     fn leaves_kernel(&mut self, id: Id) {
         self.announced_in_kernel -= u32::from(self.is_announced(id));
-        self.reception.ring_owner.leaves_kernel();
+        self.lock_free.ring_owner.leaves_kernel();
     }
 
     /// What came of a request, if it has ended: a worker may have to go on with it.
@@ -71,7 +71,7 @@ impl Table {
         if self.is_unfinished(id, result) {
             let request = self.order.payload_mut(id);
             // Perhaps it is not open for O_DIRECT any more: the next read asks.
-            self.reception.buffered.forget(request.submitted_on);
+            self.lock_free.fd_cache.paths.forget(request.submitted_on);
             // If its submitter still is at it, it sees that.
             request.runner = 0;
             // SAFETY: the request is unfinished.

@@ -19,10 +19,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::config::{Config, MOST_THREADS};
 use crate::errno::{Errno, Result};
+use crate::lock_free::LockFree;
+use crate::lock_free::submission_queue::{self, Consumer, Emptied};
 use crate::notify::Notify;
 use crate::order::{Admission, Finished, Kind, Order, State, Target};
-use crate::reception::Reception;
-use crate::reception::inbox::{self, Attendant, Emptied};
 use crate::request::{self, Request};
 use crate::slab::{Id, Index, NONE, Slab, corrupt};
 use crate::stats::Stats;
@@ -67,8 +67,8 @@ pub struct Table {
     /// A descriptor of the library's own that a cancelled request left behind.
     pub retired: Option<i32>,
     pub stats: Stats,
-    pub reception: &'static Reception,
-    /// Slots of the inbox for whose requests there was no room again yet.
+    pub lock_free: &'static LockFree,
+    /// Slots of the submission queue whose requests are in the table, while there is no room there for as many again.
     emptied: Emptied,
 }
 
@@ -107,7 +107,7 @@ pub struct Ended {
 }
 
 impl Table {
-    pub fn new(config: Config, reception: &'static Reception) -> Table {
+    pub fn new(config: Config, lock_free: &'static LockFree) -> Table {
         Table {
             config,
             order: Order::new(config.order, config.routes.stream),
@@ -123,7 +123,7 @@ impl Table {
             streams_moved: false,
             retired: None,
             stats: Stats::new(),
-            reception,
+            lock_free,
             emptied: Emptied::default(),
         }
     }
@@ -131,24 +131,24 @@ impl Table {
     /// Takes in a request, of a list or of none; from here on it will end. Errors: EINVAL (the aiocb is in flight), EAGAIN
     /// (no memory).
     pub fn admit(&mut self, new: &Admission<Request>, batch: Id) -> Result<Id> {
-        self.admit_unclaimed(new, batch).inspect_err(|_| self.reception.refuse(new))
+        self.admit_unclaimed(new, batch).inspect_err(|_| self.lock_free.refuse(new))
     }
 
     fn admit_unclaimed(&mut self, new: &Admission<Request>, batch: Id) -> Result<Id> {
         self.make_room(1).map_err(|_| Errno::AGAIN)?;
         let key = new.payload.handle.key();
-        let Reception { claims, inbox, .. } = self.reception;
-        // A thread that serves the same aiocb, or is putting it into the inbox, was first.
-        let others = claims.add(key);
-        let too_late = others.serve(key) || others.any() && inbox.holds(key);
+        let LockFree { in_flight, submissions, .. } = self.lock_free;
+        // A thread that serves the same aiocb, or is pushing it, was first.
+        let others = in_flight.add(key);
+        let too_late = others.serve(key) || others.any() && submissions.holds(key);
         let admitted = if too_late { Err(Errno::INVAL) } else { self.admit_claimed(new, batch) };
-        let id = admitted.inspect_err(|_| claims.end(key))?;
+        let id = admitted.inspect_err(|_| in_flight.end(key))?;
         // SAFETY: the caller has just handed the aiocb in.
         unsafe { new.payload.handle.block() }.status.begin(request::waits_for_device(new));
         Ok(id)
     }
 
-    /// The same for a request that is counted among the claims already; its status is the caller's to open.
+    /// The same for a request that is in the in-flight set already; its status is the caller's to open.
     fn admit_claimed(&mut self, new: &Admission<Request>, batch: Id) -> Result<Id> {
         let handle = new.payload.handle;
         if self.find(handle.key()).is_some() {
@@ -165,16 +165,16 @@ impl Table {
             && new.payload.preset == 0
             && self.order.is_only_one(id)
         {
-            self.reception.known.remember(new.fd, key);
+            self.lock_free.fd_cache.identity.remember(new.fd, key);
         }
         self.stats.admitted(new.kind, self.order.len());
         UNFINISHED.store(self.order.len(), Ordering::Release);
         Ok(id)
     }
 
-    /// Room for `count` more requests beside all that the inbox can hold: those cannot be refused any more.
+    /// Room for `count` more requests beside all that the submission queue can hold: those cannot be refused any more.
     fn make_room(&mut self, count: usize) -> Result<()> {
-        let count = count + inbox::ROOM;
+        let count = count + submission_queue::ROOM;
         self.reserve_notices(count)?;
         let order = &self.order;
         self.by_aiocb.reserve(count, |id| order.payload(id).handle.key())?;
@@ -191,38 +191,39 @@ impl Table {
     /// Room for one more list and its notification.
     pub fn reserve_batch(&mut self) -> Result<()> {
         self.batches.reserve(1)?;
-        self.reserve_notices(inbox::ROOM + 1)
+        self.reserve_notices(submission_queue::ROOM + 1)
     }
 
     /// Leaves the notification of what was never among the requests to a library thread. Error: ENOMEM.
     pub fn add_pending(&mut self, notify: Notify) -> Result<()> {
-        self.reserve_notices(inbox::ROOM + 1)?;
+        self.reserve_notices(submission_queue::ROOM + 1)?;
         self.keep(PendingNotification { notify, ..PendingNotification::NONE });
         Ok(())
     }
 
-    // ---- the inbox ----
+    // ---- the submission queue ----
 
-    /// Takes in what callers have put into the inbox. True: something was there.
-    pub fn take_in(&mut self) -> bool {
-        if !self.empty_inbox() {
+    /// Takes in what callers have pushed. True: something was there.
+    pub fn take_submissions(&mut self) -> bool {
+        if !self.drain_submissions() {
             return false;
         }
-        // Without room for as many again, callers find the inbox full and go through the lock.
-        let _ = self.refill_inbox();
+        // Without room for as many again, callers find the queue full and go through the lock.
+        let _ = self.refill_submissions();
         true
     }
 
     /// The same, but the slots cannot be used again yet.
-    fn empty_inbox(&mut self) -> bool {
-        let inbox = &self.reception.inbox;
-        if inbox.is_empty() {
+    fn drain_submissions(&mut self) -> bool {
+        let submissions = &self.lock_free.submissions;
+        if submissions.is_empty() {
             return false;
         }
-        // For `close`, which asks both: not zero before the inbox is empty.
+        // `close` skips the lock if the queue is empty and UNFINISHED is 0. Raise the counter first, so that no moment shows both
+        // while a request moves between them.
         UNFINISHED.store(self.order.len() + 1, Ordering::Release);
-        let emptied = inbox.take_out(|new| {
-            // There is room (`make_room`), and it is not in flight (`claims`): or a request would be lost.
+        let emptied = submissions.take_out(|new| {
+            // There is room (`make_room`), and it is not in flight (`in_flight`): or a request would be lost.
             if self.admit_claimed(new, NONE).is_err() {
                 corrupt()
             }
@@ -232,29 +233,29 @@ impl Table {
         true
     }
 
-    /// Says who looks into the inbox from now on. False: something was in it; it is in the table now.
-    pub fn settle_inbox(&mut self) -> bool {
-        let attendant = match self.workers.attendant() {
-            Attendant::Nobody => Attendant::Nobody,
-            _ if !park::CALL_MAY_BE_INTERRUPTED => Attendant::Nobody,
-            _ if !self.reception.inbox.is_open() && self.refill_inbox().is_err() => Attendant::Nobody,
-            attendant => attendant,
+    /// Says who takes what is pushed from now on. False: something was in it; it is in the table now.
+    pub fn choose_consumer(&mut self) -> bool {
+        let consumer = match self.workers.consumer() {
+            Consumer::Nobody => Consumer::Nobody,
+            _ if !park::CALL_MAY_BE_INTERRUPTED => Consumer::Nobody,
+            _ if !self.lock_free.submissions.is_open() && self.refill_submissions().is_err() => Consumer::Nobody,
+            consumer => consumer,
         };
-        if self.reception.inbox.settle(attendant) {
+        if self.lock_free.submissions.set_consumer(consumer) {
             if !self.emptied.is_empty() {
-                let _ = self.refill_inbox();
+                let _ = self.refill_submissions();
             }
             return true;
         }
         // Its slots come back when this is settled: so callers who go on putting in cannot make it go on for ever.
-        self.empty_inbox();
+        self.drain_submissions();
         false
     }
 
     /// Lets callers use emptied slots again, if there is room in the table for as many more requests.
-    fn refill_inbox(&mut self) -> Result<()> {
+    fn refill_submissions(&mut self) -> Result<()> {
         self.make_room(0)?;
-        self.reception.inbox.give_back(std::mem::take(&mut self.emptied));
+        self.lock_free.submissions.give_back(std::mem::take(&mut self.emptied));
         Ok(())
     }
 
@@ -273,19 +274,19 @@ impl Table {
 
     /// Whether the aiocb belongs to a request, in the table or on its way there.
     pub fn is_in_flight(&self, key: u64) -> bool {
-        self.find(key).is_some() || self.reception.inbox.holds(key) || self.reception.claims.is_served(key)
+        self.find(key).is_some() || self.lock_free.submissions.holds(key) || self.lock_free.in_flight.is_served(key)
     }
 
     /// Notes that a thread is about to use the number of a request, which may have been tried before.
     pub fn run_again(&mut self, id: Id, thread: i32) {
-        self.reception.entered.forget(id, self.order.seq(id));
+        self.lock_free.entered.forget(id, self.order.seq(id));
         self.order.payload_mut(id).run_by(thread);
     }
 
     /// The number will belong to somebody else: the descriptor's requests go to `duplicate`.
     pub fn detach(&mut self, fd: i32, duplicate: i32) {
         self.order.detach(fd, duplicate);
-        self.reception.known.forget(fd);
+        self.lock_free.fd_cache.identity.forget(fd);
         let mut walk = self.order.walk(duplicate);
         while let Some(id) = walk.as_mut().and_then(|walk| self.order.step(walk)) {
             let running = self.order.state(id) == State::Running;
@@ -296,7 +297,7 @@ impl Table {
     /// The number will belong to somebody else, and there is none for a duplicate.
     pub fn orphan(&mut self, fd: i32) {
         self.order.orphan(fd);
-        self.reception.known.forget(fd);
+        self.lock_free.fd_cache.identity.forget(fd);
     }
 
     /// The number stands for another file, or for none: it was closed behind the library's back. What has not been started
@@ -340,10 +341,10 @@ impl Table {
         let Request { handle, notify, batch, submitted_on, .. } = finished.payload;
         if matches!(kind, Kind::Write | Kind::Append) {
             // Before its end can be seen: the next read may be served inside the call.
-            self.reception.buffered.write_ends(submitted_on);
+            self.lock_free.fd_cache.paths.write_ends(submitted_on);
         }
         if let Some(fd) = finished.last_of {
-            self.reception.known.forget(fd);
+            self.lock_free.fd_cache.identity.forget(fd);
         }
         UNFINISHED.store(self.order.len(), Ordering::Release);
         let order = &self.order;
@@ -357,7 +358,7 @@ impl Table {
             Err(error) => status.publish(error.0, -1),
         }
         // Not before: until then it may not be handed in again.
-        self.reception.claims.end(handle.key());
+        self.lock_free.in_flight.end(handle.key());
         let list_is_owed = batch != NONE && self.batches[batch].undelivered > 0;
         let mut pending =
             PendingNotification { notify, batch: if list_is_owed { batch } else { NONE }, ..PendingNotification::NONE };

@@ -3,8 +3,8 @@
 use std::sync::atomic::Ordering;
 
 use super::pace::Pace;
+use crate::lock_free::submission_queue::Consumer;
 use crate::order::Kind;
-use crate::reception::inbox::Attendant;
 use crate::stack::Stack;
 use crate::worker_slot::WorkerSlot;
 
@@ -67,12 +67,12 @@ impl Workers {
         self.total
     }
 
-    /// Who looks into the inbox.
-    pub fn attendant(&self) -> Attendant<WorkerSlot> {
+    /// Who takes what is pushed onto the submission queue.
+    pub fn consumer(&self) -> Consumer<WorkerSlot> {
         if self.pace.is_quick() {
-            return Attendant::Busy;
+            return Consumer::Busy;
         }
-        self.idle.first().map_or(Attendant::Nobody, Attendant::Idle)
+        self.idle.first().map_or(Consumer::Nobody, Consumer::Idle)
     }
 
     /// The worker is through with its burst.

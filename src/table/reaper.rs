@@ -23,7 +23,7 @@ impl Table {
     /// a request of another thread; or the ring is getting full.
     pub fn needs_reaper(&self) -> bool {
         const CROWD: u32 = 256;
-        let in_kernel = self.reception.ring_owner.in_kernel();
+        let in_kernel = self.lock_free.ring_owner.in_kernel();
         let blocked = self.order.blocked_count() > 0;
         in_kernel > 0
             // Somebody is handing it over, and asks then.
@@ -35,8 +35,8 @@ impl Table {
     pub fn calls_reaper(&self) -> bool {
         match self.reaper {
             ReaperState::Off | ReaperState::Starts | ReaperState::On => false,
-            ReaperState::Rests => self.needs_reaper() && !self.reception.ring_owner.is_wanted(),
-            ReaperState::Sleeps => self.reception.ring_owner.in_kernel() > 0,
+            ReaperState::Rests => self.needs_reaper() && !self.lock_free.ring_owner.is_wanted(),
+            ReaperState::Sleeps => self.lock_free.ring_owner.in_kernel() > 0,
         }
     }
 }

@@ -341,7 +341,7 @@ impl Role {
             Err(error) => return Step::Ended(so_far(task.progress, error)),
             Ok(fd) => task.fd = fd,
         }
-        self.engine.reception.entered.mark(task.id, task.seq, clock::now());
+        self.engine.lock_free.entered.mark(task.id, task.seq, clock::now());
         if task.kind == Kind::Read { self.read(task) } else { self.write(task) }
     }
 
@@ -390,7 +390,7 @@ impl Role {
                         return Step::Ended(total(out));
                     }
                     fd = number_for_next_step(self.engine, task, self.thread);
-                    self.engine.reception.entered.mark(task.id, task.seq, clock::now());
+                    self.engine.lock_free.entered.mark(task.id, task.seq, clock::now());
                 }
             }
         }

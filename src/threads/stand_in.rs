@@ -11,7 +11,7 @@ use crate::worker_slot::Job;
 pub fn stand_in(engine: &'static Engine, thread: i32) {
     loop {
         let mut table = engine.lock();
-        table.take_in();
+        table.take_submissions();
         if !table.needs_stand_in() {
             return;
         }

@@ -20,7 +20,7 @@ pub fn run(engine: &'static Engine) {
         let late = clock::now().saturating_sub(begin) > tick_time + Pace::TICK;
         let (mut tick, mut suspects) = (Tick::GoOn, [0; 2]);
         look_after(engine, |table| {
-            table.take_in();
+            table.take_submissions();
             suspects = table.workers.pace.suspects();
             let backlog = table.workers.running > 0 && (table.order.ready_count() > 0 || table.has_burst());
             tick = table.workers.pace.tick(backlog);

@@ -81,7 +81,7 @@ fn next_or_idle(table: &mut Table, slot: &'static WorkerSlot) -> Next {
 
 fn next_or(table: &mut Table, slot: &'static WorkerSlot, otherwise: Otherwise) -> Next {
     loop {
-        table.take_in();
+        table.take_submissions();
         if let Some(job) = table.next_job() {
             let assignment = table.assign(job, slot);
             let assignment = table.with_burst(assignment, slot);
@@ -92,19 +92,19 @@ fn next_or(table: &mut Table, slot: &'static WorkerSlot, otherwise: Otherwise) -
             Otherwise::Idle => workers.push_idle(slot),
             Otherwise::End => workers.total -= 1,
         }
-        table.reception.standby.set(table.workers.total > 0);
-        if table.settle_inbox() {
+        table.lock_free.standby.set(table.workers.total > 0);
+        if table.choose_consumer() {
             if otherwise == Otherwise::End {
                 table.workers.free.push(slot);
             }
             return (None, Wakeups::for_roles(table));
         }
-        // Something was put into the inbox at the last moment.
+        // Something was pushed at the last moment.
         match otherwise {
             Otherwise::Idle => table.workers.remove_idle(slot),
             Otherwise::End => table.workers.total += 1,
         }
-        table.reception.standby.set(true);
+        table.lock_free.standby.set(true);
     }
 }
 
@@ -128,11 +128,11 @@ fn wait_for_job(engine: &'static Engine, slot: &'static WorkerSlot) -> Option<As
             return Some(assignment);
         }
         let mut table = engine.lock();
-        table.take_in();
+        table.take_submissions();
         // The last idle one stays while others work: it is their spare; and while callers rely on it.
         let time_up = matches!(woken, Woken::TimeUp);
         let last = table.workers.total == 1;
-        let is_spare = table.workers.idle_count == 1 && (!last || time_up && table.reception.standby.was_needed());
+        let is_spare = table.workers.idle_count == 1 && (!last || time_up && table.lock_free.standby.was_needed());
         at_least = if time_up && is_spare { Duration::from_secs(1) } else { Duration::ZERO };
         // One that was taken off the idle ones has a job on its way.
         if time_up && !is_spare && slot.idle.load(Ordering::Relaxed) {

@@ -1,16 +1,16 @@
-//! Where callers put requests without the table's lock, and so without blocking signals: a stack with one compare-and-swap
-//! to get on it. Whoever holds the lock next takes all of it in, oldest first.
+//! The submission queue: where callers put requests without the table's lock, and so without blocking signals. It is a stack with
+//! one compare-and-swap to push; whoever holds the lock next takes all of it, oldest first.
 //!
-//! It is open only while somebody is sure to look:
-//! * a worker that will be through with its request in a moment looks then by itself;
-//! * otherwise an idle worker, the receptionist, is called.
+//! It is open only while somebody, the consumer, is sure to take what is pushed:
+//! * a worker that is about to end a quick request looks by itself;
+//! * otherwise an idle worker is called.
 //!
-//! When there is neither it is closed, and callers go through the lock. Only the lock's holder opens it, closes it or
-//! changes the receptionist, with a compare-and-swap that fails if something lies in it: then that is taken in first. So
-//! what was put in is never left with nobody to look.
+//! When there is neither it is closed, and callers take the lock. Only the lock's holder opens it, closes it or changes the
+//! consumer, by a compare-and-swap that fails if something was pushed: then that is taken first. So nothing is left in it that
+//! nobody looks for.
 //!
-//! A signal handler may interrupt a caller anywhere here and put in requests of its own: a request is in, or not in yet, and
-//! each caller calls the receptionist itself, whatever an interrupted one was about to do.
+//! A signal handler may interrupt a caller anywhere here and push requests of its own: a request is in, or not yet in, and each
+//! caller calls the consumer itself, whatever an interrupted one was about to do.
 
 #[cfg(not(loom))]
 use std::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, Ordering};
@@ -29,15 +29,15 @@ pub const ROOM: usize = 64;
 #[cfg(loom)]
 pub const ROOM: usize = 2;
 
-/// Instead of a slot: nobody looks; nothing is inside. A slot stands as its index and `FIRST`.
+/// Values of `newest` that are no slot: closed; open and empty. A slot is its index plus `FIRST`.
 const CLOSED: u32 = 0;
 const EMPTY: u32 = 1;
 const FIRST: u32 = 2;
 
-/// Starts from all zeroes: closed, and empty.
-pub struct Inbox<T, R: 'static> {
+/// All zeroes: closed and empty.
+pub struct SubmissionQueue<T, R: 'static> {
     newest: AtomicU32,
-    receptionist: AtomicPtr<R>,
+    consumer: AtomicPtr<R>,
     /// A bit for each slot.
     used: AtomicU64,
     slots: [Slot<T>; ROOM],
@@ -52,12 +52,12 @@ struct Slot<T> {
 }
 
 // SAFETY: a slot belongs to whoever set its bit in `used`, then to whoever took it off the stack.
-unsafe impl<T: Send, R: Sync> Sync for Inbox<T, R> {}
+unsafe impl<T: Send, R: Sync> Sync for SubmissionQueue<T, R> {}
 // SAFETY: as above.
-unsafe impl<T: Send, R: Sync> Send for Inbox<T, R> {}
+unsafe impl<T: Send, R: Sync> Send for SubmissionQueue<T, R> {}
 
-/// Who looks.
-pub enum Attendant<R: 'static> {
+/// Who takes what is pushed.
+pub enum Consumer<R: 'static> {
     Nobody,
     /// A worker that is about to look anyway.
     Busy,
@@ -79,15 +79,15 @@ impl Emptied {
     }
 }
 
-impl<T: Copy, R> Inbox<T, R> {
+impl<T: Copy, R> SubmissionQueue<T, R> {
     /// The library's own is a mapping of zeroes.
     #[cfg(loom)]
-    pub fn new() -> Inbox<T, R> {
+    pub fn new() -> SubmissionQueue<T, R> {
         let slot =
             |_| Slot { key: AtomicU64::new(0), older: AtomicU32::new(0), item: UnsafeCell::new(MaybeUninit::uninit()) };
-        Inbox {
+        SubmissionQueue {
             newest: AtomicU32::new(CLOSED),
-            receptionist: AtomicPtr::new(ptr::null_mut()),
+            consumer: AtomicPtr::new(ptr::null_mut()),
             used: AtomicU64::new(0),
             slots: std::array::from_fn(slot),
         }
@@ -105,7 +105,7 @@ impl<T: Copy, R> Inbox<T, R> {
         self.newest.load(Ordering::Acquire) < FIRST
     }
 
-    /// Puts an item in and calls the receptionist. False: it is closed, or full, or `claim` says no. From before `claim` to
+    /// Puts an item in and calls the consumer. False: it is closed, or full, or `claim` says no. From before `claim` to
     /// after `unclaim` the item can be found by its key.
     pub fn put<C>(
         &self,
@@ -134,15 +134,15 @@ impl<T: Copy, R> Inbox<T, R> {
                 return false;
             }
             slot.older.store(seen, Ordering::Relaxed);
-            // AcqRel: owner the item over to `take_out`; and pairs with `settle`, whose receptionist is seen below.
+            // AcqRel: owner the item over to `take_out`; and pairs with `settle`, whose consumer is seen below.
             match self.newest.compare_exchange_weak(seen, FIRST + index, Ordering::AcqRel, Ordering::Relaxed) {
                 Ok(_) => break,
                 Err(now) => seen = now,
             }
         }
-        // SAFETY: a receptionist is never freed.
-        if let Some(receptionist) = unsafe { self.receptionist.load(Ordering::Relaxed).as_ref() } {
-            call(receptionist);
+        // SAFETY: a consumer is never freed.
+        if let Some(consumer) = unsafe { self.consumer.load(Ordering::Relaxed).as_ref() } {
+            call(consumer);
         }
         true
     }
@@ -215,25 +215,25 @@ impl<T: Copy, R> Inbox<T, R> {
         self.used.fetch_and(!slots.0, Ordering::Release);
     }
 
-    /// Says who looks from now on. False: something was put in that the last attendant may not look at; to be called again
+    /// Says who looks from now on. False: something was put in that the last consumer may not look at; to be called again
     /// after it has been taken out.
-    pub fn settle(&self, attendant: Attendant<R>) -> bool {
-        let receptionist = match attendant {
-            Attendant::Nobody => return self.close(),
-            Attendant::Busy => ptr::null_mut(),
-            Attendant::Idle(worker) => ptr::from_ref(worker).cast_mut(),
+    pub fn set_consumer(&self, consumer: Consumer<R>) -> bool {
+        let consumer = match consumer {
+            Consumer::Nobody => return self.close(),
+            Consumer::Busy => ptr::null_mut(),
+            Consumer::Idle(worker) => ptr::from_ref(worker).cast_mut(),
         };
         if self.newest.load(Ordering::Relaxed) == CLOSED {
-            self.receptionist.store(receptionist, Ordering::Relaxed);
-            // Release: whoever finds it open finds the receptionist, too.
+            self.consumer.store(consumer, Ordering::Relaxed);
+            // Release: whoever finds it open finds the consumer, too.
             self.newest.store(EMPTY, Ordering::Release);
             return true;
         }
-        if self.receptionist.load(Ordering::Relaxed) == receptionist {
+        if self.consumer.load(Ordering::Relaxed) == consumer {
             return true;
         }
-        self.receptionist.store(receptionist, Ordering::Relaxed);
-        // AcqRel: whoever puts something in after this finds the new receptionist.
+        self.consumer.store(consumer, Ordering::Relaxed);
+        // AcqRel: whoever puts something in after this finds the new consumer.
         self.newest.compare_exchange(EMPTY, EMPTY, Ordering::AcqRel, Ordering::Relaxed).is_ok()
     }
 

@@ -1,4 +1,5 @@
-//! Which aiocbs may be in flight, by a hash of their address: what lets a caller hand one in without asking the table.
+//! Which aiocbs may be in flight, by a hash of their address. A caller that finds no other of the same hash submits without
+//! asking the table.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -7,11 +8,11 @@ use crate::sys::hash::mix;
 const PLACES: usize = 4096;
 
 /// For each hash the number of requests in flight, in the low bits; above them the key of the one that its caller serves, or 0.
-/// Starts from all zeroes.
+/// All zeroes: none.
 ///
-/// A caller whose signal handler jumps out of the call in the middle leaves its claim behind: for ever that aiocb counts as in
-/// flight, and others of its hash go through the lock.
-pub struct Claims([AtomicU64; PLACES]);
+/// A caller whose signal handler jumps out of the call in the middle leaves its entry behind: that aiocb counts as in flight for ever,
+/// and others of its hash go through the lock.
+pub struct InFlight([AtomicU64; PLACES]);
 
 /// More than a million requests of one hash do not fit into memory.
 const COUNT_BITS: u32 = 20;
@@ -37,8 +38,8 @@ impl Others {
     }
 }
 
-impl Claims {
-    /// Counts the request, if no other has this hash. False: one has; the table or the inbox knows which.
+impl InFlight {
+    /// Counts the request, if no other has this hash. False: one has; the table or the submission queue knows which.
     pub fn claim(&self, key: u64) -> bool {
         // AcqRel, here and in `add`: whoever comes second sees what the first one did before.
         self.place(key).compare_exchange(0, 1, Ordering::AcqRel, Ordering::Relaxed).is_ok()
@@ -66,7 +67,7 @@ impl Claims {
 
     /// The request has ended, or was not handed in after all.
     pub fn end(&self, key: u64) {
-        // Release: whoever claims it next finds the status stored.
+        // Release: whoever in_flight it next finds the status stored.
         self.place(key).fetch_sub(1, Ordering::Release);
     }
 

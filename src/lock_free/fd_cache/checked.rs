@@ -1,5 +1,5 @@
-//! When a worker last found that a descriptor still stands for the file of its requests: what saves the next ones of a quick
-//! succession a system call.
+//! When a descriptor was last seen to refer to the file of its requests: what saves the next ones of a quick succession a system
+//! call.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -7,7 +7,7 @@ use crate::sys::clock::Nanos;
 
 const PLACES: usize = 256;
 
-/// The descriptor, and the time in microseconds as far as it fits. Starts from all zeroes.
+/// The descriptor, and the time in microseconds as far as it fits. All zeroes: never.
 pub struct Checked([AtomicU64; PLACES]);
 
 impl Checked {

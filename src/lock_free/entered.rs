@@ -1,5 +1,5 @@
-//! Which requests' threads have come to the system call that transfers: nothing that takes time lies between the mark and the
-//! call. What lets `close` tell who has a hold on its file, without a look into another thread.
+//! Which requests' threads have reached the system call that transfers: nothing that takes time lies between the mark and the call.
+//! `close` goes by it to tell who holds its file already, without looking into another thread.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 

@@ -1,7 +1,7 @@
-//! Which file a descriptor refers to, as long as it has requests: what saves the next one of it a system call.
+//! Which file a descriptor with unfinished requests refers to, so that the next request of it need not ask.
 //!
-//! Only descriptors with unfinished requests are known: they stay what they are until those end or `close` is told. Written
-//! under the table's lock, read without. A reader that comes while an entry changes knows nothing.
+//! Such a descriptor stays what it is until its requests have ended or `close` is called. Written under the table's lock, read
+//! without it (a sequence lock for each entry): a reader that comes while an entry changes gets None.
 
 use std::sync::atomic::{AtomicU64, Ordering, fence};
 
@@ -9,8 +9,8 @@ use crate::order::FileKey;
 
 const PLACES: usize = 256;
 
-/// Starts from all zeroes.
-pub struct Known([Place; PLACES]);
+/// All zeroes: nothing is known.
+pub struct Identity([Place; PLACES]);
 
 struct Place {
     /// The descriptor, plus 1, and a count of changes; odd while it is being written.
@@ -21,7 +21,7 @@ struct Place {
 
 const NOBODY: u32 = 0;
 
-impl Known {
+impl Identity {
     /// The file, if the descriptor has unfinished requests (or none that anybody remembers: then None).
     pub fn file(&self, fd: i32) -> Option<FileKey> {
         let place = self.place(fd)?;

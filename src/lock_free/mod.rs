@@ -1,12 +1,10 @@
-//! What a caller meets before the table, without its lock: so it need not block signals, and several callers do not wait for
-//! each other.
+//! What callers and library threads share without the table's lock: a caller that needs nothing else blocks no signals, and callers
+//! do not wait for each other.
 
-pub mod buffered;
-pub mod checked;
-pub mod claims;
 pub mod entered;
-pub mod inbox;
-pub mod known;
+pub mod fd_cache;
+pub mod in_flight;
+pub mod submission_queue;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -17,27 +15,23 @@ use crate::ring_owner::RingOwner;
 use crate::sys::memory;
 use crate::worker_slot::WorkerSlot;
 
-use buffered::Buffered;
-use checked::Checked;
-use claims::Claims;
 use entered::Entered;
-use inbox::Inbox;
-use known::Known;
+use fd_cache::FdCache;
+use in_flight::InFlight;
+use submission_queue::SubmissionQueue;
 
-pub struct Reception {
-    pub inbox: Inbox<Admission<Request>, WorkerSlot>,
-    pub known: Known,
-    pub checked: Checked,
+pub struct LockFree {
+    pub submissions: SubmissionQueue<Admission<Request>, WorkerSlot>,
     pub entered: Entered,
-    pub claims: Claims,
-    pub buffered: Buffered,
+    pub in_flight: InFlight,
+    pub fd_cache: FdCache,
     /// Who takes the results of the kernel's AIO.
     pub ring_owner: RingOwner,
     /// A library thread, for what a call cannot do itself.
     pub standby: Standby,
 }
 
-/// Whether there is a library thread, and whether callers rely on it. Starts from all zeroes.
+/// Whether there is a library thread, and whether callers rely on it. All zeroes: there is none.
 pub struct Standby {
     is_there: AtomicBool,
     needed: AtomicBool,
@@ -70,17 +64,17 @@ impl Standby {
     }
 }
 
-impl Reception {
+impl LockFree {
     /// A request is not handed in after all.
     pub fn refuse(&self, new: &Admission<Request>) {
         if matches!(new.kind, Kind::Write | Kind::Append) {
-            self.buffered.write_ends(new.payload.submitted_on);
+            self.fd_cache.paths.write_ends(new.payload.submitted_on);
         }
     }
 
     /// An empty one, closed. It stays for ever. Error: ENOMEM.
-    pub fn new() -> Result<&'static Reception> {
-        let place = memory::map(size_of::<Reception>())?.cast::<Reception>();
+    pub fn new() -> Result<&'static LockFree> {
+        let place = memory::map(size_of::<LockFree>())?.cast::<LockFree>();
         // SAFETY: the mapping is large enough, begins at a page and is never unmapped; each part says that all zeroes is
         // what it starts from.
         Ok(unsafe { place.as_ref() })

@@ -1,16 +1,16 @@
-//! What is remembered of descriptors for their next read: whether it may be served inside the call (`route::inline`) or goes to
-//! the kernel's AIO, and whether they have unfinished writes, which a read must not overtake.
+//! How a descriptor is read: from the page cache, so that a read may be served inside the call; with O_DIRECT; or by a worker. And
+//! whether it has unfinished writes, which a read must not overtake.
 //!
-//! How it is read is only a guess: a number that was closed behind the library's back may stand for something else by now.
-//! Then the kernel refuses, or the call waits for the disk; the data are right all the same. The writes are exact, but
-//! descriptors share their places.
+//! How it is read is a guess: a number that was closed by a way that the library does not see may refer to something else by now. Then
+//! the kernel refuses, or the call waits for the disk; the data are right all the same. The writes are exact, but descriptors
+//! share their counters.
 
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 const PLACES: usize = 1024;
 
-/// Starts from all zeroes: nothing is known, nothing is written.
-pub struct Buffered {
+/// All zeroes: nothing is known, nothing is written.
+pub struct Paths {
     /// The descriptor plus 1, and what was found.
     guesses: [AtomicU64; PLACES],
     writes: [AtomicU32; PLACES],
@@ -35,7 +35,7 @@ impl Reads {
     }
 }
 
-impl Buffered {
+impl Paths {
     /// None: not known.
     pub fn reads(&self, fd: i32) -> Option<Reads> {
         let guess = self.guesses.get(place(fd))?.load(Ordering::Relaxed);
