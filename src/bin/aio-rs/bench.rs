@@ -1,16 +1,15 @@
 //! `aio-rs bench`: the same workloads on aio_rs, libc's AIO, the kernel's, io_uring and threads, in turn.
 
 use crate::client::Line;
-use crate::engine::Kind;
 use crate::measure::Figures;
 use crate::picture;
 use crate::promise::{INTERFACES, Interface, Kept, verdict};
+use crate::results::{CONTESTANTS, CURVE, DEPTHS, Results, Task};
 use crate::stage::{Side, Stage, filesystem};
 use crate::workload::WORKLOADS;
 use clap::ValueEnum;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::{Value, json};
-use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::fs;
 use std::path::PathBuf;
@@ -42,42 +41,6 @@ pub struct Args {
     svg: Option<PathBuf>,
 }
 
-/// An engine on a library.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub struct Contestant {
-    pub name: &'static str,
-    side: Side,
-    kind: Kind,
-}
-
-pub const CONTESTANTS: [Contestant; 5] = [
-    Contestant { name: "aio_rs", side: Side::AioRs, kind: Kind::Posix },
-    Contestant { name: "libc", side: Side::Libc, kind: Kind::Posix },
-    Contestant { name: "kernel AIO", side: Side::Libc, kind: Kind::Kernel },
-    Contestant { name: "io_uring", side: Side::Libc, kind: Kind::Uring },
-    Contestant { name: "threads", side: Side::Libc, kind: Kind::Threads },
-];
-
-/// What the picture's curve shows.
-pub const CURVE: &str = "direct read, depth 32";
-const DEPTHS: [usize; 8] = [1, 2, 4, 8, 16, 32, 64, 128];
-
-/// A workload, at its own depth or another.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-struct Task {
-    workload: &'static str,
-    depth: Option<usize>,
-}
-
-/// Of each task and contestant, what the rounds have shown; and of each interface, how often aio_rs's fsync kept its promise,
-/// and the other's.
-#[derive(Default)]
-pub struct Results {
-    promises: [[Kept; 2]; INTERFACES.len()],
-    figures: BTreeMap<(Task, usize), Vec<Figures>>,
-    skipped: BTreeMap<(Task, usize), String>,
-}
-
 pub fn main(args: &Args) -> ExitCode {
     match bench(args) {
         Ok(()) => ExitCode::SUCCESS,
@@ -97,7 +60,7 @@ fn bench(args: &Args) -> Result<(), String> {
     let mut results = Results::default();
     for (index, side) in [Side::AioRs, Side::Libc].into_iter().enumerate() {
         bar.set_message(format!("promises of fsync, {}", side.name()));
-        stage.run_client(side, &["promises"], |line| results.add_promise(index, &line))?;
+        stage.run_client(side, &["promises"], |line| add_promise(&mut results, index, &line))?;
     }
     for round in 0..rounds {
         for task in &tasks {
@@ -157,58 +120,19 @@ fn run(stage: &Stage, task: Task, index: usize, millis: &str, results: &mut Resu
     })
 }
 
+fn add_promise(results: &mut Results, side: usize, line: &Line) {
+    let Line::Promise { interface, kept, .. } = line else { return };
+    for (own, sums) in INTERFACES.iter().zip(&mut results.promises) {
+        if own == interface {
+            sums[side] += *kept;
+        }
+    }
+}
+
 /// Invisible when standard error is no terminal.
 fn progress_bar(steps: u64) -> ProgressBar {
     let style = ProgressStyle::with_template("{msg:46} {wide_bar} {percent:>3} %  {eta} left");
     ProgressBar::new(steps).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
-}
-
-impl Results {
-    fn add_promise(&mut self, side: usize, line: &Line) {
-        let Line::Promise { interface, kept, .. } = line else { return };
-        for (own, sums) in INTERFACES.iter().zip(&mut self.promises) {
-            if own == interface {
-                sums[side] += *kept;
-            }
-        }
-    }
-
-    fn of(&self, task: Task, index: usize) -> &[Figures] {
-        self.figures.get(&(task, index)).map_or(&[], Vec::as_slice)
-    }
-
-    fn median(&self, task: Task, index: usize, what: impl Fn(&Figures) -> f64) -> Option<f64> {
-        median(self.of(task, index).iter().map(what).collect())
-    }
-
-    /// The median of each round's rate divided by the first contestant's; the lowest, and the highest.
-    fn ratio(&self, task: Task, index: usize) -> Option<[f64; 3]> {
-        let ours = self.of(task, 0).iter().map(|figures| figures.rate);
-        let mut ratios: Vec<_> = ours.zip(self.of(task, index)).map(|(ours, theirs)| ours / theirs.rate).collect();
-        ratios.sort_by(f64::total_cmp);
-        Some([median(ratios.clone())?, *ratios.first()?, *ratios.last()?])
-    }
-
-    /// Thousand requests a second at each depth.
-    pub fn curve(&self, contestant: usize) -> Vec<(usize, f64)> {
-        let at = |depth: usize| Task { workload: CURVE, depth: Some(depth) };
-        let rate = |depth| Some((depth, self.median(at(depth), contestant, |figures| figures.rate)? / 1e3));
-        DEPTHS.into_iter().filter_map(rate).collect()
-    }
-
-    /// Half of the requests of a workload took no longer, and 99 of 100, in microseconds.
-    pub fn times(&self, workload: &'static str, contestant: usize) -> Option<(f64, f64)> {
-        let task = Task { workload, depth: None };
-        Some((
-            self.median(task, contestant, |figures| figures.p50)?,
-            self.median(task, contestant, |figures| figures.p99)?,
-        ))
-    }
-}
-
-fn median(mut values: Vec<f64>) -> Option<f64> {
-    values.sort_by(f64::total_cmp);
-    values.get(values.len() / 2).copied()
 }
 
 fn table(heading: &str, results: &Results) -> String {

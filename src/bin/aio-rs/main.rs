@@ -19,6 +19,7 @@ mod picture;
 mod probe;
 mod promise;
 mod report;
+mod results;
 mod run;
 mod share;
 mod stage;

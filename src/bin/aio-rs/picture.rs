@@ -1,6 +1,6 @@
 //! The benchmark's picture.
 
-use crate::bench::{CONTESTANTS, CURVE, Results};
+use crate::results::{CONTESTANTS, CURVE, Results};
 use plotters::prelude::*;
 
 const SIZE: (u32, u32) = (1100, 460);
