@@ -42,12 +42,10 @@ const IN_CIRCLES: &[&str] = &[
     "src/submit.rs",
 ];
 const IN_CIRCLES_OF_THE_COMMAND: &[&str] = &[
-    "src/bin/aio-rs/client.rs",
     "src/bin/aio-rs/engine/kernel.rs",
     "src/bin/aio-rs/engine/mod.rs",
     "src/bin/aio-rs/engine/threads.rs",
     "src/bin/aio-rs/engine/uring.rs",
-    "src/bin/aio-rs/promise.rs",
     "src/bin/aio-rs/report.rs",
     "src/bin/aio-rs/tour.rs",
 ];

@@ -1,11 +1,12 @@
 //! `aio-rs bench`: the same workloads on aio_rs, libc's AIO, the kernel's, io_uring and threads, in turn.
 
-use crate::client::Line;
+use crate::data_file::filesystem;
+use crate::line::Line;
 use crate::measure::Figures;
 use crate::picture;
 use crate::promise::{INTERFACES, Interface, Kept, verdict};
 use crate::results::{CONTESTANTS, CURVE, DEPTHS, Results, Task};
-use crate::stage::{Side, Stage, filesystem};
+use crate::stage::{Side, Stage};
 use crate::workload::WORKLOADS;
 use clap::ValueEnum;
 use indicatif::{ProgressBar, ProgressStyle};

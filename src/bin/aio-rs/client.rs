@@ -4,20 +4,17 @@
 //! Its data file is its standard input, so the file needs no name. It prints one [`Line`] for each fact.
 
 use crate::aio::{self, Request};
+use crate::data_file::reopen;
 use crate::engine::Kind;
-use crate::measure::{Extent, Figures, measure};
-use crate::promise::{self, Interface, Kept};
+use crate::line::Line;
+use crate::measure::{Extent, measure};
+use crate::trials;
 use crate::workload::{self, Cache, WORKLOADS, Workload};
-use std::fmt;
-use std::fs::{File, OpenOptions};
 use std::io::{Error, Result, Write};
 use std::os::fd::{AsFd, BorrowedFd};
-use std::os::unix::fs::OpenOptionsExt;
 use std::process::ExitCode;
 use std::time::Duration;
 
-/// Opening this opens the data file once more.
-const DATA_FILE: &str = "/proc/self/fd/0";
 /// A library that loses a request must not hang the tour.
 const MOST_SECONDS: u32 = 60;
 
@@ -46,70 +43,12 @@ enum Task {
     Bench,
 }
 
-/// What the client says, one per line, fields apart by tabs.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Line {
-    /// The library that answered; empty for libc.
-    Library(String),
-    Data {
-        name: String,
-        verdict: String,
-    },
-    Promise {
-        interface: Interface,
-        name: String,
-        kept: Kept,
-    },
-    Figures {
-        workload: String,
-        figures: Figures,
-    },
-    Skipped {
-        workload: String,
-        reason: String,
-    },
-}
-
-impl fmt::Display for Line {
-    fn fmt(&self, out: &mut fmt::Formatter) -> fmt::Result {
-        match self {
-            Line::Library(version) => write!(out, "library\t{version}"),
-            Line::Data { name, verdict } => write!(out, "data\t{name}\t{verdict}"),
-            Line::Promise { interface, name, kept: Kept { kept, trials } } => {
-                write!(out, "promise\t{}\t{name}\t{kept}\t{trials}", interface.name())
-            }
-            Line::Figures { workload, figures } => write!(out, "figures\t{workload}\t{figures}"),
-            Line::Skipped { workload, reason } => write!(out, "skipped\t{workload}\t{reason}"),
-        }
-    }
-}
-
-impl Line {
-    pub fn parse(text: &str) -> Option<Line> {
-        let fields: Vec<_> = text.split('\t').collect();
-        Some(match fields[..] {
-            ["library", version] => Line::Library(version.into()),
-            ["data", name, verdict] => Line::Data { name: name.into(), verdict: verdict.into() },
-            ["promise", interface, name, kept, trials] => Line::Promise {
-                interface: Interface::parse(interface)?,
-                name: name.into(),
-                kept: Kept { kept: kept.parse().ok()?, trials: trials.parse().ok()? },
-            },
-            ["figures", workload, figures] => {
-                Line::Figures { workload: workload.into(), figures: Figures::parse(figures)? }
-            }
-            ["skipped", workload, reason] => Line::Skipped { workload: workload.into(), reason: reason.into() },
-            _ => return None,
-        })
-    }
-}
-
 pub fn main(args: &Args) -> ExitCode {
     // SAFETY: takes a number, cannot fail.
     unsafe { libc::alarm(MOST_SECONDS) };
     let done = match args.task {
         Task::Check => run_checks(),
-        Task::Promises => promise::try_all(say),
+        Task::Promises => trials::try_all(say),
         Task::Bench => run_workloads(args),
     };
     match done {
@@ -125,20 +64,16 @@ fn say(line: &Line) -> Result<()> {
     writeln!(std::io::stdout(), "{line}")
 }
 
-pub fn open(flags: i32) -> Result<File> {
-    OpenOptions::new().read(true).write(true).custom_flags(flags).open(DATA_FILE)
-}
-
 fn run_checks() -> Result<()> {
     say(&Line::Library(aio::library_version().unwrap_or_default()))?;
     for (name, flags) in [("buffered", 0), ("O_DIRECT", libc::O_DIRECT)] {
-        let verdict = match open(flags) {
+        let verdict = match reopen(std::io::stdin(), true, flags) {
             Ok(file) => write_and_read_back(file.as_fd()).err().map_or("ok".into(), |error| error.to_string()),
             Err(_) => "not supported".into(),
         };
         say(&Line::Data { name: name.into(), verdict })?;
     }
-    promise::try_all(say)
+    trials::try_all(say)
 }
 
 /// Writes a pattern in scattered order with many requests in flight, syncs it, reads it back and compares.
@@ -212,7 +147,7 @@ fn run_workload(workload: &Workload, args: &Args) -> Result<Line> {
     let flags = if workload.cache == Cache::Bypassed { libc::O_DIRECT } else { 0 };
     let time = Extent::Time(Duration::from_millis(args.millis));
     let skipped = |reason: &str| Ok(Line::Skipped { workload: workload.name.into(), reason: reason.into() });
-    match open(flags).and_then(|file| measure(workload, args.engine, &file, time)) {
+    match reopen(std::io::stdin(), true, flags).and_then(|file| measure(workload, args.engine, &file, time)) {
         Ok(figures) => Ok(Line::Figures { workload: workload.name.into(), figures }),
         Err(error) if workload.cache == Cache::Bypassed && error.raw_os_error() == Some(libc::EINVAL) => {
             skipped("no O_DIRECT here")
@@ -226,27 +161,6 @@ fn run_workload(workload: &Workload, args: &Args) -> Result<Line> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn lines_survive_the_pipe() {
-        let lines = [
-            Line::Library(String::new()),
-            Line::Data { name: "buffered".into(), verdict: "ok".into() },
-            Line::Promise { interface: Interface::Posix, name: "a dup".into(), kept: Kept { kept: 3, trials: 10 } },
-            Line::Promise { interface: Interface::Libaio, name: "a dup".into(), kept: Kept::default() },
-            Line::Figures {
-                workload: "read".into(),
-                figures: Figures { rate: 1234.5, cpu: 2.0, p50: 10.0, p99: 20.0 },
-            },
-            Line::Skipped { workload: "direct".into(), reason: "none".into() },
-        ];
-        for line in lines {
-            assert_eq!(Line::parse(&line.to_string()), Some(line));
-        }
-        assert_eq!(Line::parse("promise\tposix\ta\tmany\t10"), None);
-        assert_eq!(Line::parse("promise\tother\ta\t9\t10"), None);
-        assert_eq!(Line::parse("noise"), None);
-    }
 
     #[test]
     fn a_wrong_word_and_a_short_read_are_found() {

@@ -7,6 +7,7 @@
 mod aio;
 mod bench;
 mod client;
+mod data_file;
 mod elf;
 mod engine;
 #[allow(dead_code)] // the library uses the rest
@@ -14,6 +15,7 @@ mod engine;
 mod figures;
 mod libaio;
 mod library;
+mod line;
 mod measure;
 mod picture;
 mod probe;
@@ -24,6 +26,7 @@ mod run;
 mod share;
 mod stage;
 mod tour;
+mod trials;
 mod workload;
 
 use clap::{Parser, Subcommand};

@@ -2,14 +2,15 @@
 //! this program, on aio_rs, makes the requests and asks the library how it served them.
 
 use crate::aio::{self, Request};
+use crate::data_file::{filesystem, reopen};
 use crate::library;
-use crate::stage::filesystem;
+use crate::measure::advise;
 use crate::workload::BLOCK;
 use std::env;
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io::{Error, Result, Seek, SeekFrom, Write};
 use std::os::fd::{AsFd, AsRawFd};
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
@@ -96,8 +97,8 @@ fn probe(path: &Path) -> std::result::Result<String, String> {
     });
     trial.show("read, not in the page cache", |request, block| {
         // Without reading ahead, of which some would be under way when the cache is dropped next.
-        advise(&file, libc::POSIX_FADV_RANDOM)?;
-        advise(&file, libc::POSIX_FADV_DONTNEED)?;
+        advise(file.as_fd(), libc::POSIX_FADV_RANDOM)?;
+        advise(file.as_fd(), libc::POSIX_FADV_DONTNEED)?;
         if read_now(&file, block).is_ok() {
             return Err(Error::other("the kernel keeps it there"));
         }
@@ -176,19 +177,6 @@ fn made_in(directory: &Path) -> Result<File> {
     file.write_all_at(&vec![1; BLOCKS * BLOCK], 0)?;
     file.sync_all()?;
     Ok(file)
-}
-
-fn reopen(file: &File, for_writing: bool, flags: i32) -> Result<File> {
-    let path = format!("/proc/self/fd/{}", file.as_raw_fd());
-    OpenOptions::new().read(true).write(for_writing).custom_flags(flags).open(path)
-}
-
-fn advise(file: &File, advice: i32) -> Result<()> {
-    // SAFETY: no memory is involved.
-    match unsafe { libc::posix_fadvise(file.as_raw_fd(), 0, 0, advice) } {
-        0 => Ok(()),
-        error => Err(Error::from_raw_os_error(error)),
-    }
 }
 
 /// A read that does not wait. Errors: EAGAIN, the block is not in the page cache; EOPNOTSUPP.

@@ -1,6 +1,6 @@
 //! What the tour found out, and how it prints it. No I/O here.
 
-use crate::client::Line;
+use crate::line::Line;
 use crate::promise::{INTERFACES, Interface, Kept, verdict};
 use crate::stage::{SIDES, Side};
 use crate::tour::FILE_SIZE;

@@ -1,12 +1,10 @@
 //! What the tour and the benchmark run on: a data file, and clients of it on either library.
 
-use crate::client::Line;
-use crate::measure::advise;
+use crate::data_file;
+use crate::line::Line;
 use crate::{elf, library};
-use std::env;
 use std::fs::File;
-use std::io::{BufRead, BufReader, Write};
-use std::os::fd::{AsFd, AsRawFd};
+use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -41,9 +39,9 @@ impl Stage {
         let executable = library::executable()?;
         let library = library::find()?;
         elf::check(&executable, &library).map_err(|reason| format!("not possible: {reason}"))?;
-        let directory = directory.map_or_else(usual_directory, Path::to_owned);
-        let data =
-            data_file(&directory, size).map_err(|error| format!("no data file in {}: {error}", directory.display()))?;
+        let directory = directory.map_or_else(data_file::usual_directory, Path::to_owned);
+        let data = data_file::create(&directory, size)
+            .map_err(|error| format!("no data file in {}: {error}", directory.display()))?;
         Ok(Stage { executable, library, directory, data })
     }
 
@@ -62,48 +60,5 @@ impl Stage {
         output.map_while(Result::ok).filter_map(|line| Line::parse(&line)).for_each(&mut take);
         let status = child.wait().map_err(|error| failed(error.to_string()))?;
         if status.success() { Ok(()) } else { Err(failed(format!("ended with {status}"))) }
-    }
-}
-
-fn usual_directory() -> PathBuf {
-    let usual = Path::new("/var/tmp");
-    let named = env::var_os("TMPDIR").map(PathBuf::from);
-    named.unwrap_or_else(|| if usual.is_dir() { usual.into() } else { env::temp_dir() })
-}
-
-/// A file without a name: it is gone with the last process that has it open, however that ends. It is written once,
-/// so that direct writes find their blocks allocated.
-fn data_file(directory: &Path, size: usize) -> std::io::Result<File> {
-    let mut file = tempfile::tempfile_in(directory)?;
-    let piece = vec![b'.'; 1 << 20];
-    for _ in 0..size / piece.len() {
-        file.write_all(&piece)?;
-    }
-    file.sync_all()?;
-    // In what pieces it comes back is for who measures to say.
-    advise(file.as_fd(), libc::POSIX_FADV_DONTNEED)?;
-    Ok(file)
-}
-
-/// The name of the file's file system, or its magic number.
-pub fn filesystem(file: &File) -> String {
-    // SAFETY: a `statfs` of zeros is valid.
-    let mut facts: libc::statfs = unsafe { std::mem::zeroed() };
-    // SAFETY: the descriptor is open and `facts` is writable.
-    if unsafe { libc::fstatfs(file.as_raw_fd(), &raw mut facts) } != 0 {
-        return "unknown file system".into();
-    }
-    match facts.f_type as u64 {
-        0xef53 => "ext4".into(),
-        0x5846_5342 => "xfs".into(),
-        0x9123_683e => "btrfs".into(),
-        0x0102_1994 => "tmpfs".into(),
-        0x794c_7630 => "overlayfs".into(),
-        0x6969 => "nfs".into(),
-        0x2fc1_2fc1 => "zfs".into(),
-        0xf2f5_2010 => "f2fs".into(),
-        0x6573_5546 => "fuse".into(),
-        0x0102_1997 => "9p".into(),
-        magic => format!("file system {magic:#x}"),
     }
 }

@@ -1,7 +1,8 @@
 //! The tour: one POSIX AIO program, run on libc and on aio_rs in turn, and what came out of it.
 
+use crate::data_file::filesystem;
 use crate::report::Report;
-use crate::stage::{SIDES, Stage, filesystem};
+use crate::stage::{SIDES, Stage};
 use crate::workload::WORKLOADS;
 use indicatif::{ProgressBar, ProgressStyle};
 use std::io::{ErrorKind, Write};
