@@ -3,7 +3,6 @@
 use crate::line::Line;
 use crate::promise::{INTERFACES, Interface, Kept, verdict};
 use crate::stage::{SIDES, Side};
-use crate::tour::FILE_SIZE;
 use crate::workload::WORKLOADS;
 use std::collections::BTreeMap;
 use std::fmt;
@@ -28,12 +27,13 @@ struct Facts {
 }
 
 impl Report {
-    pub fn new(library: &Path, directory: &Path, filesystem: &str) -> Report {
+    /// `size`: of the data file.
+    pub fn new(library: &Path, directory: &Path, filesystem: &str, size: usize) -> Report {
         let heading = format!(
             "One POSIX AIO program, on libc and with LD_PRELOAD={}\n\
              Data file: {} MiB in {} ({filesystem}); processors: {}\n",
             library.display(),
-            FILE_SIZE >> 20,
+            size >> 20,
             directory.display(),
             std::thread::available_parallelism().map_or(1, usize::from),
         );
@@ -184,7 +184,7 @@ mod tests {
     use crate::measure::Figures;
 
     fn report(ours: Vec<Line>, libc: Vec<Line>) -> Report {
-        let mut report = Report::new(Path::new("/lib/libaio_rs.so"), Path::new("/var/tmp"), "ext4");
+        let mut report = Report::new(Path::new("/lib/libaio_rs.so"), Path::new("/var/tmp"), "ext4", 1 << 20);
         report.add(Side::AioRs, Line::Library("0.1.0".into()));
         report.add(Side::Libc, Line::Library(String::new()));
         ours.into_iter().for_each(|line| report.add(Side::AioRs, line));

@@ -9,7 +9,7 @@ use std::io::{ErrorKind, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-pub const FILE_SIZE: usize = 64 << 20;
+const FILE_SIZE: usize = 64 << 20;
 
 #[derive(clap::Args)]
 pub struct Args {
@@ -42,7 +42,7 @@ pub fn main(args: &Args) -> ExitCode {
 fn tour(args: &Args) -> Result<Report, String> {
     let stage = Stage::new(args.dir.as_deref(), FILE_SIZE)?;
     let bar = progress_bar(args.rounds);
-    let mut report = Report::new(&stage.library, &stage.directory, &filesystem(&stage.data));
+    let mut report = Report::new(&stage.library, &stage.directory, &filesystem(&stage.data), FILE_SIZE);
     for side in SIDES {
         bar.set_message(format!("checks on {}", side.name()));
         stage.run_client(side, &["check"], |line| {

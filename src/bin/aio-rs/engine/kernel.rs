@@ -1,6 +1,6 @@
 //! The kernel's own AIO, by raw system calls: io_submit, io_getevents.
 
-use super::{Buffer, Engine, Operation, plain_sync, whole};
+use super::interface::{Buffer, Engine, Operation, plain_sync, whole};
 use std::io::{Error, Result};
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::ptr;

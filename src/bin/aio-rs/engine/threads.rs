@@ -1,6 +1,6 @@
 //! pread and pwrite, by a thread for each slot; by the caller itself if there is only one.
 
-use super::{Buffer, Engine, Operation, plain_sync, whole};
+use super::interface::{Buffer, Engine, Operation, plain_sync, whole};
 use crossbeam_channel::{Receiver, Sender, unbounded};
 use std::io::{Error, Result};
 use std::os::fd::{AsRawFd, BorrowedFd, RawFd};

@@ -1,6 +1,6 @@
 //! io_uring.
 
-use super::{Buffer, Engine, Operation, whole};
+use super::interface::{Buffer, Engine, Operation, whole};
 use io_uring::{IoUring, opcode, squeue, types};
 use std::io::{Error, Result};
 use std::os::fd::{AsRawFd, BorrowedFd};
