@@ -12,7 +12,7 @@ use crate::dispatch::caller_reap::{self, Reaped};
 use crate::errno::{Errno, Result};
 use crate::status::{Seen, Status};
 use crate::sys::clock::{self, Nanos};
-use crate::sys::wait::{self, Manner};
+use crate::sys::wait::{self, WaitMode};
 
 /// aio_suspend. Errors: EINVAL (n < 0, a bad timeout), EAGAIN (time-out), EINTR.
 ///
@@ -53,14 +53,14 @@ pub fn wait_for<'a>(
     let outcome = loop {
         let until = threadless::help_and_look_again(deadline);
         let sleep =
-            |manner| wait::sleep(words.clone(), seen.of_only_one(), over, until, manner, caller_reap::before_sleep);
+            |mode| wait::sleep(words.clone(), seen.of_only_one(), over, until, mode, caller_reap::before_sleep);
         let waited = match if in_kernel() { caller_reap::wait(deadline, &in_kernel, over) } else { Reaped::No } {
             Reaped::ByCaller(waited) => waited,
             Reaped::Standby => {
                 was_standby = true;
-                sleep(Manner::Follows)
+                sleep(WaitMode::StandsBy)
             }
-            Reaped::No => sleep(if over_soon() { Manner::Looks } else { Manner::Plain }),
+            Reaped::No => sleep(if over_soon() { WaitMode::Spins } else { WaitMode::Plain }),
         };
         match waited {
             // The aiocb is gone, so its request has ended. (The kernel has looked, not this thread.)

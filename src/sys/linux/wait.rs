@@ -41,17 +41,17 @@ static ANY: AtomicU32 = AtomicU32::new(0);
 static LISTENERS: Waiters = Waiters::new();
 /// Threads that sleep, and that nobody has woken yet.
 static ASLEEP: AtomicU32 = AtomicU32::new(0);
-/// Those that are not counted there, see `Manner::Follows`. Not too few; one that jumps out of a handler may leave it too high.
+/// Those that are not counted there, see `WaitMode::StandsBy`. Not too few; one that jumps out of a handler may leave it too high.
 static FOLLOWERS: AtomicU32 = AtomicU32::new(0);
 
 /// How a thread sleeps.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub enum Manner {
+pub enum WaitMode {
     Plain,
-    /// It looks for a moment before: perhaps its word changes soon.
-    Looks,
-    /// Somebody may call it to look for itself (`wake_follower`). It is not among the sleepers then.
-    Follows,
+    /// Spins for a few microseconds first: its request is likely to end soon.
+    Spins,
+    /// `wake_follower` may wake it although its requests have not ended. `sleepers` does not count it.
+    StandsBy,
 }
 
 /// How many threads sleep and do not follow.
@@ -69,7 +69,7 @@ pub fn sleep<Words>(
     seen: u32,
     over: impl Fn() -> bool,
     deadline: Option<Nanos>,
-    manner: Manner,
+    mode: WaitMode,
     before: impl FnOnce(bool) -> bool,
 ) -> Result<()>
 where
@@ -78,10 +78,10 @@ where
     let timeout = deadline.map(clock::to_timespec);
     let mut several = words.clone();
     match (several.next(), several.next()) {
-        (Some(word), None) if manner == Manner::Looks && look(word, &over) => Ok(()),
-        (Some(word), None) if manner != Manner::Follows => sleep_on(word, seen, timeout, before),
+        (Some(word), None) if mode == WaitMode::Spins && look(word, &over) => Ok(()),
+        (Some(word), None) if mode != WaitMode::StandsBy => sleep_on(word, seen, timeout, before),
         _ => {
-            let sleeper = if manner == Manner::Follows { Sleeper::Follower } else { Sleeper::Plain };
+            let sleeper = if mode == WaitMode::StandsBy { Sleeper::Follower } else { Sleeper::Plain };
             sleep_in_place(words, over, timeout, sleeper, before)
         }
     }

@@ -41,12 +41,12 @@ static SLOTS: [Slot; MOST_SLOTS] = [const {
 static UNUSED_FROM: AtomicUsize = AtomicUsize::new(0);
 static WAITING: AtomicU32 = AtomicU32::new(0);
 
-/// How a thread sleeps. Here there is one way only.
+/// How a thread sleeps. Here all do it in the same way.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub enum Manner {
+pub enum WaitMode {
     Plain,
-    Looks,
-    Follows,
+    Spins,
+    StandsBy,
 }
 
 /// Nobody does.
@@ -65,7 +65,7 @@ pub fn sleepers() -> u32 {
     WAITING.load(Ordering::SeqCst)
 }
 
-/// Sleeps until `over`; may return early. The words, `manner` and `before` are for Linux. A cancellation point.
+/// Sleeps until `over`; may return early. The words, `mode` and `before` are for Linux. A cancellation point.
 ///
 /// Errors: EINTR (a signal handler ran), ETIMEDOUT (the deadline has passed).
 pub fn sleep(
@@ -73,7 +73,7 @@ pub fn sleep(
     _seen: u32,
     over: impl Fn() -> bool,
     deadline: Option<Nanos>,
-    _manner: Manner,
+    _mode: WaitMode,
     _before: impl FnOnce(bool) -> bool,
 ) -> Result<()> {
     let now = clock::now();
