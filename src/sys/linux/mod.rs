@@ -6,12 +6,12 @@ pub mod fork;
 pub mod io;
 pub mod kaio;
 pub mod lock;
-mod look;
 pub mod park;
 mod places;
 pub mod poller;
 #[cfg(libaio)]
 pub mod readable;
+mod spin;
 pub mod syscalls;
 pub mod wait;
 mod waiters;

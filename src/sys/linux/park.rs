@@ -6,7 +6,7 @@
 //! | 1 | asleep, or about to |
 //! | 2 | something is in its mailbox |
 //!
-//! Before it sleeps it looks for a moment (`look`): a caller that submits at a high rate then finds it awake.
+//! Before it sleeps it may spin (`spin`), so that a caller that submits at a high rate finds it awake.
 //!
 //! Not std's parking or the channel's own waiting: those yield the processor before they sleep, which on a busy machine
 //! costs a time slice.
@@ -14,7 +14,7 @@
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use super::look::Look;
+use super::spin::Spin;
 use super::syscalls;
 use super::wait;
 use crate::sys::clock;
@@ -28,12 +28,12 @@ pub const CALL_MAY_BE_INTERRUPTED: bool = true;
 
 pub struct Parker {
     word: AtomicU32,
-    look: Look,
+    spin: Spin,
 }
 
 impl Parker {
     pub const fn new() -> Parker {
-        Parker { word: AtomicU32::new(AWAKE), look: Look::new() }
+        Parker { word: AtomicU32::new(AWAKE), spin: Spin::new() }
     }
 
     /// Ends the owner's `wait`, the one under way or the next.
@@ -44,10 +44,10 @@ impl Parker {
         }
     }
 
-    /// Waits for a `call`. False: the time was up. `looks`: not asleep, for the first moment.
-    pub fn wait(&self, patience: Duration, looks: bool) -> bool {
-        if looks {
-            self.look.until(|| self.word.load(Ordering::Relaxed) == CALLED);
+    /// Waits for a `call`. False: the time was up. `spins`: does not sleep for the first few microseconds.
+    pub fn wait(&self, patience: Duration, spins: bool) -> bool {
+        if spins {
+            self.spin.until(|| self.word.load(Ordering::Relaxed) == CALLED);
         }
         if self.word.compare_exchange(AWAKE, ASLEEP, Ordering::AcqRel, Ordering::Acquire).is_ok() {
             self.sleep(patience);

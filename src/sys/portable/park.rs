@@ -57,7 +57,7 @@ impl Parker {
     }
 
     /// Waits for a `call`. False: the time was up.
-    pub fn wait(&self, patience: Duration, _looks: bool) -> bool {
+    pub fn wait(&self, patience: Duration, _spins: bool) -> bool {
         let patience = u64::try_from(patience.as_nanos()).unwrap_or(u64::MAX);
         let deadline = clock::now().saturating_add(patience);
         self.lock.lock();
