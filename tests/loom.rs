@@ -10,15 +10,15 @@ use loom::thread;
 #[path = "../src/sys/linux/lock.rs"]
 #[allow(dead_code)]
 mod lock;
-#[path = "../src/sys/linux/places.rs"]
-#[allow(dead_code)]
-mod places;
 #[path = "../src/status.rs"]
 #[allow(dead_code)]
 mod status;
 #[path = "../src/lock_free/submission_queue.rs"]
 #[allow(dead_code)]
 mod submission_queue;
+#[path = "../src/sys/linux/wait_slots.rs"]
+#[allow(dead_code)]
+mod wait_slots;
 #[path = "../src/sys/linux/waiters.rs"]
 #[allow(dead_code)]
 mod waiters;
@@ -96,31 +96,31 @@ fn the_lock_excludes_and_wakes() {
 }
 
 #[test]
-fn who_sleeps_in_a_place_is_woken() {
+fn who_sleeps_in_a_wait_slot_is_woken() {
     use loom::sync::atomic::{Ordering, fence};
-    const PLACE: u32 = 5;
+    const SLOT: u32 = 5;
     let mut model = loom::model::Builder::new();
     model.preemption_bound = Some(3);
-    // `left_over`: registrations of an earlier wait, whose place may be armed still.
+    // `left_over`: registrations of an earlier wait, whose slot may be armed still.
     for (left_over, armed) in [(false, false), (true, false), (true, true)] {
         model.check(move || {
             let statuses: Arc<[status::Status; 2]> = Arc::new(Default::default());
-            let masks = Arc::new([places::Mask::new(), places::Mask::new()]);
-            let place = Arc::new(places::Place::new());
+            let bitmaps = Arc::new([wait_slots::WaiterBitmap::new(), wait_slots::WaiterBitmap::new()]);
+            let slot = Arc::new(wait_slots::WaitSlot::new());
             statuses.iter().for_each(|status| _ = status.begin(false));
             if left_over {
-                masks.iter().for_each(|mask| mask.register(PLACE));
+                bitmaps.iter().for_each(|bitmap| bitmap.register(SLOT));
             }
             if armed {
-                place.arm(places::Sleeper::Plain);
+                slot.arm(wait_slots::Sleeper::Plain);
             }
             let workers: Vec<_> = (0..2)
                 .map(|i| {
-                    let (statuses, masks, place) = (statuses.clone(), masks.clone(), place.clone());
+                    let (statuses, bitmaps, slot) = (statuses.clone(), bitmaps.clone(), slot.clone());
                     thread::spawn(move || {
                         statuses[i].publish(0, 4096);
                         waiters::Waiters::settle();
-                        if masks[i].take() & 1 << PLACE != 0 && place.disarm().is_some() {
+                        if bitmaps[i].take() & 1 << SLOT != 0 && slot.disarm().is_some() {
                             wait::wake();
                         }
                     })
@@ -130,11 +130,11 @@ fn who_sleeps_in_a_place_is_woken() {
             let mut left = vec![0, 1];
             while !left.is_empty() {
                 let over = || status::Seen::of(left.iter().map(|i| &statuses[*i])).is_none();
-                let word = place.arm(places::Sleeper::Plain);
-                left.iter().for_each(|i| masks[*i].register(PLACE));
+                let word = slot.arm(wait_slots::Sleeper::Plain);
+                left.iter().for_each(|i| bitmaps[*i].register(SLOT));
                 fence(Ordering::SeqCst);
                 if !over() {
-                    wait::futex_sleep(place.word(), word);
+                    wait::futex_sleep(slot.word(), word);
                 }
                 left.retain(|i| statuses[*i].error() == libc::EINPROGRESS);
             }
@@ -148,21 +148,21 @@ fn whoever_leaves_finds_the_follower_or_it_finds_that_nobody_is_there() {
     use loom::sync::atomic::{AtomicBool, Ordering, fence};
     loom::model(|| {
         let taken = Arc::new(AtomicBool::new(true));
-        let place = Arc::new(places::Place::new());
+        let slot = Arc::new(wait_slots::WaitSlot::new());
         let leader = {
-            let (taken, place) = (taken.clone(), place.clone());
+            let (taken, slot) = (taken.clone(), slot.clone());
             thread::spawn(move || {
                 taken.store(false, Ordering::SeqCst);
                 // Loom takes SeqCst for what it is in fences only.
                 fence(Ordering::SeqCst);
-                if place.has_follower() && place.disarm() == Some(places::Sleeper::Follower) {
+                if slot.has_follower() && slot.disarm() == Some(wait_slots::Sleeper::Follower) {
                     wait::wake();
                 }
             })
         };
-        let word = place.arm(places::Sleeper::Follower);
+        let word = slot.arm(wait_slots::Sleeper::Follower);
         if taken.load(Ordering::SeqCst) {
-            wait::futex_sleep(place.word(), word);
+            wait::futex_sleep(slot.word(), word);
         }
         leader.join().unwrap();
     });

@@ -7,7 +7,7 @@ use crate::calls::submit;
 use crate::dispatch::wakeups::{wake_poller, wake_reaper};
 use crate::engine::{Caller, Engine};
 use crate::errno::{Errno, Result};
-use crate::table::reaper::ReaperState;
+use crate::table::roles::ReaperState;
 
 /// However many aio_init is told to expect: more than that costs too much time under the lock.
 const MOST_EXPECTED: usize = 65_536;

@@ -52,8 +52,7 @@ pub fn wait_for<'a>(
     let mut was_standby = false;
     let outcome = loop {
         let until = threadless::help_and_look_again(deadline);
-        let sleep =
-            |mode| wait::sleep(words.clone(), seen.of_only_one(), over, until, mode, caller_reap::before_sleep);
+        let sleep = |mode| wait::sleep(words.clone(), seen.of_only_one(), over, until, mode, caller_reap::before_sleep);
         let waited = match if in_kernel() { caller_reap::wait(deadline, &in_kernel, over) } else { Reaped::No } {
             Reaped::ByCaller(waited) => waited,
             Reaped::Standby => {

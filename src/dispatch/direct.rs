@@ -10,7 +10,7 @@ use crate::order::Kind;
 use crate::sys::kaio::Iocb;
 use crate::sys::transfer::Transfer;
 use crate::table::in_kernel::{Own, token};
-use crate::table::reaper::ReaperState;
+use crate::table::roles::ReaperState;
 use crate::task::Task;
 
 /// Requests per system call: as many as `listio` takes in at once. They stand on the caller's stack, which may be a signal's

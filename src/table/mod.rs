@@ -11,8 +11,9 @@ mod jobs;
 pub mod notifications;
 pub mod pace;
 pub mod pool;
-pub mod reaper;
-pub mod starting;
+mod reaper;
+pub mod roles;
+mod starting;
 
 use std::ptr;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -30,8 +31,7 @@ use crate::status::Status;
 use crate::sys::{park, tools};
 use notifications::{Notifications, PendingNotification};
 use pool::Workers;
-use reaper::ReaperState;
-use starting::Starting;
+use roles::{PollerState, ReaperState, Starting};
 
 /// Number of unfinished requests, for those who ask without the lock.
 static UNFINISHED: AtomicUsize = AtomicUsize::new(0);
@@ -70,14 +70,6 @@ pub struct Table {
     pub lock_free: &'static LockFree,
     /// Slots of the submission queue whose requests are in the table, while there is no room there for as many again.
     emptied: Emptied,
-}
-
-/// Whether a thread waits for streams.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub enum PollerState {
-    /// The next free worker takes the role when there is something to wait for.
-    Off,
-    On,
 }
 
 /// A lio_listio call that is under way.

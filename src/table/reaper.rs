@@ -1,22 +1,8 @@
 //! What the table knows of the reaper.
 
 use super::Table;
+use super::roles::ReaperState;
 use crate::sys::wait;
-
-/// What the reaper does.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub enum ReaperState {
-    /// The next free worker takes the role when there is something to wait for.
-    Off,
-    /// It prepares itself, which may take the kernel some milliseconds: until then workers serve.
-    Starts,
-    /// It waits for results.
-    On,
-    /// It leaves them to those who wait for them or ask, and looks now and then whether they do.
-    Rests,
-    /// Nothing has been in the kernel for a while.
-    Sleeps,
-}
 
 impl Table {
     /// Whether somebody depends on what is in the kernel who does not wait there: for a notification, a successor, a barrier,

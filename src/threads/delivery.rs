@@ -5,7 +5,7 @@ use crate::engine::Engine;
 use crate::notify::Notify;
 use crate::table::Table;
 use crate::table::notifications::PendingNotification;
-use crate::table::starting::StarterState;
+use crate::table::roles::StarterState;
 use crate::threads::callbacks;
 
 /// Delivers the next function. False: it can have no thread now.

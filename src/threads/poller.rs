@@ -20,7 +20,7 @@ use crate::sys::descriptor::Nature;
 use crate::sys::io::{self, Tried};
 use crate::sys::poller::{EVENTS, Event};
 use crate::sys::thread;
-use crate::table::PollerState;
+use crate::table::roles::PollerState;
 use crate::task::Task;
 use crate::threads::fd_map::FdMap;
 use crate::threads::stand_in;

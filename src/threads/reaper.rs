@@ -15,7 +15,7 @@ use crate::errno::Errno;
 use crate::ring_owner::Token;
 use crate::sys::kaio::Event;
 use crate::sys::{clock, thread};
-use crate::table::reaper::ReaperState;
+use crate::table::roles::ReaperState;
 use crate::threads::stand_in;
 use crate::worker_slot::WorkerSlot;
 

@@ -5,7 +5,7 @@ use std::ptr;
 use crate::engine::{Engine, Locked};
 use crate::sys::clock;
 use crate::sys::thread::{self, Pause};
-use crate::table::starting::StarterState;
+use crate::table::roles::StarterState;
 
 /// Makes the starter that was claimed, unless it is of no use. True: it is there.
 pub fn make(engine: &'static Engine, useful: bool) -> bool {

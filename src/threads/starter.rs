@@ -14,7 +14,7 @@ use std::time::Duration;
 use crate::engine::{Caller, Engine, Locked};
 use crate::errno::Result;
 use crate::sys::thread;
-use crate::table::starting::StarterState;
+use crate::table::roles::StarterState;
 use crate::threads::{delivery, spawn, worker};
 
 /// What `ps -L` shows.

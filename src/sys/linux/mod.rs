@@ -7,11 +7,11 @@ pub mod io;
 pub mod kaio;
 pub mod lock;
 pub mod park;
-mod places;
 pub mod poller;
 #[cfg(libaio)]
 pub mod readable;
 mod spin;
 pub mod syscalls;
 pub mod wait;
+mod wait_slots;
 mod waiters;

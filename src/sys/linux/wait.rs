@@ -1,9 +1,9 @@
 //! Sleeping until a request ends, and waking whoever sleeps for that.
 //!
-//! Who waits for one request sleeps on the word of its generation (`status`), which lies in the caller's aiocb. Nothing is linked anywhere, and the
-//! waker uses the word's address as a number only, so the aiocb may be gone by then. `Waiters` counts the waiters by a hash
-//! of the address. Who waits for several sleeps in a place of its own (`places`); should all of them be taken, on one word
-//! for all, `ANY`, that every completion moves while somebody listens.
+//! A thread that waits for one request sleeps on that request's status word, which lies in the caller's aiocb. No list links the
+//! waiters, and `wake` uses the word's address only as a number, so the aiocb may be gone by then. `Waiters` counts the
+//! sleepers by a hash of the address. A thread that waits for several sleeps in a wait slot (`wait_slots`); while all slots are
+//! taken it sleeps on `ANY`, a word that every completion changes as long as there are `LISTENERS`.
 
 use std::cell::Cell;
 use std::ffi::c_void;
@@ -12,9 +12,9 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
 
 use libc::{c_int, c_long, timespec};
 
-use super::places::{Mask, Place, Sleeper};
 use super::spin::Spin;
 use super::syscalls::{self, cancellable};
+use super::wait_slots::{Sleeper, WaitSlot, WaiterBitmap};
 use super::waiters::Waiters;
 use crate::errno::{Errno, Result, check};
 use crate::sys::cancellation::{put_off, with_cleanup};
@@ -26,20 +26,21 @@ use crate::sys::hash::mix;
 struct Bucket {
     /// Those that sleep on their word.
     alone: Waiters,
-    /// The places of those that wait for several.
-    places: Mask,
+    /// Those that wait for several words.
+    in_slots: WaiterBitmap,
 }
 
 const BUCKETS: usize = 1024;
-const PLACES: usize = 64;
+const SLOTS: usize = 64;
 
-static WAITERS: [Bucket; BUCKETS] = [const { Bucket { alone: Waiters::new(), places: Mask::new() } }; BUCKETS];
-static SLEEPING: [Place; PLACES] = [const { Place::new() }; PLACES];
-/// A bit for each place that somebody has.
+static WAITERS: [Bucket; BUCKETS] =
+    [const { Bucket { alone: Waiters::new(), in_slots: WaiterBitmap::new() } }; BUCKETS];
+static WAIT_SLOTS: [WaitSlot; SLOTS] = [const { WaitSlot::new() }; SLOTS];
+/// One bit for each slot that a thread has taken.
 static TAKEN: AtomicU64 = AtomicU64::new(0);
 static ANY: AtomicU32 = AtomicU32::new(0);
 static LISTENERS: Waiters = Waiters::new();
-/// Threads that sleep, and that nobody has woken yet.
+/// How many threads sleep and have not been woken yet.
 static ASLEEP: AtomicU32 = AtomicU32::new(0);
 /// Those that are not counted there, see `WaitMode::StandsBy`. Not too few; one that jumps out of a handler may leave it too high.
 static FOLLOWERS: AtomicU32 = AtomicU32::new(0);
@@ -82,7 +83,7 @@ where
         (Some(word), None) if mode != WaitMode::StandsBy => sleep_on(word, seen, timeout, before),
         _ => {
             let sleeper = if mode == WaitMode::StandsBy { Sleeper::Follower } else { Sleeper::Plain };
-            sleep_in_place(words, over, timeout, sleeper, before)
+            sleep_in_slot(words, over, timeout, sleeper, before)
         }
     }
 }
@@ -97,17 +98,17 @@ fn spin(word: *const u32, over: impl Fn() -> bool) -> bool {
     SPINS.get(index).is_some_and(|spin| spin.until(over))
 }
 
-/// Wakes the waiters of a word. `word` is an address, never a place that is looked at.
+/// Wakes the waiters of a word. `word` is only an address: it is not read.
 pub fn wake(word: *const u32) {
     Waiters::settle();
     let bucket = bucket(word);
     if bucket.alone.any() {
         wake_address(word, c_int::MAX);
     }
-    let mut places = bucket.places.take();
-    while let Some(place) = lowest(places) {
-        places &= places - 1;
-        let _ = SLEEPING.get(place).is_some_and(wake_place);
+    let mut slots = bucket.in_slots.take();
+    while let Some(slot) = lowest(slots) {
+        slots &= slots - 1;
+        let _ = WAIT_SLOTS.get(slot).is_some_and(wake_slot);
     }
     if LISTENERS.any() {
         ANY.fetch_add(1, Ordering::SeqCst);
@@ -119,7 +120,7 @@ pub fn wake(word: *const u32) {
 /// direct reads, against the rate with that one: 1.14 with two threads, 0.95 with eight).
 pub fn may_follow() -> bool {
     let others = environment::processors().saturating_sub(1).max(1);
-    SLEEPING.iter().filter(|place| place.has_follower()).count() < others
+    WAIT_SLOTS.iter().filter(|slot| slot.has_follower()).count() < others
 }
 
 /// Whether there may be some that follow.
@@ -130,7 +131,7 @@ pub fn has_followers() -> bool {
 
 /// Wakes one of them. Signals are blocked.
 pub fn wake_follower() {
-    let _ = SLEEPING.iter().any(|place| place.has_follower() && wake_place(place));
+    let _ = WAIT_SLOTS.iter().any(|slot| slot.has_follower() && wake_slot(slot));
 }
 
 /// A child process has one thread: whoever waited in the parent does not wait here.
@@ -143,13 +144,13 @@ pub fn reset_in_child() {
 }
 
 fn bucket(word: *const u32) -> &'static Bucket {
-    static NO_BUCKET: Bucket = Bucket { alone: Waiters::new(), places: Mask::new() };
+    static NO_BUCKET: Bucket = Bucket { alone: Waiters::new(), in_slots: WaiterBitmap::new() };
     let at = mix(u64::try_from(word.addr()).unwrap_or(0)) % BUCKETS;
     WAITERS.get(at).unwrap_or(&NO_BUCKET)
 }
 
 fn lowest(bits: u64) -> Option<usize> {
-    (bits != 0).then(|| usize::try_from(bits.trailing_zeros()).unwrap_or(PLACES))
+    (bits != 0).then(|| usize::try_from(bits.trailing_zeros()).unwrap_or(SLOTS))
 }
 
 /// Sleeps on one word while it says `seen`: the kernel looks.
@@ -158,8 +159,8 @@ fn sleep_on(word: *const u32, seen: u32, timeout: Option<timespec>, before: impl
     sleep_counted(waiters, before, || wait_on(word.cast_mut(), seen, timeout))
 }
 
-/// Sleeps in a place until one of the words has changed, and gives the place back; where all are taken, on the word for all.
-fn sleep_in_place(
+/// Sleeps in a slot until one of the words has changed, and gives the slot back. While all slots are taken, sleeps on `ANY`.
+fn sleep_in_slot(
     words: impl Iterator<Item = *const u32>,
     over: impl Fn() -> bool,
     timeout: Option<timespec>,
@@ -171,20 +172,20 @@ fn sleep_in_place(
     // itself, and be cancelled there.
     with_cleanup(leave_cancelled, ptr::from_ref(&taken).cast_mut().cast(), || {
         let arm = || {
-            let place = take_place()?;
-            taken.set(Some(place));
-            let sleeping = place_of(place)?;
-            // Before it is armed: whoever disarms it takes it back.
+            let number = take_slot()?;
+            taken.set(Some(number));
+            let slot = slot_of(number)?;
+            // Before the slot is armed: whoever disarms it counts down.
             count_of(sleeper).fetch_add(1, Ordering::SeqCst);
-            Some((place, sleeping, sleeping.arm(sleeper)))
+            Some((number, slot, slot.arm(sleeper)))
         };
-        let Some((place, sleeping, armed)) = put_off(arm) else { return sleep_on_any(over, timeout, before) };
+        let Some((number, slot, armed)) = put_off(arm) else { return sleep_on_any(over, timeout, before) };
         let stays = before(sleeper == Sleeper::Follower);
-        words.for_each(|word| bucket(word).places.register(place));
-        // SeqCst: pairs with the fence of a completion, see `places`.
+        words.for_each(|word| bucket(word).in_slots.register(number));
+        // SeqCst: pairs with the fence of a completion, see `wait_slots`.
         fence(Ordering::SeqCst);
         let sleeps = stays && !over();
-        let slept = if sleeps { cancellable(|| wait_on(sleeping.word().as_ptr(), armed, timeout)) } else { 0 };
+        let slept = if sleeps { cancellable(|| wait_on(slot.word().as_ptr(), armed, timeout)) } else { 0 };
         let outcome = outcome(slept);
         leave(&taken);
         outcome
@@ -203,7 +204,7 @@ fn sleep_on_any(over: impl Fn() -> bool, timeout: Option<timespec>, before: impl
     })
 }
 
-/// Sleeps while the counts say so; a thread that is cancelled takes its own back, as in `sleep_in_place`.
+/// Sleeps while the counts say so; a thread that is cancelled takes its own back, as in `sleep_in_slot`.
 fn sleep_counted(
     waiters: &'static Waiters,
     before: impl FnOnce(bool) -> bool,
@@ -223,18 +224,18 @@ fn sleep_counted(
     })
 }
 
-/// Wakes who sleeps in a place. False: nobody does, or is awake already.
-fn wake_place(place: &Place) -> bool {
-    let armed = disarm(place);
+/// Wakes the thread that sleeps in a slot. False: none does, or it has been woken already.
+fn wake_slot(slot: &WaitSlot) -> bool {
+    let armed = disarm(slot);
     if armed {
-        futex_wake(place.word(), c_int::MAX);
+        futex_wake(slot.word(), c_int::MAX);
     }
     armed
 }
 
-/// Whether a system call is needed to wake who sleeps in a place. If so, that is not counted any more.
-fn disarm(place: &Place) -> bool {
-    place.disarm().inspect(|sleeper| one_less(count_of(*sleeper))).is_some()
+/// Whether the caller has to wake the sleeper with a system call. It is no longer counted then.
+fn disarm(slot: &WaitSlot) -> bool {
+    slot.disarm().inspect(|sleeper| one_less(count_of(*sleeper))).is_some()
 }
 
 fn count_of(sleeper: Sleeper) -> &'static AtomicU32 {
@@ -260,34 +261,34 @@ fn outcome(slept: c_long) -> Result<()> {
     }
 }
 
-/// A free place. None: all are taken. Each thread gets the one it had last, if it can: it is registered there still.
-fn take_place() -> Option<u32> {
-    // Stacks are further apart than that.
+/// Takes a free slot, the one that this thread had last if possible: its bits are set in bitmaps still. None: all are taken.
+fn take_slot() -> Option<u32> {
+    // The stacks of two threads are further apart than 64 KiB.
     const STACK_SHIFT: u32 = 16;
     let here = 0u8;
     let stack = u64::try_from(ptr::from_ref(&here).addr()).unwrap_or(0) >> STACK_SHIFT;
-    let first = u32::try_from(mix(stack) % PLACES).unwrap_or(0);
+    let first = u32::try_from(mix(stack) % SLOTS).unwrap_or(0);
     let mut taken = TAKEN.load(Ordering::Relaxed);
     while taken != u64::MAX {
-        let place = (first + taken.rotate_right(first).trailing_ones()) % u64::BITS;
-        // Relaxed: what is in a place is safe to share.
-        match TAKEN.compare_exchange_weak(taken, taken | 1 << place, Ordering::Relaxed, Ordering::Relaxed) {
-            Ok(_) => return Some(place),
+        let slot = (first + taken.rotate_right(first).trailing_ones()) % u64::BITS;
+        // Relaxed: a slot is made of atomics, nothing in it belongs to its owner.
+        match TAKEN.compare_exchange_weak(taken, taken | 1 << slot, Ordering::Relaxed, Ordering::Relaxed) {
+            Ok(_) => return Some(slot),
             Err(now) => taken = now,
         }
     }
     None
 }
 
-fn place_of(number: u32) -> Option<&'static Place> {
-    usize::try_from(number).ok().and_then(|number| SLEEPING.get(number))
+fn slot_of(number: u32) -> Option<&'static WaitSlot> {
+    usize::try_from(number).ok().and_then(|number| WAIT_SLOTS.get(number))
 }
 
 fn leave(taken: &Cell<Option<u32>>) {
     put_off(|| {
-        let Some(place) = taken.take() else { return };
-        let _ = place_of(place).is_some_and(disarm);
-        TAKEN.fetch_and(!(1 << place), Ordering::Relaxed);
+        let Some(number) = taken.take() else { return };
+        let _ = slot_of(number).is_some_and(disarm);
+        TAKEN.fetch_and(!(1 << number), Ordering::Relaxed);
     });
 }
 
@@ -301,7 +302,7 @@ fn uncount(counted: &Cell<Option<&'static Waiters>>) {
 
 /// The cleanup handlers of waiting threads.
 extern "C" fn leave_cancelled(taken: *mut c_void) {
-    // SAFETY: `sleep_in_place` passes its own, whose frame is still there.
+    // SAFETY: `sleep_in_slot` passes its own, whose frame is still there.
     let _ = unsafe { taken.cast::<Cell<Option<u32>>>().as_ref() }.inspect(|taken| leave(taken));
 }
 
