@@ -353,7 +353,7 @@ impl Suite {
             };
             let ours: Vec<bool> = of_program().filter(|o| o.mode != Mode::Glibc).filter_map(passed).collect();
             let name = &program.name;
-            rows.push(format!("| [{name}](tests/c/{name}.c) | {what} | {} | {} |", how(end), tally(&ours)));
+            rows.push(format!("| [{name}](../tests/c/{name}.c) | {what} | {} | {} |", how(end), tally(&ours)));
         }
         let other = if libaio { "libaio".to_string() } else { format!("glibc {}", glibc_version()) };
         let head = format!("| test | what happens | {other} | aio_rs |\n| --- | --- | --- | --- |");
