@@ -1,9 +1,9 @@
 //! Whom to wake when the table's lock is released: collected under the lock, sent after it.
 
 use crate::engine::{Engine, Locked};
-use crate::table::roles::ReaperState;
 use crate::table::Table;
 use crate::table::roles::PollerState;
+use crate::table::roles::ReaperState;
 use crate::worker_slot::WorkerSlot;
 
 /// Workers that were given jobs, and threads with a role that have something to look at.

@@ -1,9 +1,9 @@
 //! What is to be done next, and by whom.
 
-use super::roles::ReaperState;
-use super::roles::StarterState;
 use super::Table;
 use super::roles::PollerState;
+use super::roles::ReaperState;
+use super::roles::StarterState;
 use crate::order::Run;
 use crate::sys::clock::Nanos;
 use crate::task::Task;
