@@ -76,7 +76,7 @@ pub struct Request {
     pub progress: u64,
     pub notify: Notify,
     /// The lio_listio call it belongs to, or NONE.
-    pub batch: Id,
+    pub list_call: Id,
     /// The thread that runs it, 0 while none does.
     pub runner: i32,
     /// It was started with a number that its descriptor no longer has.

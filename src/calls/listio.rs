@@ -1,4 +1,4 @@
-//! lio_listio: entries are taken in groups, one lock section each; a batch record counts the members down.
+//! lio_listio: entries are taken in groups, one lock section each; a record of the call counts the members down.
 
 use std::ffi::c_void;
 use std::ptr;
@@ -17,9 +17,10 @@ use crate::request::{Operation, Request};
 use crate::slab::{Id, NONE};
 use crate::status::Status;
 use crate::sys::cancellation::with_cleanup;
+use crate::table;
 use crate::table::in_kernel::Own;
+use crate::table::list_calls::ListCall;
 use crate::table::notifications::PendingNotification;
-use crate::table::{self, Batch};
 use crate::threads::starter;
 
 /// Entries per lock section; they stand on the caller's stack, which may be a signal's small one.
@@ -57,16 +58,16 @@ pub unsafe fn listio(mode: c_int, list: *const *mut aiocb, n: c_int, event: *con
 unsafe fn run(list: &[*mut aiocb], waits: bool, notify: Notify) -> Result<()> {
     let engine = Engine::get()?;
     let notify = notify.if_possible(engine.threadless)?;
-    let batch = open_batch(engine, waits, notify)?;
+    let list_call = open_list_call(engine, waits, notify)?;
     let mut refused = None;
     // The list's notification is left to library threads, like that of a request.
     let may_serve = waits || notify.is_none();
     for group in list.chunks(GROUP) {
         // SAFETY: the caller's promise.
-        refused = worse(refused, unsafe { submit_group(engine, group, batch, may_serve) });
+        refused = worse(refused, unsafe { submit_group(engine, group, list_call, may_serve) });
     }
-    close_batch(engine, batch);
-    let failed = if waits { wait_for_batch(engine, batch)? } else { false };
+    close_list_call(engine, list_call);
+    let failed = if waits { wait_for_list_call(engine, list_call)? } else { false };
     match refused {
         Some(error) => Err(error),
         None if failed => Err(Errno::IO),
@@ -74,36 +75,36 @@ unsafe fn run(list: &[*mut aiocb], waits: bool, notify: Notify) -> Result<()> {
     }
 }
 
-/// A record for the list, if anybody will ask for its end. It has one member, this call itself, until `close_batch`.
-fn open_batch(engine: &'static Engine, waits: bool, notify: Notify) -> Result<Id> {
+/// A record for the list, if anybody will ask for its end. It has one member, this call itself, until `close_list_call`.
+fn open_list_call(engine: &'static Engine, waits: bool, notify: Notify) -> Result<Id> {
     if !waits && notify.is_none() {
         return Ok(NONE);
     }
     let caller = Caller::enter(engine).ok_or(Errno::AGAIN)?;
     // A notification needs a thread even if the list is empty.
     let mut table = if waits { caller.lock() } else { starter::ensure(&caller)? };
-    table.reserve_batch().map_err(|_| Errno::AGAIN)?;
+    table.reserve_list_call().map_err(|_| Errno::AGAIN)?;
     let undelivered = u32::from(!notify.is_none());
     let status = Status::default();
     status.begin(false);
-    Ok(table.batches.insert(Batch { pending: 1, undelivered, awaited: waits, failed: false, notify, status }))
+    Ok(table.list_calls.insert(ListCall { pending: 1, undelivered, awaited: waits, failed: false, notify, status }))
 }
 
 /// All members are in: from here on the last one to end finishes the list.
-fn close_batch(engine: &'static Engine, batch: Id) {
-    if batch == NONE {
+fn close_list_call(engine: &'static Engine, list_call: Id) {
+    if list_call == NONE {
         return;
     }
     let Some(caller) = Caller::enter(engine) else { return };
     let mut table = caller.lock();
-    let is_pending = table.batches[batch].undelivered > 0;
+    let is_pending = table.list_calls[list_call].undelivered > 0;
     if is_pending {
         // The thread that there was at the beginning may have ended.
         drop(table);
         table = starter::ensure(&caller).unwrap_or_else(|_| caller.lock());
     }
-    table.leave_batch(batch, false);
-    if is_pending && let Some(notify) = table.member_delivered(batch) {
+    table.leave_list_call(list_call, false);
+    if is_pending && let Some(notify) = table.member_delivered(list_call) {
         table.notifications.push(PendingNotification { notify, ..PendingNotification::NONE });
     }
     submit::unlock_and_wake(&caller, table);
@@ -113,7 +114,7 @@ fn close_batch(engine: &'static Engine, batch: Id) {
 ///
 /// # Safety
 /// As for `listio`.
-unsafe fn submit_group(engine: &'static Engine, group: &[*mut aiocb], batch: Id, may_serve: bool) -> Option<Errno> {
+unsafe fn submit_group(engine: &'static Engine, group: &[*mut aiocb], list_call: Id, may_serve: bool) -> Option<Errno> {
     let mut parsed: [Option<Entry>; GROUP] = [const { None }; GROUP];
     for (place, block) in parsed.iter_mut().zip(group) {
         // SAFETY: the caller's promise.
@@ -139,7 +140,7 @@ unsafe fn submit_group(engine: &'static Engine, group: &[*mut aiocb], batch: Id,
             }
             (Some(error), Err(_)) => Err(error),
             (None, Err(error)) => Err(*error),
-            (None, Ok(new)) => admit_member(&mut table, new, batch).map(|id| {
+            (None, Ok(new)) => admit_member(&mut table, new, list_call).map(|id| {
                 if let Some(place) = places.next().filter(|_| new.direct) {
                     *place = Some(Own::of(&table, id));
                 }
@@ -175,10 +176,10 @@ unsafe fn parse_entry<'a>(engine: &'static Engine, block: *mut aiocb, may_serve:
     Some((entry, new.transpose()?))
 }
 
-fn admit_member(table: &mut Locked, new: &Admission<Request>, batch: Id) -> Result<Id> {
-    let id = table.admit(new, batch)?;
-    if batch != NONE {
-        let record = &mut table.batches[batch];
+fn admit_member(table: &mut Locked, new: &Admission<Request>, list_call: Id) -> Result<Id> {
+    let id = table.admit(new, list_call)?;
+    if list_call != NONE {
+        let record = &mut table.list_calls[list_call];
         record.pending += 1;
         record.undelivered += u32::from(!record.notify.is_none());
     }
@@ -203,39 +204,39 @@ fn worse(one: Option<Errno>, other: Option<Errno>) -> Option<Errno> {
 }
 
 /// LIO_WAIT. Returns whether a member failed. Error: EINTR; the members go on.
-fn wait_for_batch(engine: &'static Engine, batch: Id) -> Result<bool> {
-    let status = status_of(engine, batch).ok_or(Errno::INTR)?;
-    let argument = ptr::without_provenance_mut(usize::try_from(batch).unwrap_or(0));
+fn wait_for_list_call(engine: &'static Engine, list_call: Id) -> Result<bool> {
+    let status = status_of(engine, list_call).ok_or(Errno::INTR)?;
+    let argument = ptr::without_provenance_mut(usize::try_from(list_call).unwrap_or(0));
     let in_kernel = || caller_reap::is_all_in_kernel(table::unfinished);
     // SAFETY: the record stays while `awaited` is set, and its memory is never unmapped.
     let status = unsafe { &*status };
     let wait = || suspend::wait_for([status].into_iter(), None, in_kernel, || true);
-    let waited = with_cleanup(abandon_batch, argument, wait);
-    let failed = leave(engine, batch);
+    let waited = with_cleanup(abandon_list_call, argument, wait);
+    let failed = leave(engine, list_call);
     waited.map(|()| failed)
 }
 
-fn status_of(engine: &'static Engine, batch: Id) -> Option<*const Status> {
+fn status_of(engine: &'static Engine, list_call: Id) -> Option<*const Status> {
     let caller = Caller::enter(engine)?;
     let table = caller.lock();
-    Some(ptr::from_ref(&table.batches[batch].status))
+    Some(ptr::from_ref(&table.list_calls[list_call].status))
 }
 
 /// Nobody waits for the list any more; what it had to say.
-fn leave(engine: &'static Engine, batch: Id) -> bool {
+fn leave(engine: &'static Engine, list_call: Id) -> bool {
     // A handler may have forked during the wait: the child has nothing to leave.
     let Some(caller) = Caller::enter(engine) else { return false };
     let mut table = caller.lock();
-    let record = &mut table.batches[batch];
+    let record = &mut table.list_calls[list_call];
     record.awaited = false;
     let failed = record.failed;
-    table.drop_batch_if_done(batch);
+    table.drop_list_call_if_done(list_call);
     failed
 }
 
 /// The cleanup handler of a thread that is cancelled in LIO_WAIT.
-extern "C" fn abandon_batch(batch: *mut c_void) {
-    if let (Some(engine), Ok(batch)) = (Engine::current(), Id::try_from(batch.addr())) {
-        leave(engine, batch);
+extern "C" fn abandon_list_call(list_call: *mut c_void) {
+    if let (Some(engine), Ok(list_call)) = (Engine::current(), Id::try_from(list_call.addr())) {
+        leave(engine, list_call);
     }
 }

@@ -40,7 +40,7 @@ pub fn deliver(engine: &'static Engine, pending: PendingNotification) -> Result<
 
 /// A notification is out; the list's follows if it was the last one of it.
 pub fn delivered(engine: &'static Engine, pending: PendingNotification) {
-    let of_list = if pending.batch == NONE { None } else { engine.lock().member_delivered(pending.batch) };
+    let of_list = if pending.list_call == NONE { None } else { engine.lock().member_delivered(pending.list_call) };
     if let Some(notify) = of_list {
         tell(engine, PendingNotification { notify, ..PendingNotification::NONE });
     }

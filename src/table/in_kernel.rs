@@ -45,7 +45,7 @@ impl Table {
 
     fn is_announced(&self, id: Id) -> bool {
         let request = self.order.payload(id);
-        let of_list = || request.batch != NONE && !self.batches[request.batch].notify.is_none();
+        let of_list = || request.list_call != NONE && !self.list_calls[request.list_call].notify.is_none();
         !request.notify.is_none() || of_list()
     }
 

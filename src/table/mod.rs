@@ -8,6 +8,8 @@
 pub mod burst;
 pub mod in_kernel;
 mod jobs;
+pub mod list_calls;
+mod list_members;
 pub mod notifications;
 pub mod pace;
 pub mod pool;
@@ -27,8 +29,8 @@ use crate::order::{Admission, Finished, Kind, Order, State, Target};
 use crate::request::{self, Request};
 use crate::slab::{Id, Index, NONE, Slab, corrupt};
 use crate::stats::Stats;
-use crate::status::Status;
 use crate::sys::{park, tools};
+use list_calls::ListCall;
 use notifications::{Notifications, PendingNotification};
 use pool::Workers;
 use roles::{PollerState, ReaperState, Starting};
@@ -52,7 +54,7 @@ pub struct Table {
     pub order: Order<Request>,
     /// Unfinished requests by the address of their aiocb.
     by_aiocb: Index,
-    pub batches: Slab<Batch>,
+    pub list_calls: Slab<ListCall>,
     pub notifications: Notifications,
     pub workers: Workers,
     pub starting: Starting,
@@ -72,21 +74,6 @@ pub struct Table {
     emptied: Emptied,
 }
 
-/// A lio_listio call that is under way.
-pub struct Batch {
-    /// Members that have not ended.
-    pub pending: u32,
-    /// Members whose own notification is still owed.
-    pub undelivered: u32,
-    /// LIO_WAIT: the calling thread looks at this record.
-    pub awaited: bool,
-    /// A member failed.
-    pub failed: bool,
-    pub notify: Notify,
-    /// In progress until the last member has ended: what LIO_WAIT sleeps on.
-    pub status: Status,
-}
-
 /// What has to be done for a request that ended, once the lock is released.
 pub struct Ended {
     /// The word that waiters sleep on: an address, the aiocb may be gone.
@@ -104,7 +91,7 @@ impl Table {
             config,
             order: Order::new(config.order, config.routes.stream),
             by_aiocb: Index::new(),
-            batches: Slab::new(),
+            list_calls: Slab::new(),
             notifications: Notifications::new(),
             workers: Workers::new(),
             starting: Starting::new(),
@@ -122,18 +109,18 @@ impl Table {
 
     /// Takes in a request, of a list or of none; from here on it will end. Errors: EINVAL (the aiocb is in flight), EAGAIN
     /// (no memory).
-    pub fn admit(&mut self, new: &Admission<Request>, batch: Id) -> Result<Id> {
-        self.admit_unclaimed(new, batch).inspect_err(|_| self.lock_free.refuse(new))
+    pub fn admit(&mut self, new: &Admission<Request>, list_call: Id) -> Result<Id> {
+        self.admit_unclaimed(new, list_call).inspect_err(|_| self.lock_free.refuse(new))
     }
 
-    fn admit_unclaimed(&mut self, new: &Admission<Request>, batch: Id) -> Result<Id> {
+    fn admit_unclaimed(&mut self, new: &Admission<Request>, list_call: Id) -> Result<Id> {
         self.make_room(1).map_err(|_| Errno::AGAIN)?;
         let key = new.payload.handle.key();
         let LockFree { in_flight, submissions, .. } = self.lock_free;
         // A thread that serves the same aiocb, or is pushing it, was first.
         let others = in_flight.add(key);
         let too_late = others.serve(key) || others.any() && submissions.holds(key);
-        let admitted = if too_late { Err(Errno::INVAL) } else { self.admit_claimed(new, batch) };
+        let admitted = if too_late { Err(Errno::INVAL) } else { self.admit_claimed(new, list_call) };
         let id = admitted.inspect_err(|_| in_flight.end(key))?;
         // SAFETY: the caller has just handed the aiocb in.
         unsafe { new.payload.handle.block() }.status.begin(request::waits_for_device(new));
@@ -141,7 +128,7 @@ impl Table {
     }
 
     /// The same for a request that is in the in-flight set already; its status is the caller's to open.
-    fn admit_claimed(&mut self, new: &Admission<Request>, batch: Id) -> Result<Id> {
+    fn admit_claimed(&mut self, new: &Admission<Request>, list_call: Id) -> Result<Id> {
         let handle = new.payload.handle;
         if self.find(handle.key()).is_some() {
             return Err(Errno::INVAL);
@@ -151,7 +138,7 @@ impl Table {
         }
         let id = self.order.admit(new).map_err(|_| Errno::AGAIN)?;
         self.by_aiocb.insert(handle.key(), id);
-        self.order.payload_mut(id).batch = batch;
+        self.order.payload_mut(id).list_call = list_call;
         self.stats.counts.barriers_waited += u64::from(new.kind.is_barrier() && self.order.state(id) == State::Waiting);
         if let Target::File(key) = new.target
             && new.payload.preset == 0
@@ -177,12 +164,12 @@ impl Table {
     /// have in hand and may bring back: so that none is ever lost for lack of memory.
     fn reserve_notices(&mut self, count: usize) -> Result<()> {
         let in_hand = usize::try_from(MOST_THREADS.max(self.workers.total())).unwrap_or(0) + 16;
-        self.notifications.reserve(self.order.len() + self.batches.len() + count + in_hand)
+        self.notifications.reserve(self.order.len() + self.list_calls.len() + count + in_hand)
     }
 
     /// Room for one more list and its notification.
-    pub fn reserve_batch(&mut self) -> Result<()> {
-        self.batches.reserve(1)?;
+    pub fn reserve_list_call(&mut self) -> Result<()> {
+        self.list_calls.reserve(1)?;
         self.reserve_notices(submission_queue::ROOM + 1)
     }
 
@@ -330,7 +317,7 @@ impl Table {
     }
 
     fn publish(&mut self, id: Id, kind: Kind, finished: Finished<Request>, result: Result<isize>) -> Ended {
-        let Request { handle, notify, batch, submitted_on, .. } = finished.payload;
+        let Request { handle, notify, list_call, submitted_on, .. } = finished.payload;
         if matches!(kind, Kind::Write | Kind::Append) {
             // Before its end can be seen: the next read may be served inside the call.
             self.lock_free.fd_cache.paths.write_ends(submitted_on);
@@ -351,51 +338,17 @@ impl Table {
         }
         // Not before: until then it may not be handed in again.
         self.lock_free.in_flight.end(handle.key());
-        let list_is_owed = batch != NONE && self.batches[batch].undelivered > 0;
-        let mut pending =
-            PendingNotification { notify, batch: if list_is_owed { batch } else { NONE }, ..PendingNotification::NONE };
+        let list_is_owed = list_call != NONE && self.list_calls[list_call].undelivered > 0;
+        let mut pending = PendingNotification {
+            notify,
+            list_call: if list_is_owed { list_call } else { NONE },
+            ..PendingNotification::NONE
+        };
         if notify.is_function() && !self.config.shared_callbacks {
             // Only the starter makes threads.
             self.notifications.push(std::mem::replace(&mut pending, PendingNotification::NONE));
         }
-        let list_word = self.leave_batch(batch, result.is_err());
+        let list_word = self.leave_list_call(list_call, result.is_err());
         Ended { word, list_word: list_word.unwrap_or(ptr::null()), notification: pending, retired: finished.retired }
-    }
-
-    /// A member of a list has ended. Some: it was the last; waiters sleep on this word.
-    pub fn leave_batch(&mut self, id: Id, failed: bool) -> Option<*const u32> {
-        if id == NONE {
-            return None;
-        }
-        let batch = &mut self.batches[id];
-        batch.failed |= failed;
-        batch.pending -= 1;
-        if batch.pending != 0 {
-            return None;
-        }
-        batch.status.publish(0, 0);
-        let word = batch.status.address();
-        self.drop_batch_if_done(id);
-        Some(word)
-    }
-
-    /// A member's own notification is out. Some: the last one; this is the list's.
-    pub fn member_delivered(&mut self, id: Id) -> Option<Notify> {
-        if id == NONE {
-            return None;
-        }
-        let batch = &mut self.batches[id];
-        batch.undelivered -= 1;
-        let notify = (batch.undelivered == 0).then_some(batch.notify);
-        self.drop_batch_if_done(id);
-        notify
-    }
-
-    /// A batch is needed while members run, notifications are pending or a thread waits.
-    pub fn drop_batch_if_done(&mut self, id: Id) {
-        let batch = &self.batches[id];
-        if batch.pending == 0 && batch.undelivered == 0 && !batch.awaited {
-            self.batches.remove(id);
-        }
     }
 }

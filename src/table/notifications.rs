@@ -8,7 +8,7 @@ use crate::slab::{Id, NONE, Slab};
 #[derive(Clone, Copy)]
 pub struct PendingNotification {
     pub notify: Notify,
-    pub batch: Id,
+    pub list_call: Id,
     /// What else is left to do: `Ended::retired`.
     pub retired: Option<i32>,
     /// It could not be delivered at once.
@@ -17,10 +17,10 @@ pub struct PendingNotification {
 
 impl PendingNotification {
     pub const NONE: PendingNotification =
-        PendingNotification { notify: Notify::None, batch: NONE, retired: None, delayed: false };
+        PendingNotification { notify: Notify::None, list_call: NONE, retired: None, delayed: false };
 
     pub fn is_none(&self) -> bool {
-        self.notify.is_none() && self.batch == NONE && self.retired.is_none()
+        self.notify.is_none() && self.list_call == NONE && self.retired.is_none()
     }
 }
 
