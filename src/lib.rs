@@ -30,7 +30,7 @@ mod engine;
 
 mod table;
 
-mod burst;
+mod batch;
 mod callback_pool;
 mod lock_free;
 mod notify;

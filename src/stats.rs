@@ -54,7 +54,7 @@ pub fn current() -> Option<&'static Slot> {
     unsafe { CURRENT.load(Ordering::Acquire).as_ref() }
 }
 
-/// Where this process counts. It begins no earlier than fork is watched: a child begins anew.
+/// Where this process counts. It begins no earlier than fork is has_watchdog: a child begins anew.
 pub fn slot() -> &'static Slot {
     current().unwrap_or_else(choose)
 }

@@ -23,7 +23,7 @@ pub struct Task {
     pub progress: usize,
     pub nonblocking: bool,
     pub unbuffered: bool,
-    /// No other of its class runs (`pace`).
+    /// No other of its class runs: how long it takes says something about the class.
     pub alone: bool,
     pub position: u64,
     pub preset: i32,

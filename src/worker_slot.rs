@@ -4,7 +4,7 @@ use std::ptr;
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicPtr, AtomicU64, Ordering};
 use std::time::Duration;
 
-use crate::burst::Burst;
+use crate::batch::Batch;
 use crate::errno::{Errno, Result};
 use crate::mailbox::{Mailbox, Woken};
 use crate::stack::Linked;
@@ -15,18 +15,18 @@ use crate::task::Task;
 #[derive(Clone, Copy)]
 pub enum Job {
     Request(Task),
-    /// The transfers that lie in the worker's slot (`burst`).
-    Burst,
-    /// A transfer of a stream that may block for ever: it counts among no maximum.
+    /// The transfers in the worker's slot.
+    Batch,
+    /// A transfer of a stream that may block for ever. It counts towards no maximum.
     Block(Task),
-    /// Wait for streams (`stream`), this turn.
+    /// The poller's role: wait for streams. The number tells this poller from those before and after it.
     Poll(u32),
-    /// Wait for what the kernel's AIO has (`reaper`).
+    /// The reaper's role: see that somebody takes the results of the kernel's AIO.
     Reap,
-    /// Deliver notifications (`complete`).
+    /// Deliver pending notifications.
     Deliver,
-    /// See to it that work left to the running workers does not wait for one that is blocked (`watch`).
-    Watch,
+    /// The watchdog's role: see that work left to the running workers does not wait for one that is blocked.
+    Watchdog,
 }
 
 /// A job, and what its worker has to do before it.
@@ -52,7 +52,7 @@ pub struct WorkerSlot {
     pub sleeps: Sleeps,
     /// It need not be awake when the next request comes. Only the worker's own.
     pub may_sleep: AtomicBool,
-    pub burst: Burst,
+    pub batch: Batch,
 }
 
 /// How often a worker's thread had slept when it was last looked at. Only the worker's own.
@@ -92,7 +92,7 @@ impl WorkerSlot {
             thread: AtomicI32::new(0),
             sleeps: Sleeps(AtomicU64::new(Sleeps::UNKNOWN)),
             may_sleep: AtomicBool::new(false),
-            burst: Burst::new(),
+            batch: Batch::new(),
         };
         // SAFETY: the mapping is large enough, begins at a page and is never unmapped.
         unsafe {

@@ -11,7 +11,7 @@ use crate::sys::cancellation::put_off;
 use crate::sys::clock::{self, Nanos};
 use crate::sys::signals::without_those_of_writes;
 use crate::sys::thread;
-use crate::threads::{delivery, poller, stand_in};
+use crate::threads::{delivery, poller, run_inline};
 
 /// Runs all that is ready, where there is no thread that would.
 pub fn run_all(caller: &Caller) {
@@ -24,7 +24,7 @@ pub fn run_all(caller: &Caller) {
         let thread = thread::current_id();
         without_those_of_writes(|| {
             poller::try_all(engine, thread);
-            while stand_in::run_next(engine, thread) {}
+            while run_inline::run_next(engine, thread) {}
         });
         // Signals whose queue was full.
         delivery::try_pending(engine);

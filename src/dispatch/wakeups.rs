@@ -51,12 +51,12 @@ impl Wakeups {
 
     /// Only what is not for workers.
     pub fn for_roles(table: &mut Table) -> Wakeups {
-        let stand_in = table.needs_stand_in();
+        let run_inline = table.needs_inline_run();
         let polls = table.poller == PollerState::On;
         Wakeups {
-            wake_poller: polls && (table.order.has_stream_work() || table.streams_moved || stand_in),
+            wake_poller: polls && (table.order.has_stream_work() || table.streams_moved || run_inline),
             call_reaper: table.calls_reaper(),
-            wake_reaper: !polls && stand_in && table.reaper != ReaperState::Off,
+            wake_reaper: !polls && run_inline && table.reaper != ReaperState::Off,
             call_starter: table.calls_starter(),
             ..Wakeups::NONE
         }

@@ -1,9 +1,7 @@
 //! What is to be done next, and by whom.
 
 use super::Table;
-use super::roles::PollerState;
-use super::roles::ReaperState;
-use super::roles::StarterState;
+use super::roles::{PollerState, ReaperState, StarterState};
 use crate::order::Run;
 use crate::sys::clock::Nanos;
 use crate::task::Task;
@@ -21,21 +19,21 @@ impl Table {
         Some(slot)
     }
 
-    /// A request, if that wants one more worker; or, if the running ones will do, the watch over them.
+    /// A request, if the concurrency limit lets one more worker run; otherwise a watchdog over those that run, if there is none.
     fn next_request_if_due(&mut self) -> Option<Job> {
-        let Some(id) = self.order.first_ready() else { return self.watch_line() };
+        let Some(id) = self.order.first_ready() else { return self.watch_write_queue() };
         let (kind, unbuffered) = (self.order.kind(id), self.order.payload(id).unbuffered);
-        let due = self.workers.pace.wants_worker(kind, unbuffered, self.order.ready_count());
+        let due = self.workers.limit.wants_worker(kind, unbuffered, self.order.ready_count());
         if due {
             return self.next_request();
         }
-        self.workers.pace.start_watch().then_some(Job::Watch)
+        self.workers.limit.start_watchdog().then_some(Job::Watchdog)
     }
 
-    /// Writes that stand in line are left to the one that writes, too.
-    fn watch_line(&mut self) -> Option<Job> {
-        let waits = self.order.ready_count() > 0 && self.workers.pace.is_quick_writing();
-        (waits && self.workers.pace.start_watch()).then_some(Job::Watch)
+    /// Writes in a write queue are left to the worker that writes, too.
+    fn watch_write_queue(&mut self) -> Option<Job> {
+        let waits = self.order.ready_count() > 0 && self.workers.limit.is_quick_writing();
+        (waits && self.workers.limit.start_watchdog()).then_some(Job::Watchdog)
     }
 
     /// The most urgent thing to do: roles first, then requests. A worker that has ended one is treated like any other: too
@@ -70,7 +68,7 @@ impl Table {
         let run = self.order.next_ready()?;
         self.workers.running += 1;
         let mut task = self.task(run);
-        task.alone = self.workers.pace.started(task.kind, task.unbuffered);
+        task.alone = self.workers.limit.started(task.kind, task.unbuffered);
         Some(Job::Request(task))
     }
 
@@ -104,7 +102,7 @@ impl Table {
             _ => {}
         }
         let (polls, reaps) = (self.poller == PollerState::On, self.reaper != ReaperState::Off);
-        let roles = [polls, reaps, self.notifications.claimed, self.workers.pace.watched()];
+        let roles = [polls, reaps, self.notifications.claimed, self.workers.limit.has_watchdog()];
         let roles = roles.into_iter().map(u32::from).sum::<u32>() + self.workers.blocking;
         let mut make_starter = false;
         // One that is on its way will be idle, or take work and see to the next spare.
@@ -129,15 +127,15 @@ impl Table {
     }
 
     /// The same, with further transfers if that is worth while.
-    pub fn with_burst(&mut self, assignment: Assignment, slot: &'static WorkerSlot) -> Assignment {
+    pub fn with_batch(&mut self, assignment: Assignment, slot: &'static WorkerSlot) -> Assignment {
         match &assignment.job {
-            Job::Request(task) if self.take_along(task, slot) => Assignment { job: Job::Burst, ..assignment },
+            Job::Request(task) if self.take_along(task, slot) => Assignment { job: Job::Batch, ..assignment },
             _ => assignment,
         }
     }
 
-    /// Something is to be done, and every thread has a role: one of those has to help out (`stand_in`).
-    pub fn needs_stand_in(&self) -> bool {
+    /// Something is to be done, and every thread has a role: one of those has to help out (`run_inline`).
+    pub fn needs_inline_run(&self) -> bool {
         let owed = self.has_notifications_to_deliver() || self.order.has_blocking_work();
         self.workers.idle_count == 0 && self.workers.running == 0 && (owed || self.order.ready_count() > 0)
     }
@@ -149,7 +147,7 @@ impl Table {
 
     /// Notes which thread runs a request. Of a group the other members' numbers are not used yet.
     pub fn runs(&mut self, task: &Task, thread: i32) {
-        self.workers.pace.runs_in(task.kind, task.unbuffered, thread);
+        self.workers.limit.runs_in(task.kind, task.unbuffered, thread);
         self.order.payload_mut(task.id).run_by(thread);
     }
 
@@ -162,7 +160,7 @@ impl Table {
     /// A request that was started has run, and has ended. `time`: how long it took, if that says something about others.
     pub fn ran(&mut self, task: &Task, thread: i32, time: Option<Nanos>) {
         self.workers.running -= 1;
-        self.workers.pace.ended(task.kind, task.unbuffered, thread, time);
+        self.workers.limit.ended(task.kind, task.unbuffered, thread, time);
         self.stats.counts.route_worker += 1;
     }
 }

@@ -5,13 +5,13 @@
 //! good. It is held for a short time, whatever the number of requests; but aio_cancel of a whole descriptor, and the end of
 //! a request for which very many others wait, take time for each of them.
 
-pub mod burst;
+pub mod batch;
 pub mod in_kernel;
 mod jobs;
+pub mod limit;
 pub mod list_calls;
 mod list_members;
 pub mod notifications;
-pub mod pace;
 pub mod pool;
 mod reaper;
 pub mod roles;

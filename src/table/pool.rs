@@ -2,19 +2,19 @@
 
 use std::sync::atomic::Ordering;
 
-use super::pace::Pace;
+use super::limit::ConcurrencyLimit;
 use crate::lock_free::submission_queue::Consumer;
 use crate::order::Kind;
 use crate::stack::Stack;
 use crate::worker_slot::WorkerSlot;
 
-/// The pool, in the table.
+/// The pool.
 pub struct Workers {
-    /// Threads that exist, are being started or are wanted (`starter`).
+    /// Threads that exist, are being started or are wanted from the starter.
     pub total: u32,
-    /// Those of them that have not asked for work yet.
+    /// Of these, those that have not asked for work yet.
     pub coming: u32,
-    /// Those of them of which a caller does not know yet whether they can be had.
+    /// Of these, those that a caller is making, and that perhaps cannot be made.
     pub unconfirmed: u32,
     /// Those that run a request, of a stream not counted.
     pub running: u32,
@@ -23,11 +23,11 @@ pub struct Workers {
     pub idle: Stack<WorkerSlot>,
     pub idle_count: u32,
     pub free: Stack<WorkerSlot>,
-    pub pace: Pace,
+    pub limit: ConcurrencyLimit,
     /// The worker that has several transfers.
-    pub burst: Option<&'static WorkerSlot>,
-    /// How far it was at the watch's last tick.
-    pub burst_seen: usize,
+    pub batch: Option<&'static WorkerSlot>,
+    /// How far its batch was at the watchdog's last tick.
+    pub batch_seen: usize,
 }
 
 impl Workers {
@@ -41,9 +41,9 @@ impl Workers {
             idle: Stack::new(),
             idle_count: 0,
             free: Stack::new(),
-            pace: Pace::new(),
-            burst: None,
-            burst_seen: 0,
+            limit: ConcurrencyLimit::new(),
+            batch: None,
+            batch_seen: 0,
         }
     }
 
@@ -69,16 +69,16 @@ impl Workers {
 
     /// Who takes what is pushed onto the submission queue.
     pub fn consumer(&self) -> Consumer<WorkerSlot> {
-        if self.pace.is_quick() {
+        if self.limit.is_quick() {
             return Consumer::Busy;
         }
         self.idle.first().map_or(Consumer::Nobody, Consumer::Idle)
     }
 
-    /// The worker is through with its burst.
-    pub fn burst_left(&mut self, kind: Kind, thread: i32) {
+    /// The worker is through with its batch.
+    pub fn batch_left(&mut self, kind: Kind, thread: i32) {
         self.running -= 1;
-        self.pace.left(kind, false, thread);
+        self.limit.left(kind, false, thread);
     }
 
     pub fn push_idle(&mut self, slot: &'static WorkerSlot) {

@@ -5,7 +5,7 @@ use crate::engine::Engine;
 use crate::notify::DeliveryClasses;
 use crate::sys::thread;
 use crate::threads::delivery::{deliver_function, is_without_starter};
-use crate::threads::stand_in;
+use crate::threads::run_inline;
 
 /// Delivers all that is owed, however long it takes. What cannot be delivered holds up only what goes the
 /// same way.
@@ -33,7 +33,7 @@ pub fn deliver_pending(engine: &'static Engine, thread: i32) {
             stuck.add(DeliveryClasses::FUNCTION);
         }
         if !stuck.is_empty() {
-            stand_in::stand_in(engine, thread);
+            run_inline::run_inline(engine, thread);
             thread::sleep_a_millisecond();
         }
     }

@@ -23,7 +23,7 @@ use crate::sys::thread;
 use crate::table::roles::PollerState;
 use crate::task::Task;
 use crate::threads::fd_map::FdMap;
-use crate::threads::stand_in;
+use crate::threads::run_inline;
 
 struct Role {
     engine: &'static Engine,
@@ -106,7 +106,7 @@ pub fn run(engine: &'static Engine, thread: i32, turn: u32) {
         if !role.take_news() {
             return;
         }
-        stand_in::stand_in(engine, thread);
+        run_inline::run_inline(engine, thread);
         if std::mem::take(&mut role.short_of_memory) {
             role.wait(clock::MILLISECOND);
             continue;

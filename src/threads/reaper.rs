@@ -16,7 +16,7 @@ use crate::ring_owner::Token;
 use crate::sys::kaio::Event;
 use crate::sys::{clock, thread};
 use crate::table::roles::ReaperState;
-use crate::threads::stand_in;
+use crate::threads::run_inline;
 use crate::worker_slot::WorkerSlot;
 
 /// Runs the role until nothing has been in the kernel for the idle time.
@@ -33,7 +33,7 @@ pub fn run(engine: &'static Engine, slot: &'static WorkerSlot, thread: i32) {
     }
     let mut oversight = Oversight::default();
     loop {
-        stand_in::stand_in(engine, thread);
+        run_inline::run_inline(engine, thread);
         match next_turn(engine, slot, &mut oversight) {
             Turn::Reap(patience) => {
                 let patience = if can_wake { patience } else { UNWAKEABLE };
@@ -145,7 +145,7 @@ fn next_turn(engine: &'static Engine, slot: &'static WorkerSlot, oversight: &mut
         return if busy { Turn::TakeOver(token) } else { Turn::Own(token, 0) };
     }
     // Since the last time that it stood in for the workers.
-    if table.needs_stand_in() {
+    if table.needs_inline_run() {
         return Turn::Rest(if table.order.ready_count() > 0 { 0 } else { LOOK }, false);
     }
     let newest = table.order.newest_seq();

@@ -23,7 +23,7 @@ use crate::mailbox::Woken;
 use crate::order::Kind;
 use crate::sys::{clock, thread};
 use crate::table::Table;
-use crate::table::pace::Pace;
+use crate::table::limit::ConcurrencyLimit;
 use crate::task::Task;
 use crate::threads::{notifier, poller, reaper, spawn, watchdog};
 use crate::worker_slot::{Assignment, Job, WorkerSlot};
@@ -84,7 +84,7 @@ fn next_or(table: &mut Table, slot: &'static WorkerSlot, otherwise: Otherwise) -
         table.take_submissions();
         if let Some(job) = table.next_job() {
             let assignment = table.assign(job, slot);
-            let assignment = table.with_burst(assignment, slot);
+            let assignment = table.with_batch(assignment, slot);
             return (Some(assignment), Wakeups::collect(table));
         }
         let workers = &mut table.workers;
@@ -160,7 +160,7 @@ fn work(engine: &'static Engine, slot: &'static WorkerSlot, assignment: Assignme
     }
     match assignment.job {
         Job::Request(task) => run_request(engine, slot, &task),
-        Job::Burst => run_burst(engine, slot),
+        Job::Batch => run_batch(engine, slot),
         Job::Block(task) => run_blocking(engine, slot, &task),
         Job::Poll(turn) => {
             poller::run(engine, slot.thread(), turn);
@@ -172,7 +172,7 @@ fn work(engine: &'static Engine, slot: &'static WorkerSlot, assignment: Assignme
             thread::set_name(NAME);
             next_job_of(engine, slot)
         }
-        Job::Watch => {
+        Job::Watchdog => {
             watchdog::run(engine);
             next_job_of(engine, slot)
         }
@@ -186,7 +186,7 @@ fn work(engine: &'static Engine, slot: &'static WorkerSlot, assignment: Assignme
 /// Runs a request, ends it, and finds what comes next.
 fn run_request(engine: &'static Engine, slot: &'static WorkerSlot, task: &Task) -> Option<Assignment> {
     let ran = run::run(engine, task, slot.thread());
-    let is_long = Pace::is_long(ran.time);
+    let is_long = ConcurrencyLimit::is_long(ran.time);
     // How long it took says nothing if the thread only lost its processor meanwhile.
     let telling = task.alone && !(is_long && slot.sleeps.none_since());
     // The caller has set the device to work on it (`inline`): there is time to wake up. Measured for uncached reads at depth
@@ -213,26 +213,26 @@ fn run_blocking(engine: &'static Engine, slot: &'static WorkerSlot, task: &Task)
     next
 }
 
-/// Runs the transfers of a burst, ends them, and finds what comes next.
-fn run_burst(engine: &'static Engine, slot: &'static WorkerSlot) -> Option<Assignment> {
+/// Runs the transfers of a batch, ends them, and finds what comes next.
+fn run_batch(engine: &'static Engine, slot: &'static WorkerSlot) -> Option<Assignment> {
     let (mut begin, mut run) = (clock::now(), 0);
     slot.may_sleep.store(false, Ordering::Relaxed);
-    while let Some(transfer) = slot.burst.start(run) {
+    while let Some(transfer) = slot.batch.start(run) {
         run += 1;
         let result = run::perform(engine, &transfer.task(), slot.thread(), begin);
         let now = clock::now();
         let time = now.saturating_sub(begin);
         begin = now;
-        let lost_processor = Pace::is_long(time) && slot.sleeps.none_since();
+        let lost_processor = ConcurrencyLimit::is_long(time) && slot.sleeps.none_since();
         complete::touch(&transfer.task());
         transfer.done(result, (!lost_processor).then_some(time));
-        if Pace::is_long(time) {
+        if ConcurrencyLimit::is_long(time) {
             // The next one may be as slow: what is done need not wait for it.
             break;
         }
     }
     let mut table = engine.lock();
-    let ended = table.end_burst(slot, run);
+    let ended = table.end_batch(slot, run);
     let (next, wakeups) = next_or_idle(&mut table, slot);
     drop(table);
     complete::tell(engine, ended, wakeups);

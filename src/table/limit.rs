@@ -1,24 +1,24 @@
-//! How many workers at a time: one for each request that blocks, few for those that do not.
+//! The concurrency limit: how many workers run at a time. One for each request that blocks, few for those that do not.
 //!
-//! A request that waits for the device wants a worker of its own at once. One that only copies to or from the page cache is
-//! over before another worker is awake, and more workers only get in each other's way: writes to one file even wait for
-//! each other in the kernel. Nobody can tell beforehand which it is; so the time decides that the last ones took which ran
-//! alone. When work is left to the workers that run, one idle worker keeps watch: if nothing ends from one tick to the
-//! next, they are blocked, and the work is given out after all.
+//! A request that waits for the device needs a worker of its own at once. One that only copies to or from the page cache is over before
+//! another worker is awake, and more workers only get in each other's way: writes to one file even wait for each other in the kernel.
+//! Nobody can tell beforehand which it is; so the limit goes by how long the last ones took that ran alone. When work is left to the
+//! workers that run, an idle worker is their watchdog: if nothing ends from one tick to the next, they are blocked, and the work is
+//! given to others after all.
 //!
-//! Measured (2 processors, depth 32, cached reads of 4 KiB): a worker for each request costs 1.2 context switches and 10 µs
-//! of processor time per read; one worker that takes them in turn 4.5 µs, at twice the rate.
+//! Measured (2 processors, depth 32, cached reads of 4 KiB): a worker for each request costs 1.2 context switches and 10 µs of
+//! processor time per read; one worker that takes them in turn 4.5 µs, at twice the rate.
 
 use crate::order::Kind;
 use crate::sys::clock::Nanos;
 use crate::sys::environment;
 
-pub struct Pace {
+pub struct ConcurrencyLimit {
     reads: Class,
     writes: Class,
     /// As many workers as there are processors beside the caller's own, at least one.
     workers_at_once: u32,
-    watched: bool,
+    has_watchdog: bool,
     /// Ticks without a backlog.
     quiet: u32,
 }
@@ -42,9 +42,9 @@ struct Class {
     /// Requests that have ended; what it was at the last tick.
     ended: u64,
     seen: u64,
-    /// The thread that was the last to start one, if it has not left: if so, and others run, those do not get on.
+    /// The thread of the most recent start, `NOBODY` once that request has ended: the suspect if nothing ends between two ticks.
     thread: i32,
-    /// One that runs a request but does not get on with it, for want of a processor; or `NOBODY`.
+    /// A thread that makes no progress with its request although it is awake (it has no processor, or very much to copy); or `NOBODY`.
     stuck: i32,
     /// The slowness goes down once in so many that did not run alone, so that one is tried alone again.
     forgets: u32,
@@ -66,31 +66,31 @@ const TOO_SLOW: u32 = 2 * WEIGHT + 1;
 /// No more than this: in a slow class one that is tried alone, and quick, soon changes that.
 const MOST: u32 = TOO_SLOW + 1;
 
-impl Pace {
+impl ConcurrencyLimit {
     /// What a request may wait behind a worker that turned out to be blocked, to begin with.
     pub const TICK: Nanos = 200_000;
 
     /// The same after a tick without suspicion: where all has been well for long, four times as much.
     pub fn longer(tick: Nanos) -> Nanos {
-        (tick + tick / 8).min(4 * Pace::TICK)
+        (tick + tick / 8).min(4 * ConcurrencyLimit::TICK)
     }
 
     /// Ticks that a thread may be awake without ending anything: longer than a time slice.
     pub const AWAKE: u32 = 20;
 
-    /// Ticks without a backlog before the watch ends.
+    /// Ticks without a backlog before the watchdog's role ends.
     const PATIENCE: u32 = 10;
 
     /// Requests that wait for each running worker before another one joins in.
     const BACKLOG: usize = 8;
 
-    pub fn new() -> Pace {
+    pub fn new() -> ConcurrencyLimit {
         let processors = u32::try_from(environment::processors()).unwrap_or(1);
-        Pace {
+        ConcurrencyLimit {
             reads: Class::new(64),
             writes: Class::new(8),
             workers_at_once: processors.saturating_sub(1).max(1),
-            watched: false,
+            has_watchdog: false,
             quiet: 0,
         }
     }
@@ -110,7 +110,7 @@ impl Pace {
         let most = self.workers_at_once;
         let Some(class) = self.class(kind, unbuffered) else { return true };
         let running = usize::try_from(class.getting_on()).unwrap_or(usize::MAX);
-        let joins_in = kind == Kind::Read && class.running < most && ready > Pace::BACKLOG * running;
+        let joins_in = kind == Kind::Read && class.running < most && ready > ConcurrencyLimit::BACKLOG * running;
         running == 0 || class.is_slow() || joins_in
     }
 
@@ -154,31 +154,32 @@ impl Pace {
         self.one_ended(kind, unbuffered, alone);
     }
 
-    pub fn watched(&self) -> bool {
-        self.watched
+    pub fn has_watchdog(&self) -> bool {
+        self.has_watchdog
     }
 
-    /// Somebody has to keep watch. False: somebody does.
-    pub fn start_watch(&mut self) -> bool {
+    /// A watchdog is needed. False: there is one.
+    pub fn start_watchdog(&mut self) -> bool {
         self.quiet = 0;
-        if self.watched {
+        if self.has_watchdog {
             return false;
         }
         for class in [&mut self.reads, &mut self.writes] {
             class.seen = class.ended;
         }
-        self.watched = true;
+        self.has_watchdog = true;
         true
     }
 
-    /// Whether a worker runs something that will be over in a moment, and somebody notifications if it is not.
+    /// Whether a worker runs something that will be over in a moment, and the watchdog notices if it is not.
     pub fn is_quick(&self) -> bool {
-        self.watched && [&self.reads, &self.writes].into_iter().any(|class| class.getting_on() > 0 && !class.is_slow())
+        self.has_watchdog
+            && [&self.reads, &self.writes].into_iter().any(|class| class.getting_on() > 0 && !class.is_slow())
     }
 
-    /// Whether requests like this one are over in a moment, and somebody notifications if one is not.
+    /// Whether requests like this one are over in a moment, and the watchdog notices if one is not.
     pub fn is_quick_class(&mut self, kind: Kind, unbuffered: bool) -> bool {
-        self.watched && self.class(kind, unbuffered).is_some_and(|class| !class.is_slow())
+        self.has_watchdog && self.class(kind, unbuffered).is_some_and(|class| !class.is_slow())
     }
 
     /// Whether buffered transfers of these kinds are of one class.
@@ -212,15 +213,15 @@ impl Pace {
             return Tick::Suspect(thread);
         }
         self.quiet = if backlog && some_quick { 0 } else { self.quiet + 1 };
-        if self.quiet <= Pace::PATIENCE {
+        if self.quiet <= ConcurrencyLimit::PATIENCE {
             return Tick::GoOn;
         }
-        self.watched = false;
+        self.has_watchdog = false;
         Tick::Over
     }
 
     /// A thread is blocked, if it still has not ended anything since the last tick: what waits for it goes to others, and the
-    /// watch is over. False: it was not blocked, but had nothing to do.
+    /// watchdog's role ends. False: it was not blocked, but had nothing to do.
     pub fn stands_still(&mut self, thread: i32) -> bool {
         let mut some = false;
         for class in [&mut self.reads, &mut self.writes] {
@@ -228,7 +229,7 @@ impl Pace {
                 (class.slowness, some) = (MOST, true);
             }
         }
-        self.watched &= !some;
+        self.has_watchdog &= !some;
         some
     }
 
@@ -272,7 +273,7 @@ impl Class {
     fn one_ended(&mut self, alone: Option<Nanos>) {
         self.ended += 1;
         match alone {
-            Some(time) if Pace::is_long(time) => self.slowness = (self.slowness + WEIGHT).min(MOST),
+            Some(time) if ConcurrencyLimit::is_long(time) => self.slowness = (self.slowness + WEIGHT).min(MOST),
             Some(_) => self.slowness = self.slowness.saturating_sub(1),
             None => self.forget(),
         }
@@ -296,109 +297,109 @@ mod tests {
     const ONE: i32 = 1;
     const OTHER: i32 = 2;
 
-    fn run(pace: &mut Pace, time: Option<Nanos>) {
-        pace.started(Kind::Read, false);
-        pace.runs_in(Kind::Read, false, ONE);
-        pace.ended(Kind::Read, false, ONE, time);
+    fn run(limit: &mut ConcurrencyLimit, time: Option<Nanos>) {
+        limit.started(Kind::Read, false);
+        limit.runs_in(Kind::Read, false, ONE);
+        limit.ended(Kind::Read, false, ONE, time);
     }
 
     /// After a few quick reads, with one more running.
-    fn quick() -> Pace {
-        let mut pace = Pace::new();
-        (0..20).for_each(|_| run(&mut pace, QUICK));
-        pace.started(Kind::Read, false);
-        pace.runs_in(Kind::Read, false, ONE);
-        pace
+    fn quick() -> ConcurrencyLimit {
+        let mut limit = ConcurrencyLimit::new();
+        (0..20).for_each(|_| run(&mut limit, QUICK));
+        limit.started(Kind::Read, false);
+        limit.runs_in(Kind::Read, false, ONE);
+        limit
     }
 
     /// The worker ends its read and takes another one.
-    fn run_next(pace: &mut Pace) {
-        pace.ended(Kind::Read, false, ONE, QUICK);
-        pace.started(Kind::Read, false);
-        pace.runs_in(Kind::Read, false, ONE);
+    fn run_next(limit: &mut ConcurrencyLimit) {
+        limit.ended(Kind::Read, false, ONE, QUICK);
+        limit.started(Kind::Read, false);
+        limit.runs_in(Kind::Read, false, ONE);
     }
 
-    fn wants_worker(pace: &mut Pace) -> bool {
-        pace.wants_worker(Kind::Read, false, 1)
+    fn wants_worker(limit: &mut ConcurrencyLimit) -> bool {
+        limit.wants_worker(Kind::Read, false, 1)
     }
 
     #[test]
     fn what_is_not_known_counts_as_slow() {
-        let mut pace = Pace::new();
-        pace.started(Kind::Read, false);
-        assert!(wants_worker(&mut pace));
+        let mut limit = ConcurrencyLimit::new();
+        limit.started(Kind::Read, false);
+        assert!(wants_worker(&mut limit));
         assert!(!wants_worker(&mut quick()));
     }
 
     #[test]
     fn three_slow_ones_close_together_tell_and_a_single_one_does_not() {
-        let mut pace = quick();
+        let mut limit = quick();
         for _ in 0..100 {
-            run(&mut pace, LONG);
-            (0..6).for_each(|_| run(&mut pace, QUICK));
-            assert!(!wants_worker(&mut pace));
+            run(&mut limit, LONG);
+            (0..6).for_each(|_| run(&mut limit, QUICK));
+            assert!(!wants_worker(&mut limit));
         }
-        (0..3).for_each(|_| run(&mut pace, LONG));
-        assert!(wants_worker(&mut pace));
+        (0..3).for_each(|_| run(&mut limit, LONG));
+        assert!(wants_worker(&mut limit));
         // One is tried alone again after a while, and tells anew.
-        (0..1000).for_each(|_| run(&mut pace, None));
-        assert!(!wants_worker(&mut pace));
+        (0..1000).for_each(|_| run(&mut limit, None));
+        assert!(!wants_worker(&mut limit));
     }
 
     #[test]
     fn another_one_joins_in_for_a_stuck_one_until_that_ends() {
-        let mut pace = quick();
-        assert!(pace.is_stuck(ONE));
-        assert!(wants_worker(&mut pace));
-        pace.started(Kind::Read, false);
-        pace.runs_in(Kind::Read, false, OTHER);
-        assert!(!wants_worker(&mut pace));
-        assert!(!pace.is_stuck(OTHER));
-        pace.ended(Kind::Read, false, ONE, None);
-        assert!(!wants_worker(&mut pace));
-        pace.ended(Kind::Read, false, OTHER, QUICK);
-        assert!(wants_worker(&mut pace));
+        let mut limit = quick();
+        assert!(limit.is_stuck(ONE));
+        assert!(wants_worker(&mut limit));
+        limit.started(Kind::Read, false);
+        limit.runs_in(Kind::Read, false, OTHER);
+        assert!(!wants_worker(&mut limit));
+        assert!(!limit.is_stuck(OTHER));
+        limit.ended(Kind::Read, false, ONE, None);
+        assert!(!wants_worker(&mut limit));
+        limit.ended(Kind::Read, false, OTHER, QUICK);
+        assert!(wants_worker(&mut limit));
     }
 
     #[test]
     fn nobody_is_suspected_who_gets_on_however_much_there_is_to_do() {
-        let mut pace = quick();
-        assert!(pace.start_watch());
+        let mut limit = quick();
+        assert!(limit.start_watchdog());
         for _ in 0..3 {
-            run_next(&mut pace);
-            assert!(!pace.start_watch());
-            assert!(matches!(pace.tick(true), Tick::GoOn));
+            run_next(&mut limit);
+            assert!(!limit.start_watchdog());
+            assert!(matches!(limit.tick(true), Tick::GoOn));
         }
-        assert!(matches!(pace.tick(true), Tick::Suspect(ONE)));
+        assert!(matches!(limit.tick(true), Tick::Suspect(ONE)));
     }
 
     #[test]
     fn one_that_stands_still_is_found_when_another_one_that_began_later_has_left() {
-        let mut pace = quick();
-        pace.started(Kind::Read, false);
-        pace.runs_in(Kind::Read, false, OTHER);
-        assert!(pace.start_watch());
-        pace.ended(Kind::Read, false, OTHER, None);
-        assert!(matches!(pace.tick(true), Tick::GoOn));
-        let Tick::Suspect(thread) = pace.tick(true) else { panic!("nobody is suspected") };
-        assert!(thread != OTHER && pace.stands_still(thread) && wants_worker(&mut pace));
+        let mut limit = quick();
+        limit.started(Kind::Read, false);
+        limit.runs_in(Kind::Read, false, OTHER);
+        assert!(limit.start_watchdog());
+        limit.ended(Kind::Read, false, OTHER, None);
+        assert!(matches!(limit.tick(true), Tick::GoOn));
+        let Tick::Suspect(thread) = limit.tick(true) else { panic!("nobody is suspected") };
+        assert!(thread != OTHER && limit.stands_still(thread) && wants_worker(&mut limit));
     }
 
     #[test]
     fn readers_that_stand_still_are_found_beside_writers_that_do() {
-        let mut pace = quick();
+        let mut limit = quick();
         for _ in 0..20 {
-            pace.started(Kind::Write, false);
-            pace.runs_in(Kind::Write, false, OTHER);
-            pace.ended(Kind::Write, false, OTHER, QUICK);
+            limit.started(Kind::Write, false);
+            limit.runs_in(Kind::Write, false, OTHER);
+            limit.ended(Kind::Write, false, OTHER, QUICK);
         }
-        pace.started(Kind::Write, false);
-        pace.runs_in(Kind::Write, false, OTHER);
+        limit.started(Kind::Write, false);
+        limit.runs_in(Kind::Write, false, OTHER);
         for _ in 0..2 {
-            assert!(pace.start_watch());
-            let Tick::Suspect(thread) = pace.tick(true) else { panic!("nobody is suspected") };
-            assert!(pace.stands_still(thread));
+            assert!(limit.start_watchdog());
+            let Tick::Suspect(thread) = limit.tick(true) else { panic!("nobody is suspected") };
+            assert!(limit.stands_still(thread));
         }
-        assert!(wants_worker(&mut pace) && pace.wants_worker(Kind::Write, false, 1));
+        assert!(wants_worker(&mut limit) && limit.wants_worker(Kind::Write, false, 1));
     }
 }

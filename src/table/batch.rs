@@ -3,9 +3,9 @@
 use std::ptr;
 use std::sync::atomic::Ordering;
 
-use super::pace::Pace;
+use super::limit::ConcurrencyLimit;
 use super::{Ended, Table};
-use crate::burst::{MOST, SHARE, SOMEBODY, UNSEEN};
+use crate::batch::{BATCHED, MOST, SHARE, UNSEEN};
 use crate::task::Task;
 use crate::worker_slot::WorkerSlot;
 
@@ -13,18 +13,18 @@ pub const NONE: [Option<Ended>; MOST] = [const { None }; MOST];
 
 impl Table {
     /// Whether a worker has transfers that it may not have started.
-    pub fn has_burst(&self) -> bool {
-        self.workers.burst.is_some()
+    pub fn has_batch(&self) -> bool {
+        self.workers.batch.is_some()
     }
 
     /// Takes further ones along with one that a worker has taken, if they are there and quick. False: there are none.
     pub fn take_along(&mut self, first: &Task, slot: &'static WorkerSlot) -> bool {
-        if self.has_burst() || !first.alone || !self.workers.pace.is_quick_class(first.kind, first.unbuffered) {
+        if self.has_batch() || !first.alone || !self.workers.limit.is_quick_class(first.kind, first.unbuffered) {
             return false;
         }
         let (mut total, most) = (0, 1 + self.order.ready_count() / SHARE);
         let mut next = Some(*first);
-        for transfer in slot.burst.transfers.iter().take(most) {
+        for transfer in slot.batch.transfers.iter().take(most) {
             let Some(task) = next else { break };
             // SAFETY: nobody looks at it until `next` is opened.
             unsafe { (*transfer.task.get()).write(task) };
@@ -34,14 +34,14 @@ impl Table {
         if total < 2 {
             return false;
         }
-        for transfer in slot.burst.transfers.iter().take(total) {
-            self.order.payload_mut(transfer.task().id).run_by(SOMEBODY);
+        for transfer in slot.batch.transfers.iter().take(total) {
+            self.order.payload_mut(transfer.task().id).run_by(BATCHED);
         }
-        slot.burst.total.store(total, Ordering::Relaxed);
-        slot.burst.ended.store(0, Ordering::Relaxed);
+        slot.batch.total.store(total, Ordering::Relaxed);
+        slot.batch.ended.store(0, Ordering::Relaxed);
         // Release: pairs with `start` and `take_away`.
-        slot.burst.next.store(0, Ordering::Release);
-        (self.workers.burst, self.workers.burst_seen) = (Some(slot), UNSEEN);
+        slot.batch.next.store(0, Ordering::Release);
+        (self.workers.batch, self.workers.batch_seen) = (Some(slot), UNSEEN);
         true
     }
 
@@ -51,23 +51,27 @@ impl Table {
         let run = in_line.or_else(|| {
             let id = self.order.first_ready()?;
             let unbuffered = self.order.payload(id).unbuffered;
-            if Pace::are_alike(last.kind, self.order.kind(id)) && !unbuffered { self.order.next_ready() } else { None }
+            if ConcurrencyLimit::are_alike(last.kind, self.order.kind(id)) && !unbuffered {
+                self.order.next_ready()
+            } else {
+                None
+            }
         })?;
         Some(self.task(run))
     }
 
-    /// For the watch, at each tick: whether a burst is just where it was at the last one. (Other workers may get on.)
-    pub fn burst_stands_still(&mut self) -> bool {
-        let Some(slot) = self.workers.burst else { return false };
-        let next = slot.burst.next.load(Ordering::Relaxed);
-        std::mem::replace(&mut self.workers.burst_seen, next) == next
+    /// For the watchdog, at each tick: whether a batch has not advanced since the last one. (Other workers may have.)
+    pub fn batch_stands_still(&mut self) -> bool {
+        let Some(slot) = self.workers.batch else { return false };
+        let next = slot.batch.next.load(Ordering::Relaxed);
+        std::mem::replace(&mut self.workers.batch_seen, next) == next
     }
 
-    /// For the watch: the worker does not get on. What it has done ends, and what it has not started is ready again.
-    pub fn break_burst(&mut self) -> [Option<Ended>; MOST] {
-        let Some(slot) = self.workers.burst.take() else { return NONE };
-        let started = slot.burst.take_away();
-        if let Some(running) = started.checked_sub(1).and_then(|index| slot.burst.transfers.get(index)) {
+    /// For the watchdog: the worker makes no progress. What it has done ends, and what it has not started is ready again.
+    pub fn break_batch(&mut self) -> [Option<Ended>; MOST] {
+        let Some(slot) = self.workers.batch.take() else { return NONE };
+        let started = slot.batch.take_away();
+        if let Some(running) = started.checked_sub(1).and_then(|index| slot.batch.transfers.get(index)) {
             // Not `run_by`: its number may be an old one by now.
             self.order.payload_mut(running.task().id).runner = slot.thread();
         }
@@ -76,20 +80,20 @@ impl Table {
         self.end_transfers(slot, started.saturating_sub(1))
     }
 
-    /// For the worker: ends what it has run of its burst, and gives back the rest.
-    pub fn end_burst(&mut self, slot: &'static WorkerSlot, run: usize) -> [Option<Ended>; MOST] {
-        if self.workers.burst.is_some_and(|other| ptr::eq(other, slot)) {
-            self.workers.burst = None;
+    /// For the worker: ends what it has run of its batch, and gives back the rest.
+    pub fn end_batch(&mut self, slot: &'static WorkerSlot, run: usize) -> [Option<Ended>; MOST] {
+        if self.workers.batch.is_some_and(|other| ptr::eq(other, slot)) {
+            self.workers.batch = None;
             self.give_back(slot, run);
         }
-        let [first, ..] = &slot.burst.transfers;
-        self.workers.burst_left(first.task().kind, slot.thread());
+        let [first, ..] = &slot.batch.transfers;
+        self.workers.batch_left(first.task().kind, slot.thread());
         self.end_transfers(slot, run)
     }
 
     fn give_back(&mut self, slot: &WorkerSlot, started: usize) {
-        let total = slot.burst.total.load(Ordering::Relaxed);
-        let mut left = slot.burst.transfers.get(..total).unwrap_or(&[]);
+        let total = slot.batch.total.load(Ordering::Relaxed);
+        let mut left = slot.batch.transfers.get(..total).unwrap_or(&[]);
         while let [rest @ .., last] = left
             && rest.len() >= started
         {
@@ -103,10 +107,10 @@ impl Table {
     /// Ends those before `end` that have not ended yet.
     fn end_transfers(&mut self, slot: &WorkerSlot, end: usize) -> [Option<Ended>; MOST] {
         let mut ended = NONE;
-        let begin = slot.burst.ended.swap(end, Ordering::Relaxed);
-        for (place, transfer) in ended.iter_mut().zip(&slot.burst.transfers).take(end).skip(begin) {
+        let begin = slot.batch.ended.swap(end, Ordering::Relaxed);
+        for (place, transfer) in ended.iter_mut().zip(&slot.batch.transfers).take(end).skip(begin) {
             let task = transfer.task();
-            self.workers.pace.one_ended(task.kind, task.unbuffered, transfer.time());
+            self.workers.limit.one_ended(task.kind, task.unbuffered, transfer.time());
             self.stats.counts.route_worker += 1;
             *place = Some(self.end(task.id, transfer.result()));
         }

@@ -1,8 +1,8 @@
-//! Several quick reads, or writes, that a worker takes in one lock section, runs one after another, and ends in one.
+//! A batch: several quick transfers that a worker takes in one lock section, runs one after another, and ends in one.
 //!
-//! That must hold up nobody for long. A worker that meets a slow one starts no further one of the burst; and the watch breaks
-//! up the burst of a worker that does not get on: what is done ends, and what has not been started goes to others. `next`
-//! says who has a transfer: the worker starts one by a compare-and-swap, the watch takes away the rest by a swap.
+//! No transfer may wait long behind another. A worker that meets a slow one starts no more of its batch; and the watchdog breaks up the
+//! batch of a worker that makes no progress: what is done ends, and what has not been started goes to other workers. `next` decides
+//! between the two: the worker starts a transfer by a compare-and-swap, the watchdog takes away the rest by a swap.
 
 use std::cell::UnsafeCell;
 use std::mem::MaybeUninit;
@@ -12,7 +12,7 @@ use crate::errno::{Errno, Result};
 use crate::sys::clock::Nanos;
 use crate::task::Task;
 
-/// Transfers in a burst at most. Measured (2 processors, depth 32, cached reads of 4 KiB): bursts of 4 take 0.92 of the
+/// Transfers in a batch at most. Measured (2 processors, depth 32, cached reads of 4 KiB): batches of 4 take 0.92 of the
 /// processor time of single reads, and go at 1.1 times their rate; 8 are not better.
 pub const MOST: usize = 4;
 
@@ -21,7 +21,7 @@ pub const MOST: usize = 4;
 pub const SHARE: usize = 4;
 
 /// What a worker has taken.
-pub struct Burst {
+pub struct Batch {
     /// The transfer to be started next, or `TAKEN_AWAY`.
     pub next: AtomicUsize,
     /// How many there are, and how many of them have ended. Under the table's lock.
@@ -40,18 +40,18 @@ pub struct Transfer {
 }
 
 // SAFETY: see `Transfer::task`; the rest are atomics.
-unsafe impl Sync for Burst {}
+unsafe impl Sync for Batch {}
 
 const TAKEN_AWAY: usize = usize::MAX;
 pub const UNSEEN: usize = usize::MAX - 1;
 const SAYS_NOTHING: Nanos = Nanos::MAX;
 
-/// Instead of a thread: whoever has the burst, and may not have started this one of it.
-pub const SOMEBODY: i32 = -2;
+/// A value of `Request::runner`: in a batch, perhaps not started.
+pub const BATCHED: i32 = -2;
 
-impl Burst {
-    pub const fn new() -> Burst {
-        Burst {
+impl Batch {
+    pub const fn new() -> Batch {
+        Batch {
             next: AtomicUsize::new(TAKEN_AWAY),
             total: AtomicUsize::new(0),
             ended: AtomicUsize::new(0),

@@ -8,11 +8,11 @@ use crate::worker_slot::Job;
 
 /// For threads that have another role: when all have one and no more can be started, requests and notifications would wait
 /// for ever.
-pub fn stand_in(engine: &'static Engine, thread: i32) {
+pub fn run_inline(engine: &'static Engine, thread: i32) {
     loop {
         let mut table = engine.lock();
         table.take_submissions();
-        if !table.needs_stand_in() {
+        if !table.needs_inline_run() {
             return;
         }
         if table.starting.wanted == 0 {
