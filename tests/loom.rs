@@ -144,7 +144,7 @@ fn who_sleeps_in_a_wait_slot_is_woken() {
 }
 
 #[test]
-fn whoever_leaves_finds_the_follower_or_it_finds_that_nobody_is_there() {
+fn whoever_leaves_finds_the_standby_or_it_finds_that_nobody_is_there() {
     use loom::sync::atomic::{AtomicBool, Ordering, fence};
     loom::model(|| {
         let taken = Arc::new(AtomicBool::new(true));
@@ -155,12 +155,12 @@ fn whoever_leaves_finds_the_follower_or_it_finds_that_nobody_is_there() {
                 taken.store(false, Ordering::SeqCst);
                 // Loom takes SeqCst for what it is in fences only.
                 fence(Ordering::SeqCst);
-                if slot.has_follower() && slot.disarm() == Some(wait_slots::Sleeper::Follower) {
+                if slot.has_standby() && slot.disarm() == Some(wait_slots::Sleeper::Standby) {
                     wait::wake();
                 }
             })
         };
-        let word = slot.arm(wait_slots::Sleeper::Follower);
+        let word = slot.arm(wait_slots::Sleeper::Standby);
         if taken.load(Ordering::SeqCst) {
             wait::futex_sleep(slot.word(), word);
         }

@@ -23,9 +23,9 @@ const LEASE: Nanos = 10 * clock::MILLISECOND;
 ///
 /// SeqCst on both sides: either this thread sees what was handed to the kernel, or whoever hands it over sees the sleeper;
 /// either a standby reaper sees that the ring is free, or whoever gives it up sees the standby reaper.
-pub fn before_sleep(follows: bool) -> bool {
+pub fn before_sleep(stands_by: bool) -> bool {
     let Some(engine) = Engine::current().filter(|engine| engine.ring_owner.in_kernel() > 0) else { return true };
-    if follows {
+    if stands_by {
         return engine.ring_owner.is_taken();
     }
     if !engine.ring_owner.is_wanted() {
@@ -44,10 +44,10 @@ fn leave(engine: &Engine, token: Token) {
 /// Wakes a standby reaper to own the ring, if nobody does.
 pub fn promote_standby() {
     let vacant = |engine: &Engine| engine.ring_owner.in_kernel() > 0 && !engine.ring_owner.is_taken();
-    if wait::has_followers() && Engine::current().is_some_and(vacant) {
+    if wait::has_standby() && Engine::current().is_some_and(vacant) {
         // A handler that jumps away in the middle would leave one asleep that nobody else wakes any more.
         let _blocked = Blocked::all();
-        wait::wake_follower();
+        wait::wake_standby();
     }
 }
 
@@ -68,7 +68,7 @@ pub fn wait(deadline: Option<Nanos>, in_kernel: impl Fn() -> bool, over: impl Fn
     let may_reap = |engine: &&Engine| engine.kernel.can_be_watched() && engine.ring_owner.in_kernel() > 0;
     let Some(engine) = Engine::current().filter(may_reap) else { return Reaped::No };
     let Some(token) = engine.ring_owner.take_by_caller() else {
-        return if wait::may_follow() { Reaped::Standby } else { Reaped::No };
+        return if wait::may_stand_by() { Reaped::Standby } else { Reaped::No };
     };
     // The last owner may have ended the request. The reaper may want the ring, or have taken over. A handler may have forked: what
     // the kernel has is the parent's.

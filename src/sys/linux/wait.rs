@@ -42,8 +42,9 @@ static ANY: AtomicU32 = AtomicU32::new(0);
 static LISTENERS: Waiters = Waiters::new();
 /// How many threads sleep and have not been woken yet.
 static ASLEEP: AtomicU32 = AtomicU32::new(0);
-/// Those that are not counted there, see `WaitMode::StandsBy`. Not too few; one that jumps out of a handler may leave it too high.
-static FOLLOWERS: AtomicU32 = AtomicU32::new(0);
+/// How many more threads sleep in `WaitMode::StandsBy`. Never too low; too high after a thread has left its wait by a jump out of a
+/// signal handler.
+static STANDBYS: AtomicU32 = AtomicU32::new(0);
 
 /// How a thread sleeps.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -51,18 +52,18 @@ pub enum WaitMode {
     Plain,
     /// Spins for a few microseconds first: its request is likely to end soon.
     Spins,
-    /// `wake_follower` may wake it although its requests have not ended. `sleepers` does not count it.
+    /// `wake_standby` may wake it although its requests have not ended. `sleepers` does not count it.
     StandsBy,
 }
 
-/// How many threads sleep and do not follow.
+/// How many threads sleep, those that stand by left out.
 pub fn sleepers() -> u32 {
     ASLEEP.load(Ordering::SeqCst)
 }
 
-/// Sleeps until `over`; may return early. Each request that may make it so is woken for at its word; `seen` is what the first of
-/// them said at the beginning. `before` is called when the thread is counted among the sleepers, or (true) the followers, before
-/// it looks once more; if it says no, the thread does not sleep. A cancellation point.
+/// Sleeps until `over`; may return early. `words` are the status words whose change may make it so, and `seen` is the value that
+/// the first of them had. `before(stands_by)` is called once the thread is counted as asleep, before `over` is tested the last
+/// time; if it returns false, the thread does not sleep. A cancellation point.
 ///
 /// Errors: EINTR (a signal handler ran), ETIMEDOUT (the deadline has passed).
 pub fn sleep<Words>(
@@ -82,7 +83,7 @@ where
         (Some(word), None) if mode == WaitMode::Spins && spin(word, &over) => Ok(()),
         (Some(word), None) if mode != WaitMode::StandsBy => sleep_on(word, seen, timeout, before),
         _ => {
-            let sleeper = if mode == WaitMode::StandsBy { Sleeper::Follower } else { Sleeper::Plain };
+            let sleeper = if mode == WaitMode::StandsBy { Sleeper::Standby } else { Sleeper::Plain };
             sleep_in_slot(words, over, timeout, sleeper, before)
         }
     }
@@ -116,30 +117,31 @@ pub fn wake(word: *const u32) {
     }
 }
 
-/// Whether one more may follow. Many threads are served better by one that does nothing else (measured on two processors,
+/// Whether one more thread may stand by. Many threads are served better by one that does nothing else (measured on two processors,
 /// direct reads, against the rate with that one: 1.14 with two threads, 0.95 with eight).
-pub fn may_follow() -> bool {
+pub fn may_stand_by() -> bool {
     let others = environment::processors().saturating_sub(1).max(1);
-    WAIT_SLOTS.iter().filter(|slot| slot.has_follower()).count() < others
+    WAIT_SLOTS.iter().filter(|slot| slot.has_standby()).count() < others
 }
 
-/// Whether there may be some that follow.
-pub fn has_followers() -> bool {
-    // SeqCst: pairs with `sleep_in`. Either a follower is found, or its `before` sees what was done before this.
-    FOLLOWERS.load(Ordering::SeqCst) > 0
+/// Whether a thread may be standing by.
+pub fn has_standby() -> bool {
+    // SeqCst: pairs with the count in `sleep_in_slot`. Either the standby is counted here, or its `before` sees what the caller
+    // has done before this call.
+    STANDBYS.load(Ordering::SeqCst) > 0
 }
 
-/// Wakes one of them. Signals are blocked.
-pub fn wake_follower() {
-    let _ = WAIT_SLOTS.iter().any(|slot| slot.has_follower() && wake_slot(slot));
+/// Wakes a thread that stands by. The caller has blocked signals.
+pub fn wake_standby() {
+    let _ = WAIT_SLOTS.iter().any(|slot| slot.has_standby() && wake_slot(slot));
 }
 
-/// A child process has one thread: whoever waited in the parent does not wait here.
+/// A child process has one thread: the waiters of the parent do not exist here.
 pub fn reset_in_child() {
     WAITERS.iter().for_each(|bucket| bucket.alone.reset());
     LISTENERS.reset();
     ASLEEP.store(0, Ordering::Relaxed);
-    FOLLOWERS.store(0, Ordering::Relaxed);
+    STANDBYS.store(0, Ordering::Relaxed);
     TAKEN.store(0, Ordering::Relaxed);
 }
 
@@ -153,7 +155,7 @@ fn lowest(bits: u64) -> Option<usize> {
     (bits != 0).then(|| usize::try_from(bits.trailing_zeros()).unwrap_or(SLOTS))
 }
 
-/// Sleeps on one word while it says `seen`: the kernel looks.
+/// Sleeps on one word, unless it is no longer `seen`: the kernel compares before it puts the thread to sleep.
 fn sleep_on(word: *const u32, seen: u32, timeout: Option<timespec>, before: impl FnOnce(bool) -> bool) -> Result<()> {
     let waiters = &bucket(word).alone;
     sleep_counted(waiters, before, || wait_on(word.cast_mut(), seen, timeout))
@@ -168,8 +170,8 @@ fn sleep_in_slot(
     before: impl FnOnce(bool) -> bool,
 ) -> Result<()> {
     let taken = Cell::new(None);
-    // The cleanup handler is there before anything is taken, and until all is given back: a signal handler in between may wait
-    // itself, and be cancelled there.
+    // The cleanup handler is registered before anything is taken and stays until all is given back: a signal handler that
+    // interrupts this may wait itself, and be cancelled there.
     with_cleanup(leave_cancelled, ptr::from_ref(&taken).cast_mut().cast(), || {
         let arm = || {
             let number = take_slot()?;
@@ -180,7 +182,7 @@ fn sleep_in_slot(
             Some((number, slot, slot.arm(sleeper)))
         };
         let Some((number, slot, armed)) = put_off(arm) else { return sleep_on_any(over, timeout, before) };
-        let stays = before(sleeper == Sleeper::Follower);
+        let stays = before(sleeper == Sleeper::Standby);
         words.for_each(|word| bucket(word).in_slots.register(number));
         // SeqCst: pairs with the fence of a completion, see `wait_slots`.
         fence(Ordering::SeqCst);
@@ -192,11 +194,11 @@ fn sleep_in_slot(
     })
 }
 
-/// Sleeps until a word that some completion moves has moved.
+/// Sleeps until some completion changes `ANY`.
 fn sleep_on_any(over: impl Fn() -> bool, timeout: Option<timespec>, before: impl FnOnce(bool) -> bool) -> Result<()> {
     sleep_counted(&LISTENERS, before, || {
         let seen = ANY.load(Ordering::SeqCst);
-        // Once more, now that completions move the word.
+        // Tested again, now that completions change the word.
         if over() {
             return 0;
         }
@@ -204,7 +206,7 @@ fn sleep_on_any(over: impl Fn() -> bool, timeout: Option<timespec>, before: impl
     })
 }
 
-/// Sleeps while the counts say so; a thread that is cancelled takes its own back, as in `sleep_in_slot`.
+/// Sleeps with the thread counted in `waiters` and `ASLEEP`. If it is cancelled, the cleanup handler counts it down again.
 fn sleep_counted(
     waiters: &'static Waiters,
     before: impl FnOnce(bool) -> bool,
@@ -241,11 +243,11 @@ fn disarm(slot: &WaitSlot) -> bool {
 fn count_of(sleeper: Sleeper) -> &'static AtomicU32 {
     match sleeper {
         Sleeper::Plain => &ASLEEP,
-        Sleeper::Follower => &FOLLOWERS,
+        Sleeper::Standby => &STANDBYS,
     }
 }
 
-/// Never below zero, as in `Waiters`.
+/// Never below zero: a child of fork resets the count while a signal handler's wait may be under way.
 fn one_less(count: &AtomicU32) {
     let _ = count.fetch_update(Ordering::SeqCst, Ordering::Relaxed, |count| count.checked_sub(1));
 }
@@ -300,18 +302,18 @@ fn uncount(counted: &Cell<Option<&'static Waiters>>) {
     });
 }
 
-/// The cleanup handlers of waiting threads.
+/// The cleanup handlers of threads that are cancelled in their sleep.
 extern "C" fn leave_cancelled(taken: *mut c_void) {
-    // SAFETY: `sleep_in_slot` passes its own, whose frame is still there.
+    // SAFETY: `sleep_in_slot` passes a cell of its frame, which is still there.
     let _ = unsafe { taken.cast::<Cell<Option<u32>>>().as_ref() }.inspect(|taken| leave(taken));
 }
 
 extern "C" fn uncount_cancelled(counted: *mut c_void) {
-    // SAFETY: `sleep_counted` passes its own, whose frame is still there.
+    // SAFETY: `sleep_counted` passes a cell of its frame, which is still there.
     let _ = unsafe { counted.cast::<Cell<Option<&'static Waiters>>>().as_ref() }.inspect(|counted| uncount(counted));
 }
 
-/// Sleeps while the word has this value; may return early. No cancellation point: for the lock.
+/// Sleeps while the word has this value; may return early. No cancellation point: the lock sleeps like this.
 pub fn futex_sleep(word: &AtomicU32, value: u32) {
     syscalls::futex(word.as_ptr(), libc::FUTEX_WAIT | libc::FUTEX_PRIVATE_FLAG, value, None);
 }

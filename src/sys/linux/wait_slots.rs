@@ -20,8 +20,8 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
 pub struct WaitSlot(AtomicU32);
 
 const ARMED: u32 = 1;
-/// Together with `ARMED`: the sleeper is a `Sleeper::Follower`.
-const FOLLOWS: u32 = 2;
+/// Together with `ARMED`: the sleeper is a `Sleeper::Standby`.
+const STANDBY: u32 = 2;
 const COUNT: u32 = 4;
 
 /// Who sleeps in a slot.
@@ -29,7 +29,7 @@ const COUNT: u32 = 4;
 pub enum Sleeper {
     Plain,
     /// It may be woken for more than a change of its words.
-    Follower,
+    Standby,
 }
 
 impl WaitSlot {
@@ -45,7 +45,7 @@ impl WaitSlot {
 
     /// Returns the value that the word keeps until the slot is disarmed.
     pub fn arm(&self, sleeper: Sleeper) -> u32 {
-        let bits = if sleeper == Sleeper::Follower { ARMED | FOLLOWS } else { ARMED };
+        let bits = if sleeper == Sleeper::Standby { ARMED | STANDBY } else { ARMED };
         let mut seen = self.0.load(Ordering::Relaxed);
         loop {
             // It may still be armed: in a child of fork, or after a jump out of a signal handler.
@@ -73,19 +73,19 @@ impl WaitSlot {
             return None;
         }
         let disarmed = self.0.compare_exchange(seen, next(seen), Ordering::SeqCst, Ordering::Relaxed).is_ok();
-        disarmed.then_some(if seen & FOLLOWS == 0 { Sleeper::Plain } else { Sleeper::Follower })
+        disarmed.then_some(if seen & STANDBY == 0 { Sleeper::Plain } else { Sleeper::Standby })
     }
 
-    /// Whether a follower sleeps here.
-    pub fn has_follower(&self) -> bool {
-        let both = ARMED | FOLLOWS;
+    /// Whether a standby sleeps here.
+    pub fn has_standby(&self) -> bool {
+        let both = ARMED | STANDBY;
         self.0.load(Ordering::SeqCst) & both == both
     }
 }
 
 /// The word disarmed, with a count that it has not had lately.
 fn next(seen: u32) -> u32 {
-    (seen & !(ARMED | FOLLOWS)).wrapping_add(COUNT)
+    (seen & !(ARMED | STANDBY)).wrapping_add(COUNT)
 }
 
 /// One bit for each wait slot that a change of these status words has to wake.

@@ -1,11 +1,11 @@
 //! Sleeping until a status word changes, with poll and a pair of sockets per waiting thread (not a pipe, see `poller`).
 //!
-//! POSIX has no wait that is tied to an address, ends with EINTR and is a cancellation point; poll has the last two. A
-//! thread that waits takes one of the `SLOTS` for that time, and every completion sends a byte to the pairs of all threads that
-//! wait right now. Without a slot or a pair (too many threads, no descriptors) it looks every millisecond.
+//! POSIX has no wait that is tied to an address, ends with EINTR and is a cancellation point; poll does the last two. A
+//! thread that waits takes one of the `SLOTS`, and every completion sends a byte to the sockets of all threads that wait at that
+//! time. Without a slot or sockets (too many threads, no descriptors) the thread tests its words every millisecond.
 //!
-//! Not by a key of the thread's own: to set one may take memory, and a handler that waits may have interrupted malloc. A slot's
-//! sockets stay open for the next one.
+//! Slots, not pthread keys: pthread_setspecific may allocate, and a signal handler that waits may have interrupted malloc. A
+//! slot's sockets stay open for its next owner.
 
 use std::cell::Cell;
 use std::ffi::c_void;
@@ -20,12 +20,12 @@ use crate::sys::clock::{self, Nanos};
 use crate::sys::{descriptor, poller};
 
 struct Slot {
-    /// How many waits are under way: a signal handler may wait inside a wait. Not 0: the slot is taken. A handler that jumps out
-    /// of a wait leaves it to its thread.
+    /// How many waits are under way here; 0: the slot is free. More than one: a signal handler waits inside a wait. A handler that
+    /// jumps out of a wait leaves the slot with its thread.
     waiting: AtomicU32,
-    /// The thread that has it, as long as it is sure to have it; or 0.
+    /// The thread whose further waits, in signal handlers, use this slot too; or 0.
     owner: AtomicUsize,
-    pipe: [AtomicI32; 2],
+    sockets: [AtomicI32; 2],
     inodes: [AtomicU64; 2],
 }
 
@@ -34,10 +34,10 @@ const MILLISECOND: u64 = 1_000_000;
 const LONGEST_WAIT: u64 = 500 * MILLISECOND;
 
 static SLOTS: [Slot; MOST_SLOTS] = [const {
-    let (pipe, inodes) = ([const { AtomicI32::new(-1) }; 2], [const { AtomicU64::new(0) }; 2]);
-    Slot { waiting: AtomicU32::new(0), owner: AtomicUsize::new(0), pipe, inodes }
+    let (sockets, inodes) = ([const { AtomicI32::new(-1) }; 2], [const { AtomicU64::new(0) }; 2]);
+    Slot { waiting: AtomicU32::new(0), owner: AtomicUsize::new(0), sockets, inodes }
 }; MOST_SLOTS];
-/// None from here on was ever taken.
+/// No slot from this index on was ever taken.
 static UNUSED_FROM: AtomicUsize = AtomicUsize::new(0);
 static WAITING: AtomicU32 = AtomicU32::new(0);
 
@@ -49,23 +49,23 @@ pub enum WaitMode {
     StandsBy,
 }
 
-/// Nobody does.
-pub fn may_follow() -> bool {
+/// No thread ever stands by here.
+pub fn may_stand_by() -> bool {
     false
 }
 
-pub fn has_followers() -> bool {
+pub fn has_standby() -> bool {
     false
 }
 
-pub fn wake_follower() {}
+pub fn wake_standby() {}
 
 /// How many threads sleep.
 pub fn sleepers() -> u32 {
     WAITING.load(Ordering::SeqCst)
 }
 
-/// Sleeps until `over`; may return early. The words, `mode` and `before` are for Linux. A cancellation point.
+/// Sleeps until `over`; may return early. Only Linux uses the words, `mode` and `before`. A cancellation point.
 ///
 /// Errors: EINTR (a signal handler ran), ETIMEDOUT (the deadline has passed).
 pub fn sleep(
@@ -82,16 +82,16 @@ pub fn sleep(
     }
     let left = deadline.map(|deadline| deadline - now);
     let stay = Stay::new();
-    // The cleanup handler is there before anything is taken, and until all is given back: a signal handler in between may wait
-    // itself, and be cancelled there.
+    // The cleanup handler is registered before anything is taken and stays until all is given back: a signal handler that
+    // interrupts this may wait itself, and be cancelled there.
     with_cleanup(end_cancelled, ptr::from_ref(&stay).cast_mut().cast(), || {
         put_off(|| stay.begin());
         let result = match stay.slot.get() {
             None => poll(-1, left.map_or(MILLISECOND, |left| left.min(MILLISECOND)).into()),
-            // Once more, now that completions see this thread.
+            // Tested again, now that completions see this thread.
             Some(_) if over() => Ok(()),
-            // Should the sockets be lost while it sleeps, nobody can wake it.
-            Some(slot) => poll(slot.pipe_end(0), left.unwrap_or(LONGEST_WAIT).min(LONGEST_WAIT).into()),
+            // Not for ever: the program may close the sockets meanwhile, and then nobody can wake this thread.
+            Some(slot) => poll(slot.socket(0), left.unwrap_or(LONGEST_WAIT).min(LONGEST_WAIT).into()),
         };
         stay.end();
         result
@@ -100,7 +100,7 @@ pub fn sleep(
 
 /// Wakes everybody who waits.
 pub fn wake(_word: *const u32) {
-    // SeqCst: between the store of the status and the reading of the flags; pairs with the fence in `sleep`.
+    // SeqCst: between the store of the status and the load of `WAITING`; pairs with the fence in `Stay::begin`.
     fence(Ordering::SeqCst);
     if WAITING.load(Ordering::Relaxed) == 0 {
         return;
@@ -110,7 +110,7 @@ pub fn wake(_word: *const u32) {
     }
 }
 
-/// A child process has one thread: whoever waited in the parent does not wait here, and pipes are not shared.
+/// A child process has one thread: the waiters of the parent do not exist here, and their sockets are the parent's.
 pub fn reset_in_child() {
     for slot in used() {
         slot.forget();
@@ -132,17 +132,17 @@ fn poll(fd: c_int, left: Option<u64>) -> Result<()> {
 
 impl Slot {
     fn wake(&self) {
-        // SAFETY: one byte. A full buffer wakes just as well.
-        put_off(|| unsafe { libc::send(self.pipe_end(1), c"".as_ptr().cast::<c_void>(), 1, poller::AT_ONCE) });
+        // SAFETY: sends one byte of a constant. (If the buffer is full, the thread wakes anyway.)
+        put_off(|| unsafe { libc::send(self.socket(1), c"".as_ptr().cast::<c_void>(), 1, poller::AT_ONCE) });
     }
 
-    fn pipe_end(&self, end: usize) -> c_int {
-        self.pipe.get(end).map_or(-1, |fd| fd.load(Ordering::Relaxed))
+    fn socket(&self, end: usize) -> c_int {
+        self.sockets.get(end).map_or(-1, |fd| fd.load(Ordering::Relaxed))
     }
 
     fn drain(&self) {
         let mut bytes = [0u8; 64];
-        let own = self.pipe_end(0);
+        let own = self.socket(0);
         // SAFETY: the buffer has room.
         let mut more = || unsafe { libc::recv(own, bytes.as_mut_ptr().cast(), bytes.len(), libc::MSG_DONTWAIT) } > 0;
         while more() {}
@@ -151,18 +151,18 @@ impl Slot {
     fn open(&self) -> Result<()> {
         let ends = poller::pair()?.map(descriptor::out_of_the_way);
         poller::remember(ends, &self.inodes);
-        self.pipe.iter().zip(ends).for_each(|(end, fd)| end.store(fd, Ordering::Relaxed));
+        self.sockets.iter().zip(ends).for_each(|(end, fd)| end.store(fd, Ordering::Relaxed));
         Ok(())
     }
 
     fn is_ours(&self) -> bool {
-        poller::are_ours([self.pipe_end(0), self.pipe_end(1)], &self.inodes)
+        poller::are_ours([self.socket(0), self.socket(1)], &self.inodes)
     }
 
-    /// In a child, whose parent's it was.
+    /// In a child: the slot was the parent's.
     fn forget(&self) {
         let ours = self.is_ours();
-        for end in &self.pipe {
+        for end in &self.sockets {
             let fd = end.swap(-1, Ordering::Relaxed);
             if ours && fd != -1 {
                 let _ = descriptor::close(fd);
@@ -175,9 +175,9 @@ impl Slot {
 
 /// A wait, in the frame of `sleep`.
 struct Stay {
-    /// None: not yet, not any more, or there is no slot or there are no sockets.
+    /// None: not taken yet, given back already, or there is no slot or no sockets.
     slot: Cell<Option<&'static Slot>>,
-    /// It interrupts another wait of the same thread, whose slot it uses.
+    /// This wait, in a signal handler, uses the slot of the wait that it interrupted.
     joins: Cell<bool>,
 }
 
@@ -186,13 +186,13 @@ impl Stay {
         Stay { slot: Cell::new(None), joins: Cell::new(false) }
     }
 
-    /// With cancellation put off.
+    /// To be called with cancellation put off.
     fn begin(&self) {
         if !self.take() {
             return;
         }
         WAITING.fetch_add(1, Ordering::SeqCst);
-        // The program may have closed its sockets, by a system call that nobody sees.
+        // The program may have closed the slot's sockets, by a system call that the library does not see.
         if !self.slot.get().is_some_and(|slot| slot.is_ours() || slot.open().is_ok()) {
             self.end();
         }
@@ -224,28 +224,27 @@ impl Stay {
             one_less(&WAITING);
             if self.joins.get() {
                 one_less(&slot.waiting);
-                // The wait that this one, in a signal handler, interrupted may have lost its wake-up to it.
+                // `drain` may have taken the byte that was sent to the wait that this one interrupted.
                 slot.wake();
                 return;
             }
-            // A handler that waits from here on takes another one.
+            // A signal handler that waits from here on takes another slot.
             slot.owner.store(0, Ordering::Relaxed);
-            // Whoever takes it next sees its sockets.
+            // Release: the next owner sees the sockets.
             one_less(&slot.waiting);
         });
     }
 }
 
-/// In a child that a handler has forked in a wait nobody waits any more.
+/// Never below zero: a signal handler may have forked inside a wait, and the child counts from zero.
 fn one_less(count: &AtomicU32) {
-    // SeqCst: as `Stay::begin`; of a slot, Release, see `Stay::take`.
+    // SeqCst: of `WAITING` as in `Stay::begin`; of a slot Release would do, pairs with `Stay::take`.
     let _ = count.fetch_update(Ordering::SeqCst, Ordering::Relaxed, |count| count.checked_sub(1));
 }
 
-/// For a thread that is cancelled in its wait, or whose handler jumps out of it. (Where there are no cleanup handlers the slot is
-/// lost; without any, waiters look every millisecond.)
+/// Runs in a thread that is cancelled in its wait, or whose signal handler jumps out of it. (A system without cleanup handlers loses the slot.)
 extern "C" fn end_cancelled(stay: *mut c_void) {
-    // SAFETY: `sleep` passes its own, whose frame is still there.
+    // SAFETY: `sleep` passes the `Stay` of its frame, which is still there.
     if let Some(stay) = unsafe { stay.cast::<Stay>().as_ref() } {
         stay.end();
     }
