@@ -13,7 +13,7 @@ use crate::request::{Buffer, Handle, Operation, Request};
 use crate::slab::NONE;
 use crate::sys::clock::{self, Nanos};
 use crate::sys::descriptor::{self, Description, Nature};
-use crate::sys::inode::Wanted;
+use crate::sys::inode::Fields;
 use crate::sys::kaio;
 
 /// Reads an aiocb. Errors: EINVAL (NULL, aio_reqprio, aio_sigevent, a file that cannot be synchronised), EAGAIN (no thread for its
@@ -134,7 +134,7 @@ fn describe(fd: c_int, kind: Kind, lock_free: &LockFree, now: Nanos) -> Result<(
     if let Some(key) = lock_free.fd_cache.identity.file(fd).filter(|_| is_recent()) {
         return Ok((Description { nature: Nature::File, device: key.device, inode: key.inode, size: 0, flags }, 0));
     }
-    let wanted = if appends { Wanted::Size } else { Wanted::Identity };
+    let wanted = if appends { Fields::IdentityAndSize } else { Fields::Identity };
     let found = descriptor::describe(fd, flags, wanted)?;
     if is_direct_read && found.nature != Nature::File {
         lock_free.fd_cache.paths.forget(fd);
@@ -161,7 +161,7 @@ fn check_transfer(block: &aiocb, found: &Description, kind: Kind) -> Result<()> 
 }
 
 fn barrier(handle: Handle, block: &aiocb, notify: Notify, kind: Kind, needs_write: bool) -> Result<Admission<Request>> {
-    let found = descriptor::describe(block.aio_fildes, descriptor::flags(block.aio_fildes)?, Wanted::Identity)?;
+    let found = descriptor::describe(block.aio_fildes, descriptor::flags(block.aio_fildes)?, Fields::Identity)?;
     if needs_write && !found.writable() {
         return Err(Errno::BADF);
     }

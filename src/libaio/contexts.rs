@@ -18,7 +18,7 @@ use crate::stats;
 use crate::sys::clock::{self, Nanos};
 use crate::sys::contexts::{self, Completions};
 use crate::sys::hash::mix;
-use crate::sys::inode::Wanted;
+use crate::sys::inode::Fields;
 use crate::sys::lock::RawLock;
 use crate::sys::readable::SteadyPages;
 use crate::sys::signals::Blocked;
@@ -485,7 +485,7 @@ impl State {
         if !self.flights().any(|flight| flight.uses(fd)) {
             return;
         }
-        if let Ok(found) = descriptor::describe(fd, 0, Wanted::Identity) {
+        if let Ok(found) = descriptor::describe(fd, 0, Fields::Identity) {
             let file = FileKey { device: found.device, inode: found.inode };
             self.flights().for_each(|flight| flight.closes(fd, file));
         }

@@ -35,7 +35,7 @@ use crate::sys::clock::{self, Nanos};
 use crate::sys::contexts::{self, Completions};
 use crate::sys::descriptor::{self, Nature};
 use crate::sys::environment;
-use crate::sys::inode::Wanted;
+use crate::sys::inode::Fields;
 use crate::sys::lock::RawLock;
 use crate::sys::park::Parker;
 use crate::sys::signals::Blocked;
@@ -144,7 +144,7 @@ fn is_unfinished(file: FileKey, newest: u64) -> bool {
 /// The file that a sync is for. None: the kernel refuses it. Error: EBADF.
 fn file_to_sync(copy: &iocb) -> Result<Option<FileKey>> {
     let flags = descriptor::flags(copy.aio_fildes)?;
-    let found = descriptor::describe(copy.aio_fildes, flags, Wanted::Identity)?;
+    let found = descriptor::describe(copy.aio_fildes, flags, Fields::Identity)?;
     let refused = found.nature != Nature::File || flags & libc::O_PATH != 0;
     let tells_nobody = copy.eventfd().is_some_and(|fd| !descriptor::is_eventfd(fd));
     Ok((!refused && !tells_nobody).then_some(FileKey { device: found.device, inode: found.inode }))
@@ -471,7 +471,7 @@ impl Holding {
 fn drop_events(address: u64) {
     let mut events = [io_event::NONE; 16];
     let mut no_time = timespec { tv_sec: 0, tv_nsec: 0 };
-    let wanted = contexts::Wanted { at_least: 0, at_most: 16, events: events.as_mut_ptr(), timeout: &raw mut no_time };
+    let wanted = contexts::Fields { at_least: 0, at_most: 16, events: events.as_mut_ptr(), timeout: &raw mut no_time };
     let _ = contexts::get_events(address, &wanted);
 }
 

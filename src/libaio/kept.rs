@@ -7,7 +7,7 @@ use crate::errno::{Errno, Result};
 use crate::order::FileKey;
 use crate::slab::{Id, NONE, Slab};
 use crate::sys::descriptor;
-use crate::sys::inode::Wanted;
+use crate::sys::inode::Fields;
 
 /// A duplicate.
 pub struct Kept {
@@ -102,6 +102,6 @@ pub fn lowest(kept: &Slab<Kept>, first: c_int) -> Option<c_int> {
 
 /// The file behind a descriptor. Error: EBADF, or its file system's.
 pub fn file_of(fd: c_int) -> Result<FileKey> {
-    let found = descriptor::describe(fd, 0, Wanted::Identity)?;
+    let found = descriptor::describe(fd, 0, Fields::Identity)?;
     Ok(FileKey { device: found.device, inode: found.inode })
 }

@@ -7,7 +7,7 @@ use libc::c_int;
 use libc::c_uint;
 
 use crate::errno::{Errno, Result, check};
-use crate::sys::inode::{Inode, Wanted, inode};
+use crate::sys::inode::{Fields, Inode, inode};
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
 use crate::sys::next;
 
@@ -92,14 +92,14 @@ pub fn flags(fd: c_int) -> Result<c_int> {
 }
 
 /// Asks the kernel about a descriptor; `size` is 0 unless it is wanted. Error: EBADF.
-pub fn describe(fd: c_int, flags: c_int, wanted: Wanted) -> Result<Description> {
-    let found = inode(fd, wanted)?;
+pub fn describe(fd: c_int, flags: c_int, fields: Fields) -> Result<Description> {
+    let found = inode(fd, fields)?;
     let (device, inode) = identity_of(&found);
     Ok(Description {
         nature: nature(fd, found.mode),
         device,
         inode,
-        size: if wanted == Wanted::Size { u64::try_from(found.size).unwrap_or(0) } else { 0 },
+        size: if fields == Fields::IdentityAndSize { u64::try_from(found.size).unwrap_or(0) } else { 0 },
         flags,
     })
 }
@@ -113,18 +113,21 @@ fn identity_of(found: &Inode) -> (u64, u64) {
 
 /// Whether a number still stands for the file that it stood for when that was described.
 pub fn is_still(fd: c_int, device: u64, number: u64) -> bool {
-    inode(fd, Wanted::Identity).is_ok_and(|found| identity_of(&found) == (device, number))
+    inode(fd, Fields::Identity).is_ok_and(|found| identity_of(&found) == (device, number))
 }
 
 /// Whether it is a file that may have pages in the page cache. Error: EBADF.
 pub fn has_pages(fd: c_int) -> Result<bool> {
-    Ok(matches!(inode(fd, Wanted::Identity)?.mode & libc::S_IFMT, libc::S_IFREG | libc::S_IFBLK))
+    Ok(matches!(inode(fd, Fields::Identity)?.mode & libc::S_IFMT, libc::S_IFREG | libc::S_IFBLK))
 }
 
 /// The size of a regular file.
 #[cfg(all(target_os = "linux", not(feature = "portable")))]
 pub fn regular_size(fd: c_int) -> Option<i64> {
-    inode(fd, Wanted::Size).ok().filter(|found| found.mode & libc::S_IFMT == libc::S_IFREG).map(|found| found.size)
+    inode(fd, Fields::IdentityAndSize)
+        .ok()
+        .filter(|found| found.mode & libc::S_IFMT == libc::S_IFREG)
+        .map(|found| found.size)
 }
 
 fn nature(fd: c_int, mode: libc::mode_t) -> Nature {
@@ -295,7 +298,7 @@ impl Duplicates {
 
 /// What tells the file behind a descriptor from others. (Those that have no inode of their own share one.)
 fn file_of(fd: c_int) -> u64 {
-    inode(fd, Wanted::Identity).map_or(0, |found| found.number ^ found.device.rotate_left(32))
+    inode(fd, Fields::Identity).map_or(0, |found| found.number ^ found.device.rotate_left(32))
 }
 
 /// Moves a descriptor that was just made out of the way of the program's.

@@ -16,22 +16,22 @@ pub struct Inode {
     pub size: i64,
 }
 
-/// What is wanted to know.
+/// Which fields of an `Inode` to ask for.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub enum Wanted {
+pub enum Fields {
     Identity,
-    Size,
+    IdentityAndSize,
 }
 
 /// Asks for the file behind a descriptor. Error: EBADF.
 #[cfg(target_os = "linux")]
-pub fn inode(fd: c_int, wanted: Wanted) -> Result<Inode> {
+pub fn inode(fd: c_int, fields: Fields) -> Result<Inode> {
     use crate::errno::Errno;
 
     // Not fstat: since Linux 6.13 a write behind one gives the file a time stamp of its own, which the next fsync has to
     // write out (inode_set_ctime_current, STATX_CTIME).
     let mut mask = libc::STATX_TYPE | libc::STATX_INO;
-    if wanted == Wanted::Size {
+    if fields == Fields::IdentityAndSize {
         mask |= libc::STATX_SIZE;
     }
     // What the kernel knows: a server (FUSE, NFS) may stand still, and a call that submits must not wait for it. (A server
@@ -58,7 +58,7 @@ pub fn inode(fd: c_int, wanted: Wanted) -> Result<Inode> {
 
 /// Asks for the file behind a descriptor. Error: EBADF.
 #[cfg(not(target_os = "linux"))]
-pub fn inode(fd: c_int, _: Wanted) -> Result<Inode> {
+pub fn inode(fd: c_int, _: Fields) -> Result<Inode> {
     by_fstat(fd)
 }
 

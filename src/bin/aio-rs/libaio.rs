@@ -17,7 +17,7 @@ const PWRITE: u16 = 1;
 const FDSYNC: u16 = 3;
 
 /// A context, and a request in each of its slots, which have `size` bytes of data each.
-pub struct Context {
+pub struct AioContext {
     number: u64,
     size: usize,
     iocbs: Vec<libc::iocb>,
@@ -25,8 +25,8 @@ pub struct Context {
     events: Vec<Event>,
 }
 
-impl Context {
-    pub fn new(slots: usize, size: usize) -> Result<Context> {
+impl AioContext {
+    pub fn new(slots: usize, size: usize) -> Result<AioContext> {
         let mut number = 0;
         let count = slots.try_into().map_err(Error::other)?;
         // SAFETY: a number is stored.
@@ -34,7 +34,7 @@ impl Context {
         // SAFETY: an iocb of zeros is valid.
         let iocbs = (0..slots).map(|_| unsafe { std::mem::zeroed() }).collect();
         let buffers = (0..slots).map(|_| Buffer::new(size)).collect();
-        Ok(Context { number, size, iocbs, buffers, events: vec![Event::default(); slots] })
+        Ok(AioContext { number, size, iocbs, buffers, events: vec![Event::default(); slots] })
     }
 
     pub fn prepare_write(&mut self, slot: usize, file: BorrowedFd, offset: usize) {
@@ -77,7 +77,7 @@ impl Context {
     }
 }
 
-impl Drop for Context {
+impl Drop for AioContext {
     fn drop(&mut self) {
         // SAFETY: the context is ours; this waits for what is in flight, and then the buffers may go.
         unsafe { symbol::<Destroy>(c"io_destroy", system_destroy)(self.number) };

@@ -2,7 +2,7 @@
 
 use crate::aio::Request;
 use crate::data_file::reopen;
-use crate::libaio::Context;
+use crate::libaio::AioContext;
 use crate::line::Line;
 use crate::promise::{Interface, Kept};
 use crate::workload::BLOCK;
@@ -129,10 +129,10 @@ fn posix_trial(file: BorrowedFd, target: BorrowedFd, priority: i32, failing_writ
 fn libaio_trial(file: BorrowedFd, target: BorrowedFd, apart: bool) -> Result<Option<bool>> {
     const WRITES: usize = 32;
     const SIZE: usize = BLOCK;
-    let Ok(mut writes) = Context::new(WRITES + 1, SIZE) else { return Ok(None) };
+    let Ok(mut writes) = AioContext::new(WRITES + 1, SIZE) else { return Ok(None) };
     let mut other = None;
     if apart {
-        let Ok(context) = Context::new(1, 0) else { return Ok(None) };
+        let Ok(context) = AioContext::new(1, 0) else { return Ok(None) };
         other = Some(context);
     }
     for slot in 0..WRITES {

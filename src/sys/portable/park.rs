@@ -16,12 +16,12 @@ pub const CALL_MAY_BE_INTERRUPTED: bool = false;
 
 pub struct Parker {
     lock: RawLock,
-    state: UnsafeCell<State>,
+    state: UnsafeCell<ParkState>,
     condition: UnsafeCell<pthread_cond_t>,
 }
 
 /// Under the lock.
-struct State {
+struct ParkState {
     called: bool,
     asleep: bool,
     /// The condition goes by CLOCK_MONOTONIC.
@@ -37,7 +37,7 @@ impl Parker {
     pub const fn new() -> Parker {
         Parker {
             lock: RawLock::INIT,
-            state: UnsafeCell::new(State { called: false, asleep: false, prepared: false }),
+            state: UnsafeCell::new(ParkState { called: false, asleep: false, prepared: false }),
             condition: UnsafeCell::new(libc::PTHREAD_COND_INITIALIZER),
         }
     }

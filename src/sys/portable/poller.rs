@@ -10,7 +10,7 @@ use super::page_vec::PageVec;
 use crate::errno::{Result, check};
 use crate::sys::cancellation::put_off;
 use crate::sys::clock::{self, Nanos};
-use crate::sys::inode::{self, Inode, Wanted};
+use crate::sys::inode::{self, Fields, Inode};
 use crate::sys::signals::Blocked;
 use crate::sys::{descriptor, thread};
 
@@ -226,14 +226,14 @@ pub(super) const AT_ONCE: c_int = libc::MSG_DONTWAIT;
 /// Notes what two sockets are known by.
 pub(super) fn remember(ends: [c_int; 2], inodes: &[AtomicU64; 2]) {
     for (own, end) in inodes.iter().zip(ends) {
-        own.store(inode::inode(end, Wanted::Identity).map_or(0, |found| found.number), Ordering::Relaxed);
+        own.store(inode::inode(end, Fields::Identity).map_or(0, |found| found.number), Ordering::Relaxed);
     }
 }
 
 /// Whether two numbers still stand for those sockets.
 pub(super) fn are_ours(ends: [c_int; 2], inodes: &[AtomicU64; 2]) -> bool {
     inodes.iter().zip(ends).all(|(own, end)| {
-        let found = if end < 0 { None } else { inode::inode(end, Wanted::Identity).ok() };
+        let found = if end < 0 { None } else { inode::inode(end, Fields::Identity).ok() };
         let is_socket = |found: &Inode| found.mode & libc::S_IFMT == libc::S_IFSOCK;
         found.is_some_and(|found| is_socket(&found) && found.number == own.load(Ordering::Relaxed))
     })
