@@ -1,5 +1,5 @@
-//! What happens when the library is loaded: the dynamic linker, or the start-up code of a static program, calls it before `main`.
-//! It only takes notes: it allocates nothing, opens nothing and starts nothing.
+//! The library's constructor: the dynamic linker, or the start-up code of a static program, calls it before `main`. It only
+//! records facts: it allocates nothing, opens nothing and starts nothing.
 
 use crate::stats;
 use crate::sys::{stderr, tools};
@@ -14,7 +14,7 @@ extern "C" fn at_load() {
 #[cfg_attr(not(miri), unsafe(link_section = ".init_array"))]
 static AT_LOAD: extern "C" fn() = at_load;
 
-/// A static library's object is linked only if something refers to it.
+/// Keeps the constructor in a static program: from an archive the linker takes only objects that something refers to.
 pub fn stay() {
     std::hint::black_box(&raw const AT_LOAD);
 }

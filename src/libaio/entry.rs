@@ -9,7 +9,7 @@ use libc::{c_int, c_long, c_longlong, c_void, iovec, sigset_t, size_t, timespec}
 use super::abi::*;
 use super::queue;
 use crate::errno::{Errno, Result};
-use crate::sys::contexts::Fields;
+use crate::sys::contexts::Wanted;
 
 /// Makes a context for `maxevents` requests at a time. `*ctxp` has to be 0. 0, -EINVAL, -EFAULT, -ENOMEM, -EAGAIN.
 #[unsafe(no_mangle)]
@@ -49,7 +49,7 @@ pub unsafe extern "C" fn io_getevents(
     timeout: *mut timespec,
 ) -> c_int {
     // SAFETY: the caller's promise.
-    count(|| unsafe { queue::get_events(ctx, &Fields { at_least: min_nr, at_most: nr, events, timeout }, None) })
+    count(|| unsafe { queue::get_events(ctx, &Wanted { at_least: min_nr, at_most: nr, events, timeout }, None) })
 }
 
 /// io_getevents with another signal mask while it waits.
@@ -62,7 +62,7 @@ pub unsafe extern "C" fn io_pgetevents(
     timeout: *mut timespec,
     sigmask: *mut sigset_t,
 ) -> c_int {
-    let wanted = Fields { at_least: min_nr, at_most: nr, events, timeout };
+    let wanted = Wanted { at_least: min_nr, at_most: nr, events, timeout };
     // SAFETY: the caller's promise.
     count(|| unsafe { queue::get_events(ctx, &wanted, Some(sigmask)) })
 }

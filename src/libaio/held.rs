@@ -471,7 +471,7 @@ impl Holding {
 fn drop_events(address: u64) {
     let mut events = [io_event::NONE; 16];
     let mut no_time = timespec { tv_sec: 0, tv_nsec: 0 };
-    let wanted = contexts::Fields { at_least: 0, at_most: 16, events: events.as_mut_ptr(), timeout: &raw mut no_time };
+    let wanted = contexts::Wanted { at_least: 0, at_most: 16, events: events.as_mut_ptr(), timeout: &raw mut no_time };
     let _ = contexts::get_events(address, &wanted);
 }
 

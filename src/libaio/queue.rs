@@ -12,7 +12,7 @@ use super::held::{self, Fate};
 use crate::engine;
 use crate::errno::{Errno, Result};
 use crate::stats;
-use crate::sys::contexts::{self as kernel, Fields};
+use crate::sys::contexts::{self as kernel, Wanted};
 use crate::sys::readable::ReadablePages;
 
 /// io_setup. The library meets the context when it is submitted to. Errors: those of io_setup(2).
@@ -256,7 +256,7 @@ pub fn cancel(context: io_context_t, block: *mut iocb, event: *mut io_event) -> 
 /// The kernel checks the addresses; what is stored there is the caller's.
 pub unsafe fn get_events(
     context: io_context_t,
-    wanted: &Fields,
+    wanted: &Wanted,
     mask: Option<*const libc::sigset_t>,
 ) -> Result<c_long> {
     let number = number(context);
@@ -303,7 +303,7 @@ unsafe fn translate(state: &State, events: *mut io_event, len: usize) {
     }
 }
 
-fn take(number: u64, wanted: &Fields, mask: Option<*const libc::sigset_t>) -> Result<c_long> {
+fn take(number: u64, wanted: &Wanted, mask: Option<*const libc::sigset_t>) -> Result<c_long> {
     match mask {
         Some(mask) => kernel::get_events_masked(number, wanted, mask),
         None => kernel::get_events(number, wanted),
@@ -319,7 +319,7 @@ pub unsafe fn run(context: io_context_t) -> Result<c_long> {
     loop {
         let mut event = io_event::NONE;
         let mut no_time = timespec { tv_sec: 0, tv_nsec: 0 };
-        let wanted = Fields { at_least: 0, at_most: 1, events: &raw mut event, timeout: &raw mut no_time };
+        let wanted = Wanted { at_least: 0, at_most: 1, events: &raw mut event, timeout: &raw mut no_time };
         // SAFETY: places of this frame.
         match unsafe { get_events(context, &wanted, None) } {
             Ok(0) => return Ok(called),

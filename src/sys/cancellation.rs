@@ -1,19 +1,21 @@
-//! pthread_cancel: cleanup handlers around a wait, and calls that nothing cancels in the middle.
+//! pthread_cancel: cleanup handlers around a wait, and protection for calls that must not be cancelled half way.
 //!
-//! A thread may be cancelled anywhere while its type is asynchronous: because the program asked for that, or because a signal
-//! handler runs that has interrupted a cancellation point, which in glibc before 2.41 and here makes it so for its system call.
+//! A thread may be cancelled at any instruction while its cancellation type is asynchronous. The program may have set that type;
+//! and cancellation points, in glibc before 2.41 and here, set it for the time of their system call, so that a signal handler
+//! that interrupts one runs with it too.
 //!
-//! A cancelled thread leaves its wait by unwinding (glibc) or without (musl); neither runs destructors, so the frames
-//! between a cancellation point and the exported function own nothing.
+//! A cancelled thread leaves its wait by unwinding (glibc) or by running cleanup handlers only (musl). Neither runs
+//! destructors, so the frames between a cancellation point and the exported function own nothing.
 
 use std::ffi::c_void;
 
 const DEFERRED: libc::c_int = 0;
 
-/// Sets the calling thread's cancellation type and returns the old one. A change to the asynchronous one cancels a thread that
-/// should be, and does not return then.
+/// Sets the calling thread's cancellation type and returns the old one. Does not return if the new type is asynchronous and a
+/// cancellation is pending.
 fn set_type(new: libc::c_int) -> libc::c_int {
-    // Plain "C": see `syscalls`.
+    // Plain "C", not "C-unwind", although a cancelled thread unwinds through the call: the frames here own nothing, and at a
+    // "C-unwind" call rustc would put a landing pad that aborts (panic = "abort").
     unsafe extern "C" {
         fn pthread_setcanceltype(new: libc::c_int, old: *mut libc::c_int) -> libc::c_int;
     }
@@ -23,7 +25,7 @@ fn set_type(new: libc::c_int) -> libc::c_int {
     old
 }
 
-/// The thread is cancelled at cancellation points only, until `end`. Costs a few instructions, no system call.
+/// Until `end` the thread is cancelled at cancellation points only. Costs a few instructions, no system call.
 pub struct Deferral(libc::c_int);
 
 impl Deferral {
@@ -31,7 +33,7 @@ impl Deferral {
         Deferral(set_type(DEFERRED))
     }
 
-    /// Makes it so again as it was before. A thread that was cancelled meanwhile may end here.
+    /// Restores the type. A thread that was cancelled meanwhile may end here.
     pub fn end(&self) {
         if self.0 != DEFERRED {
             set_type(self.0);
@@ -39,7 +41,7 @@ impl Deferral {
     }
 }
 
-/// Runs `body`, a call of the program, with the thread's cancellation deferred.
+/// Runs `body`, the library's part of an exported call, with the thread's cancellation deferred.
 pub fn defer<T>(body: impl FnOnce() -> T) -> T {
     let deferral = Deferral::begin();
     let result = body();
@@ -47,7 +49,7 @@ pub fn defer<T>(body: impl FnOnce() -> T) -> T {
     result
 }
 
-/// Runs `body` with the thread's cancellation put off: for calls that are cancellation points in the middle of things.
+/// Runs `body` with cancellation disabled: a cancellation point inside it does not end the thread.
 pub fn put_off<T>(body: impl FnOnce() -> T) -> T {
     const DISABLE: libc::c_int = if cfg!(target_os = "nto") { 0x4000 } else { 1 };
     unsafe extern "C" {
@@ -57,7 +59,7 @@ pub fn put_off<T>(body: impl FnOnce() -> T) -> T {
     // SAFETY: room for one int.
     unsafe { pthread_setcancelstate(DISABLE, &raw mut old) };
     let result = body();
-    // SAFETY: what was set before is set again.
+    // SAFETY: restores what was set before.
     unsafe { pthread_setcancelstate(old, &raw mut old) };
     result
 }
@@ -65,7 +67,7 @@ pub fn put_off<T>(body: impl FnOnce() -> T) -> T {
 /// Runs `body`, which contains a cancellation point; a thread cancelled there runs `cleanup(argument)`.
 #[cfg(target_os = "linux")]
 pub fn with_cleanup<T>(cleanup: extern "C" fn(*mut c_void), argument: *mut c_void, body: impl FnOnce() -> T) -> T {
-    // The old binary interface of pthread_cleanup_push, which glibc and musl both keep: three or four words.
+    // The functions behind pthread_cleanup_push, which glibc and musl both keep. Their buffer has three or four words.
     type Buffer = [usize; 4];
     unsafe extern "C" {
         fn _pthread_cleanup_push(buffer: *mut Buffer, routine: extern "C" fn(*mut c_void), argument: *mut c_void);
@@ -93,7 +95,7 @@ extern "C" fn run(call: *mut c_void) {
     // SAFETY: the frame of `with_cleanup`, which holds the call, is still there.
     if let Some(call) = unsafe { call.cast::<Cleanup>().as_ref() } {
         (call.cleanup)(call.argument);
-        // glibc's longjmp runs it, too, for a handler that jumps out of a wait: with the type that the wait had set.
+        // glibc also runs this in longjmp, for a signal handler that jumps out of a wait. The wait had set the asynchronous type.
         set_type(DEFERRED);
     }
 }
@@ -101,7 +103,7 @@ extern "C" fn run(call: *mut c_void) {
 #[cfg(all(target_os = "linux", not(all(target_env = "musl", target_arch = "x86_64"))))]
 const ENTRANCE: extern "C" fn(*mut c_void) = run;
 
-/// musl enters cancellation from wherever the thread was, and so its handlers with a stack that is not aligned as compiled
+/// musl cancels a thread at any instruction and calls the handlers on the stack as it was there, which may not be aligned as compiled
 /// code expects.
 #[cfg(all(target_os = "linux", target_env = "musl", target_arch = "x86_64"))]
 const ENTRANCE: extern "C" fn(*mut c_void) = run_aligned;
@@ -121,8 +123,8 @@ extern "C" fn run_aligned(call: *mut c_void) {
     )
 }
 
-/// Elsewhere the handlers are a macro of the C library's own making: a cancelled LIO_WAIT leaves a record of its list
-/// behind.
+/// Elsewhere pthread_cleanup_push is a macro whose code only the C library knows, so there is no cleanup: a thread that is
+/// cancelled in LIO_WAIT leaks the record of its list.
 #[cfg(not(target_os = "linux"))]
 pub fn with_cleanup<T>(_cleanup: extern "C" fn(*mut c_void), _argument: *mut c_void, body: impl FnOnce() -> T) -> T {
     body()

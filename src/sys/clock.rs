@@ -1,5 +1,5 @@
-//! CLOCK_MONOTONIC, in nanoseconds: the kernel's, which takes the time-outs that are computed from it. On Linux not by way of a
-//! function that the program may have replaced, as those do that shift a program's clock.
+//! CLOCK_MONOTONIC, in nanoseconds. The kernel applies the deadlines that are computed from it, so it has to be the kernel's
+//! clock: on Linux it is not read through libc's clock_gettime, which a preloaded library may replace to shift a program's time.
 
 use std::mem::MaybeUninit;
 
@@ -20,17 +20,17 @@ pub fn now() -> Nanos {
     unsafe {
         libc::clock_gettime(libc::CLOCK_MONOTONIC, time.as_mut_ptr())
     };
-    // SAFETY: all bits zero is a timespec, too.
+    // SAFETY: it was zeroed, and a timespec of zeros is valid.
     let time = unsafe { time.assume_init() };
     nanos(time.tv_sec, time.tv_nsec)
 }
 
-/// `now` plus a time span; saturates at "never".
+/// `now` plus a time span; saturates at `Nanos::MAX`, which means "never".
 pub fn after(seconds: i64, nanoseconds: i64) -> Nanos {
     now().saturating_add(nanos(seconds, nanoseconds))
 }
 
-/// A time span; a negative one is none.
+/// A time span. Negative parts count as 0.
 pub fn nanos(seconds: i64, nanoseconds: i64) -> Nanos {
     let seconds = u64::try_from(seconds).unwrap_or(0);
     seconds.saturating_mul(SECOND).saturating_add(u64::try_from(nanoseconds).unwrap_or(0))
@@ -49,7 +49,7 @@ pub fn to_timespec(time: Nanos) -> timespec {
     result
 }
 
-/// For poll and its like: not less than the time, -1 for `Nanos::MAX`.
+/// A time-out for poll and epoll_wait: rounded up, -1 (for ever) for `Nanos::MAX`.
 pub fn to_milliseconds(time: Nanos) -> libc::c_int {
     if time == Nanos::MAX { -1 } else { time.div_ceil(MILLISECOND).try_into().unwrap_or(libc::c_int::MAX) }
 }

@@ -23,7 +23,7 @@ pub const DIRECT: c_int = {
     }
 };
 
-/// Closes a descriptor of the library's own where no cancellation point may be.
+/// Closes a descriptor of the library's own. No cancellation point.
 pub fn close_quietly(fd: c_int) {
     #[cfg(target_os = "linux")]
     // SAFETY: the descriptor is the library's own.
@@ -34,15 +34,15 @@ pub fn close_quietly(fd: c_int) {
     let _ = crate::sys::cancellation::put_off(|| close(fd));
 }
 
-/// What a descriptor refers to, as far as requests care.
+/// The kinds of file that requests treat differently.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Nature {
     /// Read and written at offsets.
     File,
     Socket,
-    /// Of two descriptors, or a FIFO.
+    /// From pipe(2), or a FIFO.
     Pipe,
-    /// A terminal, an eventfd: no offsets, may block for ever.
+    /// Anything else without offsets, such as a terminal or an eventfd. May block for ever.
     Stream,
 }
 
@@ -57,12 +57,13 @@ pub struct Description {
     pub flags: c_int,
 }
 
-/// The number that stands for the device on which block devices themselves lie.
+/// Takes the place of the device number for a block device itself, whose nodes may lie on several file systems.
 const DEVICE_NODES: u64 = u64::MAX;
 
 impl Description {
-    /// Whether the kernel runs buffered writes of this file one after the other, under the inode's lock: so do all file
-    /// systems that lie on a block device, and their device numbers tell. Others may (tmpfs, btrfs) or may not (FUSE, 9p).
+    /// Whether the kernel runs buffered writes of this file one after the other, under the inode's lock. All file systems that
+    /// lie on a block device do, and those have a major device number that is not 0. Of the others some do (tmpfs, btrfs) and
+    /// some do not (FUSE, 9p).
     pub fn writes_take_turns(&self) -> bool {
         #[cfg(target_os = "linux")]
         let on_a_disk = self.device != DEVICE_NODES && libc::major(self.device) != 0;
@@ -91,7 +92,7 @@ pub fn flags(fd: c_int) -> Result<c_int> {
     Ok(flags)
 }
 
-/// Asks the kernel about a descriptor; `size` is 0 unless it is wanted. Error: EBADF.
+/// Describes a descriptor whose status flags are `flags`; `size` is 0 unless `fields` asks for it. Error: EBADF.
 pub fn describe(fd: c_int, flags: c_int, fields: Fields) -> Result<Description> {
     let found = inode(fd, fields)?;
     let (device, inode) = identity_of(&found);
@@ -104,19 +105,19 @@ pub fn describe(fd: c_int, flags: c_int, fields: Fields) -> Result<Description> 
     })
 }
 
-/// The numbers that tell the file behind a descriptor from others. (What has no inode of its own, as an eventfd has none,
-/// shares them.) Two nodes of one block device are one file.
+/// Two numbers that identify a file. Two nodes of one block device are one file. (Files without an inode of their own, such as
+/// eventfds, share one pair.)
 fn identity_of(found: &Inode) -> (u64, u64) {
     let device_node = found.mode & libc::S_IFMT == libc::S_IFBLK;
     if device_node { (DEVICE_NODES, found.node_of) } else { (found.device, found.number) }
 }
 
-/// Whether a number still stands for the file that it stood for when that was described.
+/// Whether a descriptor still refers to the file that `describe` has reported these two numbers for.
 pub fn is_still(fd: c_int, device: u64, number: u64) -> bool {
     inode(fd, Fields::Identity).is_ok_and(|found| identity_of(&found) == (device, number))
 }
 
-/// Whether it is a file that may have pages in the page cache. Error: EBADF.
+/// Whether the file may have pages in the page cache. Error: EBADF.
 pub fn has_pages(fd: c_int) -> Result<bool> {
     Ok(matches!(inode(fd, Fields::Identity)?.mode & libc::S_IFMT, libc::S_IFREG | libc::S_IFBLK))
 }
@@ -135,8 +136,8 @@ fn nature(fd: c_int, mode: libc::mode_t) -> Nature {
         libc::S_IFREG | libc::S_IFBLK | libc::S_IFDIR => Nature::File,
         libc::S_IFSOCK => Nature::Socket,
         libc::S_IFIFO => Nature::Pipe,
-        // A character device may be either: /dev/null, a terminal.
-        // SAFETY: lseek by nothing from here changes nothing.
+        // A character device may have offsets (/dev/zero) or not (a terminal).
+        // SAFETY: passes numbers only, and does not move the offset.
         libc::S_IFCHR if unsafe { libc::lseek(fd, 0, libc::SEEK_CUR) } != -1 => Nature::File,
         _ => Nature::Stream,
     }
@@ -147,7 +148,7 @@ pub fn is_open(fd: c_int) -> bool {
     unsafe { libc::fcntl(fd, libc::F_GETFD) != -1 }
 }
 
-/// Whether a descriptor is an eventfd, as far as /proc tells.
+/// Whether a descriptor is an eventfd, by its link in /proc. Without /proc: whether it is open.
 #[cfg(libaio)]
 pub fn is_eventfd(fd: c_int) -> bool {
     use std::io::Write;
@@ -155,18 +156,18 @@ pub fn is_eventfd(fd: c_int) -> bool {
     let mut path = [0u8; 32];
     let _ = write!(path.as_mut_slice(), "/proc/self/fd/{fd}");
     let mut target = [0u8; 32];
-    // SAFETY: the path ends in NUL, the place is as long as it says.
+    // SAFETY: the path ends in NUL, and `target` is as long as the call is told.
     let length = unsafe { libc::readlink(path.as_ptr().cast(), target.as_mut_ptr().cast(), target.len()) };
     let target = usize::try_from(length).ok().and_then(|length| target.get(..length));
     target.map_or_else(|| is_open(fd), |target| target.starts_with(b"anon_inode:[eventfd]"))
 }
 
-/// So few bytes cannot be read from an eventfd: then the kernel's AIO stores an error, EINVAL.
+/// A count too small for a read of an eventfd, which fails with EINVAL.
 #[cfg(libaio)]
 pub const TOO_FEW: libc::c_ulong = 1;
 
-/// Has a thread act on an eventfd that only the thread has: it leaves the program's table of descriptors first, where the number
-/// would be one that the program's next open should have. None: no thread, or no such descriptor.
+/// Runs `act` in a new thread, with an eventfd that is only in that thread's descriptor table: in the program's table it would take
+/// the number that the program's next open should get. Returns when it has ended. None: no thread, or no eventfd.
 #[cfg(libaio)]
 pub fn apart<T>(act: impl FnOnce(c_int) -> T) -> Option<T> {
     use std::ffi::c_void;
@@ -178,17 +179,17 @@ pub fn apart<T>(act: impl FnOnce(c_int) -> T) -> Option<T> {
         done: *const AtomicBool,
     }
     extern "C-unwind" fn run<A: FnOnce(c_int) -> T, T>(task: *mut c_void) -> *mut c_void {
-        // SAFETY: the caller leaves its task to this thread until `done` is set.
+        // SAFETY: the task lies in the frame of `apart`, which does not touch it until `done` is set.
         let Some(task) = (unsafe { task.cast::<Task<A, T>>().as_mut() }) else { return std::ptr::null_mut() };
         leave_table();
         if let Some(act) = task.act.take()
-            // SAFETY: it takes two ints.
+            // SAFETY: passes numbers only.
             && let Ok(fd) = check(unsafe { libc::eventfd(0, libc::EFD_CLOEXEC | libc::EFD_NONBLOCK) })
         {
             task.result = Some(act(fd));
             close_quietly(fd);
         }
-        // SAFETY: as above; nothing of the task is used after this.
+        // SAFETY: as above; this is the last use of the task.
         unsafe { (*task.done).store(true, Ordering::Release) };
         std::ptr::null_mut()
     }
@@ -206,12 +207,12 @@ pub fn apart<T>(act: impl FnOnce(c_int) -> T) -> Option<T> {
     task.result
 }
 
-/// The calling thread, one of the library's, has a table of its own from now on: without a copy of the program's descriptors, which
-/// would keep open what the program closes, unless the kernel is older than that (Linux 5.9). A sandbox may forbid both; then it is
-/// the program's still, for a program that waits for an event in vain is worse off than one whose number is taken for a moment.
+/// Gives the calling thread, one of the library's, a descriptor table of its own: an empty one since Linux 5.9, before that a copy of
+/// the program's. If a sandbox forbids both, the thread keeps the program's table: a number that is taken for a moment is a smaller
+/// evil than an event that never comes.
 #[cfg(libaio)]
 fn leave_table() {
-    // SAFETY: no other thread uses the table that is emptied.
+    // SAFETY: CLOSE_RANGE_UNSHARE copies the table first and closes the copies, which no other thread uses.
     unsafe {
         if libc::syscall(libc::SYS_close_range, 0u32, u32::MAX, libc::CLOSE_RANGE_UNSHARE) != 0 {
             libc::unshare(libc::CLONE_FILES);
@@ -219,11 +220,12 @@ fn leave_table() {
     }
 }
 
-/// A duplicate of a descriptor, out of the way of the program's. Errors: EMFILE.
+/// Duplicates a descriptor to a high number, so that the program's next `open` gets the lowest free one, as it may expect. Errors:
+/// EMFILE.
 pub fn duplicate(fd: c_int) -> Result<c_int> {
-    const OUT_OF_THE_WAY: c_int = 512;
-    /// Below the process's limit, if that is low.
-    const AT_THE_TOP: libc::rlim_t = 16;
+    const HIGH: c_int = 512;
+    /// So far below the limit of the process, if that is lower.
+    const BELOW_LIMIT: libc::rlim_t = 16;
     let duplicate = |lowest: c_int| {
         // SAFETY: F_DUPFD_CLOEXEC takes one int.
         check(unsafe { libc::fcntl(fd, libc::F_DUPFD_CLOEXEC, lowest) })
@@ -232,14 +234,14 @@ pub fn duplicate(fd: c_int) -> Result<c_int> {
         let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
         // SAFETY: there is room for the limits.
         check(unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit) })?;
-        duplicate(c_int::try_from(limit.rlim_cur.saturating_sub(AT_THE_TOP)).unwrap_or(0).max(3))
+        duplicate(c_int::try_from(limit.rlim_cur.saturating_sub(BELOW_LIMIT)).unwrap_or(0).max(3))
     };
-    duplicate(OUT_OF_THE_WAY).or_else(at_the_top).or_else(|_| duplicate(3))
+    duplicate(HIGH).or_else(at_the_top).or_else(|_| duplicate(3))
 }
 
-/// The library's own duplicates of descriptors that the program closed, so that a child of fork can close its copies: the
-/// table that knows them may be locked there for ever. With what tells their files from others: the program may close all
-/// numbers there are, and give them to files of its own.
+/// A record of the duplicates that the library has made of descriptors that the program closed. It is without a lock, so that a child
+/// of fork can close its copies: there a lock may be held for ever. Each is recorded with its file, because the program may close
+/// every number there is and open files of its own under them.
 pub struct Duplicates([Duplicate; Duplicates::MOST]);
 
 struct Duplicate {
@@ -248,7 +250,7 @@ struct Duplicate {
 }
 
 impl Duplicates {
-    /// More than these stay open in a child until it executes another program.
+    /// Further duplicates are not recorded: they stay open in a child until it calls exec.
     const MOST: usize = 128;
     const NONE: c_int = -1;
 
@@ -258,7 +260,7 @@ impl Duplicates {
         )
     }
 
-    /// Errors: EMFILE.
+    /// Makes and records a duplicate. Errors: EMFILE.
     pub fn make(&self, fd: c_int) -> Result<c_int> {
         let duplicate = duplicate(fd)?;
         if let Some(place) = self.replace(Duplicates::NONE, duplicate) {
@@ -267,6 +269,7 @@ impl Duplicates {
         Ok(duplicate)
     }
 
+    /// Closes a duplicate, unless its number stands for another file now.
     pub fn close(&self, duplicate: c_int) {
         let place = self.replace(duplicate, Duplicates::NONE);
         if place.is_none_or(|place| place.file.load(Ordering::Relaxed) == file_of(duplicate)) {
@@ -274,12 +277,12 @@ impl Duplicates {
         }
     }
 
-    /// The program gives the number to a descriptor of its own.
+    /// Removes a duplicate from the record: the program is giving its number to a descriptor of its own.
     pub fn forget(&self, duplicate: c_int) {
         self.replace(duplicate, Duplicates::NONE);
     }
 
-    /// In a child: its copies of the parent's duplicates.
+    /// In a child of fork: closes its copies of the parent's duplicates.
     pub fn close_all(&self) {
         for place in &self.0 {
             let duplicate = place.fd.swap(Duplicates::NONE, Ordering::Relaxed);
@@ -289,6 +292,7 @@ impl Duplicates {
         }
     }
 
+    /// The entry that was `old` and is `new` now. None: there was none.
     fn replace(&self, old: c_int, new: c_int) -> Option<&Duplicate> {
         let swap =
             |place: &&Duplicate| place.fd.compare_exchange(old, new, Ordering::Relaxed, Ordering::Relaxed).is_ok();
@@ -296,12 +300,12 @@ impl Duplicates {
     }
 }
 
-/// What tells the file behind a descriptor from others. (Those that have no inode of their own share one.)
+/// A number that identifies the file behind a descriptor. (Files without an inode of their own share one.)
 fn file_of(fd: c_int) -> u64 {
     inode(fd, Fields::Identity).map_or(0, |found| found.number ^ found.device.rotate_left(32))
 }
 
-/// Moves a descriptor that was just made out of the way of the program's.
+/// Moves a new descriptor to a high number, see `duplicate`. If there is none, it stays.
 pub fn out_of_the_way(fd: c_int) -> c_int {
     match duplicate(fd) {
         Ok(moved) => {
@@ -312,7 +316,7 @@ pub fn out_of_the_way(fd: c_int) -> c_int {
     }
 }
 
-// The C library's own, under names that the library does not define itself. Cancellation points, as the next ones are.
+// The C library's own functions, under names that this library does not define. Cancellation points, and so are the functions below.
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
 unsafe extern "C-unwind" {
     fn __close(fd: c_int) -> c_int;
@@ -323,7 +327,7 @@ unsafe extern "C-unwind" {
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
 type OfStream = unsafe extern "C-unwind" fn(*mut libc::FILE) -> c_int;
 
-/// close, as the next in the search order has it.
+/// close, as the next object in the search order defines it (`next`).
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
 pub fn close(fd: c_int) -> Result<c_int> {
     type Close = unsafe extern "C-unwind" fn(c_int) -> c_int;
@@ -331,7 +335,7 @@ pub fn close(fd: c_int) -> Result<c_int> {
     let close = next::CLOSE
         .get()
         .map_or(__close as Close, |found| unsafe { std::mem::transmute::<*mut libc::c_void, Close>(found) });
-    // SAFETY: whose descriptor it is was decided by the caller.
+    // SAFETY: passes a number; the caller answers for closing it.
     check(unsafe { close(fd) })
 }
 
@@ -353,23 +357,23 @@ pub fn dup2(old: c_int, new: c_int) -> Result<c_int> {
 /// `stream` is an open stream, which the call ends.
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
 pub unsafe fn fclose(stream: *mut libc::FILE) -> c_int {
-    // SAFETY: the caller's promise.
+    // SAFETY: the caller passes an open stream.
     unsafe { of_stream(&next::FCLOSE)(stream) }
 }
 
-/// pclose, likewise. (glibc's is its fclose.)
+/// pclose, likewise. (glibc's pclose is its fclose under another name.)
 ///
 /// # Safety
 /// `stream` is popen's, which the call ends.
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
 pub unsafe fn pclose(stream: *mut libc::FILE) -> c_int {
-    // SAFETY: the caller's promise.
+    // SAFETY: the caller passes an open stream.
     unsafe { of_stream(&next::PCLOSE)(stream) }
 }
 
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
 fn of_stream(next: &next::Next) -> OfStream {
-    // SAFETY: the symbol is one of those functions.
+    // SAFETY: `next` is fclose or pclose, which have this type.
     next.get()
         .map_or(_IO_fclose as OfStream, |found| unsafe { std::mem::transmute::<*mut libc::c_void, OfStream>(found) })
 }
@@ -388,11 +392,11 @@ pub unsafe fn closedir(directory: *mut libc::DIR) -> c_int {
         Errno(libc::ENOSYS).set();
         return -1;
     };
-    // SAFETY: the caller's promise.
+    // SAFETY: the caller passes NULL or an open directory stream.
     unsafe { closedir(directory) }
 }
 
-/// dup3. It is no cancellation point.
+/// dup3. No cancellation point.
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
 pub fn dup3(old: c_int, new: c_int, flags: c_int) -> Result<c_int> {
     type Dup3 = unsafe extern "C-unwind" fn(c_int, c_int, c_int) -> c_int;
@@ -420,7 +424,7 @@ pub fn close_range(first: c_uint, last: c_uint, flags: c_uint) -> Result<c_int> 
 
 #[cfg(all(target_os = "linux", not(target_env = "gnu")))]
 pub fn close(fd: c_int) -> Result<c_int> {
-    // SAFETY: whose descriptor it is was decided by the caller.
+    // SAFETY: passes a number; the caller answers for closing it.
     checked_int(unsafe { libc::syscall(libc::SYS_close, fd) })
 }
 
@@ -432,7 +436,7 @@ pub fn dup2(old: c_int, new: c_int) -> Result<c_int> {
     dup3(old, new, 0)
 }
 
-/// dup3. Linux has no other name for it; it is no cancellation point.
+/// dup3, by the system call: only glibc has another name for its own. No cancellation point.
 #[cfg(all(target_os = "linux", not(target_env = "gnu")))]
 pub fn dup3(old: c_int, new: c_int, flags: c_int) -> Result<c_int> {
     // SAFETY: as in `close`.
@@ -451,13 +455,13 @@ fn checked_int(returned: libc::c_long) -> Result<c_int> {
     check(returned).map(|value| c_int::try_from(value).unwrap_or(0))
 }
 
-/// The C library's close: the next one behind the library's own.
+/// The C library's close: the next in the search order.
 #[cfg(not(target_os = "linux"))]
 pub fn close(fd: c_int) -> Result<c_int> {
     type Close = unsafe extern "C" fn(c_int) -> c_int;
     // SAFETY: the symbol is POSIX's close; a pointer that may be NULL is an `Option` of a function.
     let close: Option<Close> = unsafe { std::mem::transmute(next_symbol(c"close")) };
-    // SAFETY: whose descriptor it is was decided by the caller.
+    // SAFETY: passes a number; the caller answers for closing it.
     close.map_or(Err(Errno(libc::ENOSYS)), |close| check(unsafe { close(fd) }))
 }
 
@@ -477,7 +481,7 @@ fn next_symbol(name: &std::ffi::CStr) -> *mut libc::c_void {
     unsafe { libc::dlsym(libc::RTLD_NEXT, name.as_ptr()) }
 }
 
-/// The largest number a descriptor may have now.
+/// How many descriptors the process may have open now: all numbers are below that.
 #[cfg(target_os = "linux")]
 pub fn table_size() -> c_uint {
     // SAFETY: sysconf takes an int.

@@ -3,9 +3,9 @@
 use std::ffi::{CStr, c_char};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// A variable of the environment; None in a program that runs with more rights than its user (setuid).
+/// A variable of the environment. None in a program that has more privileges than its user (setuid), who must not configure it.
 pub fn variable(name: &CStr) -> Option<&'static CStr> {
-    // SAFETY: `name` is a C string; the result points into the environment, and the library reads it once, at its start.
+    // SAFETY: `name` is a C string; the result points into the environment, which the library reads once, at its start.
     let value = unsafe { secure_getenv(name.as_ptr()) };
     // SAFETY: getenv returns NULL or a C string.
     (!value.is_null()).then(|| unsafe { CStr::from_ptr(value) })
@@ -33,7 +33,7 @@ pub fn at_exit(f: extern "C" fn()) {
     unsafe { libc::atexit(f) };
 }
 
-/// Number of processors that this process may use; asked once.
+/// Number of processors that this process may run on. The system is asked once.
 pub fn processors() -> usize {
     static COUNT: AtomicUsize = AtomicUsize::new(0);
     match COUNT.load(Ordering::Relaxed) {

@@ -1,4 +1,4 @@
-//! What the system says of the file behind a descriptor.
+//! Facts about the file behind a descriptor, by statx or fstat.
 
 use std::mem::MaybeUninit;
 
@@ -6,12 +6,12 @@ use libc::c_int;
 
 use crate::errno::{Result, check};
 
-/// The type of a file, its size, and the numbers that tell it from others.
+/// The type of a file, its size, and the numbers that identify it.
 pub struct Inode {
     pub mode: libc::mode_t,
     pub device: u64,
     pub number: u64,
-    /// The device that it is, if it is a node.
+    /// If the file is a device node: the device that it stands for.
     pub node_of: u64,
     pub size: i64,
 }
@@ -28,21 +28,21 @@ pub enum Fields {
 pub fn inode(fd: c_int, fields: Fields) -> Result<Inode> {
     use crate::errno::Errno;
 
-    // Not fstat: since Linux 6.13 a write behind one gives the file a time stamp of its own, which the next fsync has to
-    // write out (inode_set_ctime_current, STATX_CTIME).
+    // Not fstat: since Linux 6.13 asking for the ctime makes the next write give the file a new, finer time stamp, which the next
+    // fsync has to write out (inode_set_ctime_current, STATX_CTIME).
     let mut mask = libc::STATX_TYPE | libc::STATX_INO;
     if fields == Fields::IdentityAndSize {
         mask |= libc::STATX_SIZE;
     }
-    // What the kernel knows: a server (FUSE, NFS) may stand still, and a call that submits must not wait for it. (A server
-    // that gives a file another number than it gave with its name is believed once somebody has asked for it.)
+    // Only what the kernel has cached: the file's server (FUSE, NFS) may hang, and a call that submits must not wait for it. (If a
+    // server changes a file's inode number, the kernel notices when somebody else asks the server.)
     let flags = libc::AT_STATX_DONT_SYNC | libc::AT_EMPTY_PATH;
     let mut found = MaybeUninit::<libc::statx>::zeroed();
-    // SAFETY: the path is a C string, `found` has room for one statx, and all bits zero is one too.
+    // SAFETY: the path is a C string, `found` has room for one statx, and a statx of zeros is valid.
     let found = unsafe {
         match check(libc::syscall(libc::SYS_statx, fd, c"".as_ptr(), flags, mask, found.as_mut_ptr())) {
             Err(Errno::BADF) => return Err(Errno::BADF),
-            // Linux before 4.11, a sandbox.
+            // Linux before 4.11 has no statx; a sandbox may forbid it.
             Err(_) => return by_fstat(fd),
             Ok(_) => found.assume_init(),
         }
@@ -64,7 +64,7 @@ pub fn inode(fd: c_int, _: Fields) -> Result<Inode> {
 
 pub(super) fn by_fstat(fd: c_int) -> Result<Inode> {
     let mut found = MaybeUninit::<libc::stat>::zeroed();
-    // SAFETY: `found` has room for one stat, and all bits zero is one too.
+    // SAFETY: `found` has room for one stat, and a stat of zeros is valid.
     let found = unsafe {
         check(libc::fstat(fd, found.as_mut_ptr()))?;
         found.assume_init()
@@ -78,7 +78,7 @@ pub(super) fn by_fstat(fd: c_int) -> Result<Inode> {
     })
 }
 
-/// Device and inode numbers have other types on other targets; only their equality matters.
+/// The types of device and inode numbers differ between targets. Numbers are only compared, so a clamped one does no harm.
 fn widen<T: TryInto<u64>>(number: T) -> u64 {
     number.try_into().unwrap_or(u64::MAX)
 }

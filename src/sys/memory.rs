@@ -1,4 +1,4 @@
-//! Pages of the library's own.
+//! Memory straight from the kernel, for code that must not call malloc.
 
 use std::ffi::c_void;
 use std::ptr::{self, NonNull};

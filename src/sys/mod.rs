@@ -1,10 +1,9 @@
 //! Everything the library asks of the system, behind `Result<_, Errno>` and guards. Nothing outside this directory makes a
 //! system call.
 //!
-//! Shared by all targets: `memory`, `signals`, `thread`, `cancellation`, `clock`, `descriptor`, `inode`, `transfer`,
-//! `environment`, `hash`, `stderr`, `shared`, `tools`, `owned_lock` and, on glibc, `next`. The rest stands twice, side by side:
-//! `linux/` (futex, epoll, kernel AIO, RWF_NOWAIT) and `portable/`
-//! (pthreads, poll, pread and pwrite), which the feature `portable` selects on Linux too.
+//! What needs Linux's own calls exists twice: in `linux/` (futex, epoll, kernel AIO, RWF_NOWAIT) and, with the same names, in
+//! `portable/` (pthreads, poll, pread and pwrite), which the feature `portable` selects on Linux too. All other files serve
+//! every target.
 
 pub mod cancellation;
 pub mod clock;

@@ -1,6 +1,6 @@
-//! The calls that the library wraps, as the next in the search order defines them: a tracer, a sanitizer or another library that
-//! wraps them too is to see what this one passes on. They are looked up when the library is loaded, for a signal handler must
-//! not do that; until then, and where nobody can be asked (a program linked statically), it is the C library's own.
+//! The functions that the library wraps, as the next object in the dynamic linker's search order defines them (RTLD_NEXT): a
+//! tracer, a sanitizer or another wrapper sees the calls that this library passes on. They are looked up at load time, because a
+//! signal handler must not call dlsym. Before that, and in a statically linked program, the C library's own are used.
 
 use std::ffi::{CStr, c_void};
 use std::ptr;
@@ -16,7 +16,7 @@ impl Next {
         Next { name, found: AtomicPtr::new(ptr::null_mut()) }
     }
 
-    /// None: the C library's own is to be called.
+    /// None: call the C library's own.
     pub fn get(&self) -> Option<*mut c_void> {
         Some(self.found.load(Ordering::Relaxed)).filter(|found| !found.is_null())
     }
@@ -39,16 +39,16 @@ extern "C" fn look_up_all() {
     [&CLOSE, &DUP2, &DUP3, &CLOSE_RANGE, &FCLOSE, &PCLOSE, &CLOSEDIR].into_iter().for_each(Next::look_up);
 }
 
-/// Run by whoever loads the library, before the program.
+/// Run by the dynamic linker before `main`.
 #[used]
 // SAFETY: the section holds pointers to functions that may be called with any arguments.
 #[unsafe(link_section = ".init_array")]
 static AT_LOAD: extern "C" fn() = look_up_all;
 
-/// The C library's own closedir, if the program is linked with it statically: its other name is not seen from outside.
+/// The closedir of a C library that is linked statically, by its internal name; NULL with a shared one, which does not export it.
 pub fn own_closedir() -> *mut c_void {
     let found: *mut c_void;
-    // SAFETY: reads one entry of the table of addresses, which is 0 for a weak symbol that nobody defines.
+    // SAFETY: reads the symbol's entry of the global offset table, which is 0 for a weak symbol that nothing defines.
     #[cfg(target_arch = "x86_64")]
     unsafe {
         std::arch::asm!(".weak __closedir", "mov {}, qword ptr [rip + __closedir@GOTPCREL]", out(reg) found, options(nostack, preserves_flags));

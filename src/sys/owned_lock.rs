@@ -1,5 +1,5 @@
-//! A lock that knows which thread holds it: an interposed function (a sanitizer's memcpy) may call the library again from
-//! within a section of it.
+//! A lock that records which thread holds it, so that a thread can tell that it would wait for itself: a function that the
+//! program interposes (a sanitizer's memcpy) may call the library again while the library holds the lock.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -16,12 +16,12 @@ pub struct OwnedLock {
 impl OwnedLock {
     /// Whether the calling thread holds it.
     pub fn is_mine(&self) -> bool {
-        // Relaxed: only the thread itself stores its own name.
+        // Relaxed: only the calling thread stores its own identity, so it sees its own last store.
         self.owner.load(Ordering::Relaxed) == thread_identity()
     }
 }
 
-// SAFETY: as the lock inside.
+// SAFETY: the lock inside excludes; the owner is only a record.
 unsafe impl RawMutex for OwnedLock {
     // The trait asks for a constant to start from; each use makes a new lock, as meant.
     #[allow(clippy::declare_interior_mutable_const)]
@@ -46,7 +46,7 @@ unsafe impl RawMutex for OwnedLock {
     #[inline]
     unsafe fn unlock(&self) {
         self.owner.store(0, Ordering::Relaxed);
-        // SAFETY: the caller's promise.
+        // SAFETY: the caller holds the lock.
         unsafe { self.raw.unlock() };
     }
 }

@@ -9,8 +9,8 @@ use libc::{c_int, sigset_t};
 use crate::errno::{Errno, Result, check};
 use crate::sys::cancellation::Deferral;
 
-/// All signals stay blocked in this thread until the guard is dropped. libc keeps its own internal ones open, so cancellation,
-/// which is one of them, is deferred.
+/// All signals stay blocked in this thread until the guard is dropped. libc never blocks the signals that it uses itself, one of which
+/// cancels threads, so cancellation is deferred too.
 pub struct Blocked {
     old: sigset_t,
     deferral: Deferral,
@@ -30,18 +30,18 @@ impl Drop for Blocked {
     }
 }
 
-/// Blocks all signals in this thread, a library thread, for good.
+/// Blocks all signals in the calling thread, one of the library's, for good.
 pub fn block_all() {
     change_mask(libc::SIG_SETMASK, &full_set());
 }
 
-/// Unblocks all signals in this thread: what a SIGEV_THREAD function starts with.
+/// Unblocks all signals in the calling thread, as a SIGEV_THREAD function expects them.
 pub fn unblock_all() {
     change_mask(libc::SIG_UNBLOCK, &full_set());
 }
 
-/// Runs a write that returns its error, if any, so that SIGPIPE or SIGXFSZ, which the error brings along, never reaches the
-/// program. (Both are sent to the thread that writes, and are pending when the write returns.)
+/// Runs a write, which returns its error if any, and discards the SIGPIPE or SIGXFSZ that the kernel sends with EPIPE or EFBIG. (It
+/// sends them to the writing thread, where they are pending when the write returns.)
 pub fn without_those_of_write(write: impl FnOnce() -> Option<Errno>) {
     let _blocked = Blocked::all();
     let before = pending();
@@ -50,13 +50,13 @@ pub fn without_those_of_write(write: impl FnOnce() -> Option<Errno>) {
         Some(Errno(libc::EFBIG)) => libc::SIGXFSZ,
         _ => return,
     };
-    // One that was pending already stays the program's: the kernel keeps one of a kind.
+    // One that was pending before is the program's, and the kernel keeps only one of a kind: leave it.
     if !has(&before, raised) && has(&pending(), raised) {
         take(raised);
     }
 }
 
-/// The same for any number of writes, in a thread whose signals are blocked.
+/// The same for any number of writes. Signals are blocked already.
 pub fn without_those_of_writes(writes: impl FnOnce()) {
     let before = pending();
     writes();
@@ -75,14 +75,14 @@ fn has(set: &sigset_t, number: c_int) -> bool {
 
 fn pending() -> sigset_t {
     let mut set = MaybeUninit::<sigset_t>::zeroed();
-    // SAFETY: `set` has room for one, and all bits zero is one too.
+    // SAFETY: `set` has room for one, and a set of zeros is valid.
     unsafe {
         libc::sigpending(set.as_mut_ptr());
         set.assume_init()
     }
 }
 
-/// Takes a pending signal, which is blocked.
+/// Discards a pending signal, which is blocked.
 fn take(number: c_int) {
     let mut set = MaybeUninit::<sigset_t>::uninit();
     // SAFETY: sigemptyset initialises the set that the other calls use; no siginfo is wanted, and the time is zero. On Linux
@@ -116,17 +116,17 @@ fn full_set() -> sigset_t {
 /// Changes the mask and returns the old one.
 fn change_mask(how: c_int, set: &sigset_t) -> sigset_t {
     let mut old = MaybeUninit::<sigset_t>::zeroed();
-    // SAFETY: `set` is a valid set; `old` has room for one, and all bits zero is one too.
+    // SAFETY: `set` is a valid set; `old` has room for one, and a set of zeros is valid.
     unsafe {
         libc::pthread_sigmask(how, ptr::from_ref(set), old.as_mut_ptr());
         old.assume_init()
     }
 }
 
-/// Whether the program handles this signal by a function, or did when it was asked before: a handler may have taken itself away
-/// until it returns (SA_RESETHAND). (The C library keeps its own signals from us.)
+/// Whether the program has a handler function for this signal, or had one at an earlier call: a handler may uninstall itself while it
+/// runs (SA_RESETHAND). (For the signals that the C library uses itself, sigaction fails.)
 pub fn has_handler(number: c_int) -> bool {
-    /// A bit for each number.
+    /// One bit for each signal number.
     static SEEN: AtomicU64 = AtomicU64::new(0);
     let bit = 1 << (number.cast_unsigned() % u64::BITS);
     let has = SEEN.load(Ordering::Relaxed) & bit != 0 || action(number).is_some_and(|action| is_handler(&action));
@@ -142,18 +142,18 @@ fn is_handler(action: &libc::sigaction) -> bool {
 
 fn action(number: c_int) -> Option<libc::sigaction> {
     let mut action = MaybeUninit::<libc::sigaction>::zeroed();
-    // SAFETY: nothing is set; `action` has room for one, and all bits zero is one too.
+    // SAFETY: nothing is set; `action` has room for one, and an action of zeros is valid.
     unsafe { (libc::sigaction(number, ptr::null(), action.as_mut_ptr()) == 0).then(|| action.assume_init()) }
 }
 
-/// Whether all handlers of the program have interrupted system calls go on (SA_RESTART).
+/// Whether all of the program's handlers ask that interrupted system calls be restarted (SA_RESTART).
 #[cfg(target_os = "linux")]
 pub fn all_handlers_restart() -> bool {
     let restarts = |action: libc::sigaction| !is_handler(&action) || action.sa_flags & libc::SA_RESTART != 0;
     (1..=max_signal()).all(|number| action(number).is_none_or(restarts))
 }
 
-/// There is nothing there that has to know.
+/// Only Linux's code asks.
 #[cfg(not(target_os = "linux"))]
 pub fn all_handlers_restart() -> bool {
     false
@@ -185,7 +185,7 @@ pub fn queue_to_thread(thread: c_int, signo: c_int, value: usize) -> Result<()> 
     check(done).map(|_| ())
 }
 
-/// The kernel's siginfo for a queued signal, with SI_ASYNCIO, which sigqueue(3) cannot send.
+/// The kernel's siginfo for a queued signal. It can say SI_ASYNCIO, which sigqueue(3) cannot.
 #[cfg(target_os = "linux")]
 #[repr(C)]
 struct Info {
@@ -211,12 +211,12 @@ impl Info {
     }
 }
 
-/// Queues a signal with a value to the process; other systems cannot say SI_ASYNCIO.
+/// Queues a signal with a value to the process. Here its si_code is SI_QUEUE instead of SI_ASYNCIO.
 #[cfg(not(target_os = "linux"))]
 pub fn queue_to_process(signo: c_int, value: usize) -> Result<()> {
     unsafe extern "C" {
         fn sigqueue(pid: libc::pid_t, signo: c_int, value: usize) -> c_int;
     }
-    // SAFETY: no memory is involved; `union sigval` is passed like a pointer.
+    // SAFETY: passes numbers only; `union sigval` is passed like a pointer.
     check(unsafe { sigqueue(libc::getpid(), signo, value) }).map(|_| ())
 }

@@ -1,5 +1,5 @@
-//! Messages of the library, and the proof that descriptor 2 may take them: it still is the standard error that the process
-//! started with. A program that closes 2 gives the number to the next file it opens, and that file gets no message.
+//! Messages on standard error. They are written only if descriptor 2 is still the file that the process started with: a program
+//! that closes 2 gives the number to the next file it opens, and no message may go into that file.
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -11,19 +11,21 @@ use crate::sys::{inode, signals};
 
 const STDERR: c_int = 2;
 
-/// What tells one file from another, also from one that got its inode number after it.
+/// Tells a file from all others, even from a later one with the same inode number.
 #[derive(Clone, Copy, PartialEq, Eq)]
 struct Identity {
     device: u64,
     inode: u64,
-    /// What else the file system tells: the time of birth, which has the precision of a tick, and the generation of the inode.
+    /// The time of birth, as precise as a timer tick; 0 if the file system has none.
     birth: u64,
+    /// A digest of the file handle, which holds the generation of the inode; 0 if the file system has none.
     handle: u64,
+    /// O_RDONLY, O_WRONLY or O_RDWR.
     access: c_int,
 }
 
-/// What 2 was when the library was loaded, if it was open and the program had not run yet. Written by the constructor only,
-/// before the library's first call; a child of fork inherits it together with the descriptor.
+/// Whether the words below hold the `Identity` of 2 at load time: it was open, and no code of the program had run. Only the
+/// constructor writes them; a child of fork inherits them together with the descriptor.
 static KNOWN: AtomicBool = AtomicBool::new(false);
 static DEVICE: AtomicU64 = AtomicU64::new(0);
 static INODE: AtomicU64 = AtomicU64::new(0);
@@ -31,7 +33,7 @@ static BIRTH: AtomicU64 = AtomicU64::new(0);
 static HANDLE: AtomicU64 = AtomicU64::new(0);
 static ACCESS: AtomicU64 = AtomicU64::new(0);
 
-/// Before `main`.
+/// Records what 2 is. Called before `main`.
 pub fn at_load() {
     if !loaded_at_start() {
         return;
@@ -56,9 +58,9 @@ fn is_the_first() -> bool {
     KNOWN.load(Ordering::Acquire) && identity() == Some(recorded())
 }
 
-/// Loaded later, by dlopen, the library cannot tell what 2 was; but the terminal that controls the session is nobody's file.
+/// A library that dlopen loads cannot know what 2 was at the start. It may write to the controlling terminal, which is no data file.
 fn is_the_terminal() -> bool {
-    // SAFETY: a system call without pointers.
+    // SAFETY: passes a number only.
     !KNOWN.load(Ordering::Acquire) && unsafe { libc::tcgetsid(STDERR) } > 0
 }
 
@@ -66,8 +68,8 @@ fn is_the_terminal() -> bool {
 pub const NOT_AT_ALL: c_int = 0;
 pub const AT_EXIT: c_int = 1_000;
 
-/// Writes a message, unless 2 has become something else or takes nothing for that long: then there is nobody to tell. Leaves
-/// errno as it was, raises no signal, and is no cancellation point.
+/// Writes a message, or drops it if 2 has become another file, or takes no data for so many milliseconds. Keeps errno, raises no
+/// signal, and is no cancellation point.
 pub fn write(text: &[u8], patience: c_int) {
     let errno = Errno::last();
     if is_the_first() || is_the_terminal() {
@@ -77,7 +79,7 @@ pub fn write(text: &[u8], patience: c_int) {
 }
 
 fn write_all(text: &[u8], patience: c_int) -> Option<Errno> {
-    // A pipe that is ready takes so many bytes at once.
+    // A pipe that poll reports as writable takes PIPE_BUF bytes without blocking.
     for mut rest in text.chunks(libc::PIPE_BUF) {
         while !rest.is_empty() {
             if !takes_data(patience) {
@@ -144,10 +146,10 @@ fn identity() -> Option<Identity> {
 #[cfg(target_os = "linux")]
 fn file() -> Option<(u64, u64, u64)> {
     let mut found = std::mem::MaybeUninit::<libc::statx>::zeroed();
-    // The server of a network's file is not asked: this must not wait.
+    // Does not ask the server of a network file system: this must not wait.
     let flags = libc::AT_EMPTY_PATH | libc::AT_STATX_DONT_SYNC;
     let mask = libc::STATX_INO | libc::STATX_BTIME;
-    // SAFETY: the path is a C string, `found` has room for one statx, and all bits zero is one too.
+    // SAFETY: the path is a C string, `found` has room for one statx, and a statx of zeros is valid.
     let found = unsafe {
         if libc::syscall(libc::SYS_statx, STDERR, c"".as_ptr(), flags, mask, found.as_mut_ptr()) != 0 {
             return by_fstat();
@@ -167,7 +169,8 @@ fn by_fstat() -> Option<(u64, u64, u64)> {
     inode::by_fstat(STDERR).ok().map(|found| (found.device, found.number, 0))
 }
 
-/// A digest of the handle by which the file system finds the file again, and no later one with its inode number; 0 without.
+/// A digest of the handle by which the file system would find this file again, and no later one with its inode number. 0: the
+/// file system has no handles.
 #[cfg(target_os = "linux")]
 fn handle() -> u64 {
     const MOST: usize = 128;
@@ -199,7 +202,7 @@ fn handle() -> u64 {
     0
 }
 
-/// Whether the library is part of the program itself, or was loaded with it: then no code of `main` has run.
+/// Whether the library was loaded before `main`: it is part of the program itself, or was loaded together with it.
 #[cfg(target_os = "linux")]
 fn loaded_at_start() -> bool {
     // SAFETY: getauxval takes a number.
@@ -210,27 +213,30 @@ fn loaded_at_start() -> bool {
     search.found == Some(true)
 }
 
-/// Elsewhere the library is linked statically.
+/// On other systems the library is always linked statically.
 #[cfg(not(target_os = "linux"))]
 fn loaded_at_start() -> bool {
     true
 }
 
-/// The loaded objects come in the order of their loading: the program, what it needs directly or LD_PRELOAD names, what those
-/// need (and so the dynamic linker, which libc needs), and behind that whatever dlopen brings.
+/// A search through the loaded objects, which dl_iterate_phdr reports in the order of loading: the program, the objects that it needs
+/// or LD_PRELOAD names, what those need (among it the dynamic linker, which libc needs), and then those that dlopen has loaded. So
+/// the library was loaded with the program if it comes before the dynamic linker.
 #[cfg(target_os = "linux")]
 struct Search {
-    /// Where the program's headers are, and the dynamic linker's base (0 in a static program).
+    /// The address of the program's headers.
     program: libc::c_ulong,
+    /// The base of the dynamic linker; 0 in a static program.
     linker: libc::c_ulong,
+    /// No object has been looked at yet.
     first: bool,
-    /// Whether the library came before the dynamic linker, or in the program itself.
+    /// The answer, once it is known.
     found: Option<bool>,
 }
 
 #[cfg(target_os = "linux")]
 unsafe extern "C" fn look(object: *mut libc::dl_phdr_info, _: libc::size_t, search: *mut libc::c_void) -> c_int {
-    // SAFETY: the caller of the search, and the dynamic linker, promise that both are there.
+    // SAFETY: dl_iterate_phdr passes an object that is loaded, and the `Search` of `loaded_at_start`.
     let (search, object) = unsafe { (&mut *search.cast::<Search>(), &*object) };
     let is_program = object.dlpi_phdr.addr() as u64 == search.program;
     // In a namespace of dlmopen the first object is not the program.
@@ -247,20 +253,20 @@ unsafe extern "C" fn look(object: *mut libc::dl_phdr_info, _: libc::size_t, sear
     c_int::from(answer.is_some())
 }
 
-/// Whether the library is a part of the object.
+/// Whether the library lies in this object.
 #[cfg(target_os = "linux")]
 fn is_ours(object: &libc::dl_phdr_info) -> bool {
     let here = (&raw const KNOWN).addr() as u64;
     let mut headers = (0..usize::from(object.dlpi_phnum)).map(|i| object.dlpi_phdr.wrapping_add(i));
     headers.any(|header| {
-        // SAFETY: the object has so many headers.
+        // SAFETY: the object has `dlpi_phnum` headers.
         let header = unsafe { header.read() };
         let start = object.dlpi_addr.wrapping_add(header.p_vaddr);
         header.p_type == libc::PT_LOAD && (start..start.saturating_add(header.p_memsz)).contains(&here)
     })
 }
 
-/// A message made without memory of the heap; what does not fit is left out.
+/// A message put together on the stack. What does not fit is cut off.
 pub struct Message<const SIZE: usize> {
     bytes: [u8; SIZE],
     length: usize,

@@ -1,4 +1,4 @@
-//! Threads of the library's own.
+//! Starting threads, and what the kernel tells of them.
 
 use std::ffi::{CStr, c_void};
 use std::mem::MaybeUninit;
@@ -17,7 +17,7 @@ const SMALL_STACK: usize = 256 * 1024;
 
 /// Starts a detached thread with all signals blocked. Errors: EAGAIN (no more threads), ENOMEM.
 pub fn spawn(main: Main, argument: *mut c_void) -> Result<()> {
-    // To learn the size of a stack may take a lock, too.
+    // First: `small_stack` may take a lock of the C library's, too.
     check_process()?;
     spawn_with_stack(small_stack(), main, argument).or_else(|error| match error.0 {
         libc::EINVAL => spawn_with_stack(0, main, argument),
@@ -25,13 +25,13 @@ pub fn spawn(main: Main, argument: *mut c_void) -> Result<()> {
     })
 }
 
-/// Error: EAGAIN, in this process pthread_create may hang.
+/// Error: EAGAIN, because pthread_create might hang in this process (see `fork::may_make_threads`).
 fn check_process() -> Result<()> {
     if fork::may_make_threads() { Ok(()) } else { Err(Errno::AGAIN) }
 }
 
-/// The small stack, and what the C library takes from a thread's stack for itself: above all the thread-local storage of the
-/// program and its libraries, of any size. Asked once: it is fixed when the program starts.
+/// `SMALL_STACK`, and what the C library takes from each stack for itself: above all the thread-local storage of the program and
+/// its libraries, which may be large. Computed once: it is fixed when the program starts.
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
 fn small_stack() -> usize {
     static BYTES: AtomicUsize = AtomicUsize::new(0);
@@ -48,15 +48,15 @@ fn small_stack() -> usize {
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
 const PAGE: usize = 64 * 1024;
 
-/// glibc says itself what the smallest stack is (Rust's standard library asks like this, too); in a program that is linked
-/// statically it cannot be asked, and the segments of the modules tell.
+/// glibc tells by an internal function, which Rust's standard library calls too. A statically linked program does not export it; there
+/// it is the sum of the modules' thread-local segments.
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
 fn taken_from_stack() -> usize {
     type Smallest = unsafe extern "C" fn(*const libc::pthread_attr_t) -> usize;
     let mut attributes = MaybeUninit::<libc::pthread_attr_t>::zeroed();
     let mut segments = 0;
     // SAFETY: the symbol, if it is there, is glibc's function of this type, which reads initialised attributes; `add_segments`
-    // gets the sum that it adds to.
+    // gets a pointer to `segments`, which outlives the call.
     unsafe {
         libc::dl_iterate_phdr(Some(add_segments), (&raw mut segments).cast());
         let symbol = libc::dlsym(libc::RTLD_DEFAULT, c"__pthread_get_minstack".as_ptr());
@@ -71,10 +71,10 @@ fn taken_from_stack() -> usize {
     segments
 }
 
-/// Adds the thread-local storage of one module.
+/// Adds the size of one module's thread-local storage to `sum`.
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
 unsafe extern "C" fn add_segments(module: *mut libc::dl_phdr_info, _size: usize, sum: *mut c_void) -> libc::c_int {
-    // SAFETY: dl_iterate_phdr passes a module, whose headers lie in memory, and the sum of `taken_from_stack`.
+    // SAFETY: dl_iterate_phdr passes a module, whose headers are mapped, and the pointer of `taken_from_stack`.
     unsafe {
         let headers = std::slice::from_raw_parts((*module).dlpi_phdr, usize::from((*module).dlpi_phnum));
         for header in headers.iter().filter(|header| header.p_type == libc::PT_TLS) {
@@ -86,24 +86,24 @@ unsafe extern "C" fn add_segments(module: *mut libc::dl_phdr_info, _size: usize,
     0
 }
 
-/// musl adds it by itself; elsewhere it does not lie on the stack.
+/// musl enlarges the stack itself by what it needs; elsewhere thread-local storage does not lie on the stack.
 #[cfg(not(all(target_os = "linux", target_env = "gnu")))]
 fn small_stack() -> usize {
     SMALL_STACK
 }
 
-/// Has the calling thread's short sleeps end when they should, not up to 50 microseconds later.
+/// Lowers the calling thread's timer slack, by which the kernel may prolong a sleep, from 50 microseconds to 1.
 #[cfg(libaio)]
 pub fn be_on_time() {
     const NANOSECONDS: libc::c_ulong = 1_000;
-    // SAFETY: no memory is involved; it is a thread of the library's.
+    // SAFETY: passes numbers only.
     unsafe { libc::prctl(libc::PR_SET_TIMERSLACK, NANOSECONDS) };
 }
 
-/// Starts a detached thread with the default stack, for functions of the program. Signals are blocked at its start.
+/// Starts a detached thread with the default stack, to run functions of the program. It starts with all signals blocked.
 pub fn spawn_for_program(main: Main, argument: *mut c_void) -> Result<()> {
     spawn_with_stack(0, main, argument).or_else(|error| match error.0 {
-        // The default (`ulimit -s`) is too small for the program's own thread-local storage.
+        // The default (`ulimit -s`) is too small to hold the thread-local storage.
         libc::EINVAL => spawn_with_stack(small_stack(), main, argument),
         _ => Err(error),
     })
@@ -136,7 +136,7 @@ pub unsafe fn spawn_with(attributes: *const libc::pthread_attr_t, main: Main, ar
 /// # Safety
 /// `attributes` is NULL or points to initialised attributes.
 unsafe fn create(attributes: *const libc::pthread_attr_t, main: Main, argument: *mut c_void) -> Result<()> {
-    // libc declares the start routine as plain "C"; the calling convention is the same.
+    // Declared anew because the crate libc declares the start routine as plain "C". The calling convention is the same.
     unsafe extern "C" {
         fn pthread_create(
             thread: *mut libc::pthread_t,
@@ -147,7 +147,7 @@ unsafe fn create(attributes: *const libc::pthread_attr_t, main: Main, argument: 
     }
     check_process()?;
     let mut thread = MaybeUninit::uninit();
-    // The new thread inherits the mask.
+    // The new thread inherits the signal mask.
     let _blocked = Blocked::all();
     // SAFETY: `thread` has room for the result; the rest is the caller's promise.
     check_code(unsafe { pthread_create(thread.as_mut_ptr(), attributes, main, argument) })
@@ -159,17 +159,17 @@ pub fn set_name(name: &CStr) {
     unsafe { libc::pthread_setname_np(libc::pthread_self(), name.as_ptr()) };
 }
 
-/// The kernel's number of the calling thread, or 0 where there is none.
+/// The kernel's number of the calling thread. Never 0, which stands for "no thread".
 pub fn current_id() -> i32 {
     #[cfg(target_os = "linux")]
     // SAFETY: gettid takes nothing and always succeeds.
     return unsafe { libc::syscall(libc::SYS_gettid) }.try_into().unwrap_or(0);
-    // Elsewhere nobody looks into a thread; but 0 is none.
+    // Elsewhere nothing looks a thread up by its number.
     #[cfg(not(target_os = "linux"))]
     return 1;
 }
 
-/// The process's number.
+/// The process ID.
 pub fn process_id() -> i32 {
     // SAFETY: getpid takes nothing and always succeeds.
     unsafe { libc::getpid() }
@@ -184,11 +184,11 @@ pub fn at_fork_in_child(f: extern "C" fn()) {
             child: Option<extern "C" fn()>,
         ) -> libc::c_int;
     }
-    // SAFETY: `f` stays mapped: the library is never unloaded. Out of memory leaves the wiped page of `fork`.
+    // SAFETY: `f` stays mapped: the library is never unloaded. If memory is short, the page that `fork::Mark` has wiped in a child still tells.
     unsafe { pthread_atfork(None, None, Some(f)) };
 }
 
-/// Waiting for something that nobody announces: first a few turns for other threads, then a millisecond at a time.
+/// For waiting in a loop where no wake-up comes: yields the processor at first, then sleeps a millisecond at a time.
 pub struct Pause(u32);
 
 impl Pause {
@@ -196,6 +196,7 @@ impl Pause {
         Pause(0)
     }
 
+    /// One step of the wait.
     pub fn once(&mut self) {
         const TURNS: u32 = 50;
         if self.0 < TURNS {
@@ -208,12 +209,11 @@ impl Pause {
     }
 }
 
-/// Before something is tried again.
 pub fn sleep_a_millisecond() {
     sleep_for(1_000_000);
 }
 
-/// No cancellation point on Linux: callers wait like this in the middle of things.
+/// No cancellation point on Linux, unlike libc's nanosleep: callers hold things that a cancelled thread would not give back.
 pub fn sleep_for(time: super::clock::Nanos) {
     let time = super::clock::to_timespec(time);
     // SAFETY: nanosleep reads one timespec.
@@ -221,24 +221,24 @@ pub fn sleep_for(time: super::clock::Nanos) {
     unsafe {
         libc::syscall(libc::SYS_nanosleep, &raw const time, 0usize)
     };
-    // SAFETY: as above.
+    // SAFETY: nanosleep reads one timespec.
     #[cfg(not(target_os = "linux"))]
     unsafe {
         libc::nanosleep(&raw const time, std::ptr::null_mut())
     };
 }
 
-/// The processor time that a thread of this process has used. None: there is no such thread, or the system does not say.
+/// The processor time that a thread of this process has used. None: there is no such thread, or the system cannot tell.
 pub fn processor_time(thread: i32) -> Option<super::clock::Nanos> {
     #[cfg(target_os = "linux")]
     {
-        // The kernel's number for a thread's clock (what pthread_getcpuclockid makes of a pthread_t). As a raw call: libc's may be
-        // the program's own, which knows nothing of such clocks.
+        // The number of a thread's clock, as pthread_getcpuclockid computes it. By a raw call: the program may have replaced
+        // clock_gettime with a function that does not know such clocks.
         const OF_THREAD: i32 = 4;
         const PRECISE: i32 = 2;
         let clock = (!thread) << 3 | OF_THREAD | PRECISE;
         let mut time = MaybeUninit::<libc::timespec>::zeroed();
-        // SAFETY: room for one timespec, of which all bits zero is one too.
+        // SAFETY: room for one timespec, and one of zeros is valid.
         let (done, time) = unsafe {
             let done = libc::syscall(libc::SYS_clock_gettime, clock, time.as_mut_ptr());
             (done, time.assume_init())
@@ -252,12 +252,12 @@ pub fn processor_time(thread: i32) -> Option<super::clock::Nanos> {
     }
 }
 
-/// How often the calling thread has given up its processor to wait for something. None: the system does not say.
+/// How often the calling thread has slept (voluntary context switches). None: the system cannot tell.
 pub fn times_slept() -> Option<u64> {
     #[cfg(target_os = "linux")]
     {
         let mut usage = MaybeUninit::<libc::rusage>::zeroed();
-        // SAFETY: room for one rusage, of which all bits zero is one too.
+        // SAFETY: room for one rusage, and one of zeros is valid.
         let usage = unsafe {
             libc::getrusage(libc::RUSAGE_THREAD, usage.as_mut_ptr());
             usage.assume_init()

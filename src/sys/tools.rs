@@ -1,22 +1,22 @@
-//! Valgrind and ThreadSanitizer: what they cannot see of themselves. The library synchronises by atomics and by the kernel, so to them a
-//! buffer that a library thread filled and the program reads looks like a race.
+//! Tells Valgrind and ThreadSanitizer which thread's work happens before which. They do not understand synchronisation by atomics of
+//! this library or by the kernel: without help, a buffer that a library thread fills and the program reads looks like a race.
 //!
-//! Valgrind takes sequences of instructions that do nothing as requests (valgrind.h); ThreadSanitizer's functions are there if
-//! its run-time library is. Both are looked for when the library is loaded; without them a request costs the test of a flag.
+//! Valgrind takes certain instructions that change nothing as requests (valgrind.h); ThreadSanitizer is asked by functions of
+//! its run-time library. Which of the two is there is found out at load time. Without them each call here tests one flag.
 
 use std::ptr;
 use std::sync::atomic::{AtomicU8, Ordering};
 
-/// What was found; written before `main`.
+/// Which tools are there: bits of the next two constants. Written before `main`.
 static PRESENT: AtomicU8 = AtomicU8::new(0);
 const VALGRIND: u8 = 1;
 const TSAN: u8 = 2;
 
 const RUNNING_ON_VALGRIND: usize = 0x1001;
-/// "HG": both of helgrind and of DRD.
+/// "HG": requests that both helgrind and DRD know.
 const HAPPENS_BEFORE: usize = 0x4847_0000 + 256 + 33;
 const HAPPENS_AFTER: usize = HAPPENS_BEFORE + 1;
-/// Not to look at memory: helgrind and DRD each have their own. Both forget that when the memory is freed.
+/// Do not check these bytes; helgrind and DRD have a request each. It ends when the memory is freed.
 const HELGRIND_LEAVE_ALONE: usize = HAPPENS_BEFORE + 6;
 const DRD_LEAVE_ALONE: usize = 0x4452_0002;
 
@@ -26,14 +26,14 @@ pub fn at_load() {
     PRESENT.store(valgrind | tsan, Ordering::Relaxed);
 }
 
-/// Whether the process runs under Valgrind. Its memcheck learns what the kernel's AIO has read from the iocb, when the result is
-/// taken, and does not know all of its calls.
+/// Whether the process runs under Valgrind. Memcheck follows only some of the kernel's AIO calls: it finds out from the iocb which
+/// bytes a read has defined, at the io_getevents that returns the event.
 pub fn is_valgrind() -> bool {
     PRESENT.load(Ordering::Relaxed) & VALGRIND != 0
 }
 
-/// What the calling thread has done so far happens before what others do after `observed` of the same thing. It consists of
-/// atomics, which the program may write over as soon as it has seen them: they are no race.
+/// What the calling thread has done so far happens before what a thread does after `observed` with the same address. `status` is
+/// excluded from checks: the program may overwrite it, without atomics, as soon as it has seen the final value.
 pub fn publishes<T>(status: &T) {
     if PRESENT.load(Ordering::Relaxed) != 0 {
         for leave_alone in [HELGRIND_LEAVE_ALONE, DRD_LEAVE_ALONE] {
@@ -49,13 +49,14 @@ pub fn observed<T>(address: *const T) {
     }
 }
 
-/// The program hands something in: what it has done happens before what its own functions do in the library's threads.
+/// A call of the program submits something: what its thread has done so far happens before what a thread does after `taken_over`.
 pub fn handed_in() {
     if PRESENT.load(Ordering::Relaxed) != 0 {
         tell((&raw const PRESENT).addr(), true);
     }
 }
 
+/// A library thread is about to call a function of the program.
 pub fn taken_over() {
     observed(&raw const PRESENT);
 }
@@ -68,17 +69,17 @@ fn tell(address: usize, before: bool) {
     }
     let function = if before { tsan::release() } else { tsan::acquire() };
     if let Some(function) = function.filter(|_| present & TSAN != 0) {
-        // SAFETY: the address is a key for it, and is not read.
+        // SAFETY: the function uses the address as a key and does not read it.
         unsafe { function(ptr::without_provenance_mut(address)) };
     }
 }
 
-/// A client request. 0 where nobody listens.
+/// Makes a client request. Returns 0 outside Valgrind.
 #[cfg(all(target_os = "linux", target_arch = "x86_64", not(miri)))]
 fn ask(request: usize, first: usize, second: usize) -> usize {
     let arguments = [request, first, second, 0, 0, 0];
     let mut answer = 0;
-    // SAFETY: rdi is rotated by 128 bits altogether, and rbx exchanged with itself: nothing changes. Valgrind reads the arguments.
+    // SAFETY: rdi is rotated by 128 bits in all and rbx exchanged with itself, so nothing changes. Valgrind reads the arguments.
     unsafe {
         std::arch::asm!(
             "rol rdi, 3",
@@ -98,7 +99,7 @@ fn ask(request: usize, first: usize, second: usize) -> usize {
 fn ask(request: usize, first: usize, second: usize) -> usize {
     let arguments = [request, first, second, 0, 0, 0];
     let mut answer = 0;
-    // SAFETY: x12 is rotated by 128 bits altogether, and x10 stays itself: nothing changes. Valgrind reads the arguments.
+    // SAFETY: x12 is rotated by 128 bits in all and x10 is or-ed with itself, so nothing changes. Valgrind reads the arguments.
     unsafe {
         std::arch::asm!(
             "ror x12, x12, 3",
@@ -130,7 +131,7 @@ mod tsan {
 
     pub fn acquire() -> Option<Function> {
         let address: usize;
-        // SAFETY: the linker has left the function's address there, or 0; such a pointer is an `Option` of a function.
+        // SAFETY: the symbol's entry of the global offset table is the function's address or 0, and 0 is `None` of such an `Option`.
         unsafe {
             std::arch::asm!("mov {}, qword ptr [rip + __tsan_acquire@GOTPCREL]", out(reg) address, options(nostack));
             std::mem::transmute(address)

@@ -1,11 +1,11 @@
-//! Transfers that every POSIX system has.
+//! Reads, writes and syncs that every POSIX system has, and what poll and socket options tell of a stream.
 
 use libc::{c_int, c_void, off_t};
 
 use crate::errno::{Errno, Result, check};
 use crate::sys::clock::{self, Nanos};
 
-/// What a request asks of the kernel's own AIO (`kaio`).
+/// A read or write for the kernel's own AIO (`kaio`).
 #[cfg_attr(not(all(target_os = "linux", not(feature = "portable"))), expect(dead_code, reason = "only Linux has it"))]
 pub struct Transfer {
     pub fd: c_int,
@@ -13,7 +13,7 @@ pub struct Transfer {
     pub buffer: *mut c_void,
     pub count: usize,
     pub offset: u64,
-    /// Comes back with the result.
+    /// The kernel returns it with the result.
     pub token: u64,
 }
 
@@ -31,7 +31,7 @@ pub fn write_at(fd: c_int, buffer: *mut c_void, count: usize, offset: off_t) -> 
 
 /// A write at the end of a file that is open with O_APPEND.
 pub fn append(fd: c_int, buffer: *mut c_void, count: usize) -> Result<isize> {
-    // Linux's pwrite appends whatever the offset, and leaves the file's own offset alone; POSIX's would not append.
+    // With O_APPEND Linux's pwrite ignores the offset and appends, and the file offset stays as it is. POSIX's would not append.
     #[cfg(target_os = "linux")]
     return write_at(fd, buffer, count, 0);
     #[cfg(not(target_os = "linux"))]
@@ -39,12 +39,12 @@ pub fn append(fd: c_int, buffer: *mut c_void, count: usize) -> Result<isize> {
 }
 
 pub fn fsync(fd: c_int) -> Result<isize> {
-    // SAFETY: no memory is involved.
+    // SAFETY: passes a number only.
     check(unsafe { libc::fsync(fd) }).map(|_| 0)
 }
 
 pub fn fdatasync(fd: c_int) -> Result<isize> {
-    // SAFETY: no memory is involved.
+    // SAFETY: passes a number only.
     check(unsafe { libc::fdatasync(fd) }).map(|_| 0)
 }
 
@@ -72,12 +72,12 @@ pub fn send_now(fd: c_int, buffer: *mut c_void, count: usize) -> Result<isize> {
     check(unsafe { libc::send(fd, buffer, count, libc::MSG_DONTWAIT) })
 }
 
-/// What came of a transfer of a stream that must not wait.
+/// The outcome of a transfer of a stream that was made without waiting.
 pub enum Tried {
     Ended(Result<isize>),
-    /// It would have to wait, and poll tells when that is over.
+    /// It would have to wait. Poll tells when to try again.
     Nothing,
-    /// It cannot be told not to wait: only a thread that may be blocked can make it.
+    /// This stream has no transfer without waiting: a thread that may block has to make it.
     MayBlock,
 }
 
@@ -87,24 +87,24 @@ impl Tried {
         if result == Err(Errno::AGAIN) { Tried::Nothing } else { Tried::Ended(result) }
     }
 
-    /// A read that cannot be told not to wait: whether it is worth a thread.
+    /// For a read of a stream that has none without waiting: whether a thread should make it now.
     pub fn by_poll(fd: c_int, nonblocking: bool) -> Tried {
         let at_once = nonblocking || is_ready(fd, false) || answers_without_input(fd);
         if at_once { Tried::MayBlock } else { Tried::Nothing }
     }
 }
 
-/// A terminal of which a read ends although nothing was typed, at once or some time after it began (VMIN 0): poll does not
-/// tell.
+/// Whether it is a terminal whose reads end without input, at once or after VTIME (VMIN is 0). Poll does not report such a terminal
+/// as readable.
 fn answers_without_input(fd: c_int) -> bool {
     let mut modes = std::mem::MaybeUninit::<libc::termios>::zeroed();
-    // SAFETY: there is room for the modes, and all bits zero are some, too.
+    // SAFETY: there is room for a termios, and one of zeros is valid.
     let (known, modes) = unsafe { (libc::tcgetattr(fd, modes.as_mut_ptr()) == 0, modes.assume_init()) };
     let least = modes.c_cc.get(libc::VMIN);
     known && modes.c_lflag & libc::ICANON == 0 && least == Some(&0) && !is_other_side(fd)
 }
 
-/// Whether it is the master of a pseudo-terminal: the modes that it shows are those of the terminal, not its own.
+/// Whether it is the master of a pseudo-terminal: tcgetattr shows the modes of the other side.
 #[cfg(target_os = "linux")]
 fn is_other_side(fd: c_int) -> bool {
     let mut number: c_int = 0;
@@ -121,11 +121,11 @@ fn is_other_side(_fd: c_int) -> bool {
 pub fn is_ready(fd: c_int, writes: bool) -> bool {
     let events = if writes { libc::POLLOUT } else { libc::POLLIN };
     let mut entry = libc::pollfd { fd, events, revents: 0 };
-    // SAFETY: one entry, and no waiting.
+    // SAFETY: one entry; the time-out is 0.
     unsafe { libc::poll(&raw mut entry, 1, 0) == 1 }
 }
 
-/// How long a transfer of a socket may wait (SO_RCVTIMEO, SO_SNDTIMEO). None: for ever.
+/// How long a transfer of a socket may wait (SO_RCVTIMEO, SO_SNDTIMEO). None: for ever, or no socket.
 pub fn patience(fd: c_int, writes: bool) -> Option<Nanos> {
     let name = if writes { libc::SO_SNDTIMEO } else { libc::SO_RCVTIMEO };
     let time = socket_option(fd, name, libc::timeval { tv_sec: 0, tv_usec: 0 })?;
@@ -134,14 +134,14 @@ pub fn patience(fd: c_int, writes: bool) -> Option<Nanos> {
     (span > 0).then_some(span)
 }
 
-/// How many bytes a read of a socket waits for (SO_RCVLOWAT).
+/// How many bytes a read waits for: SO_RCVLOWAT of a stream socket, else 1.
 pub fn least_to_read(fd: c_int) -> usize {
     let least = socket_option(fd, libc::SO_RCVLOWAT, 1).filter(|least| *least > 1);
     let is_stream = || socket_option(fd, libc::SO_TYPE, 0) == Some(libc::SOCK_STREAM);
     least.filter(|_| is_stream()).and_then(|least: c_int| usize::try_from(least).ok()).unwrap_or(1)
 }
 
-/// None: it is no socket, or has no such option.
+/// None: the descriptor is no socket, or its kind has no such option.
 fn socket_option<Value: Copy>(fd: c_int, name: c_int, mut value: Value) -> Option<Value> {
     let mut length = libc::socklen_t::try_from(size_of::<Value>()).unwrap_or(0);
     let place = (&raw mut value).cast();

@@ -1,5 +1,5 @@
-//! The kernel's own clock_gettime, found in the code that it maps into every process (vdso(7)): it costs no system call, and what
-//! the program or a preloaded library puts in the place of libc's function does not reach it.
+//! The kernel's own clock_gettime, found in the code that it maps into every process (vdso(7)): it costs no system call, and no
+//! program or preloaded library can replace it as they can libc's.
 
 use std::ffi::{CStr, c_char, c_void};
 use std::mem::MaybeUninit;
@@ -10,16 +10,16 @@ use libc::{Elf64_Ehdr, Elf64_Phdr, Elf64_Sym, c_int, timespec};
 
 type ClockGettime = unsafe extern "C" fn(libc::clockid_t, *mut timespec) -> c_int;
 
-/// Where it has another name it is called by the system call.
+/// Its name. If the image has no function of this name, the system call serves.
 const NAME: &CStr = if cfg!(target_arch = "aarch64") { c"__kernel_clock_gettime" } else { c"__vdso_clock_gettime" };
 
 /// Reads CLOCK_MONOTONIC. Takes no lock and allocates nothing.
 pub fn monotonic(time: &mut MaybeUninit<timespec>) {
-    /// NULL: not looked for yet.
+    /// NULL: not searched for yet.
     static FOUND: AtomicPtr<c_void> = AtomicPtr::new(ptr::null_mut());
     let mut found = FOUND.load(Ordering::Relaxed);
     if found.is_null() {
-        // Two threads find the same.
+        // Two threads that search at once find the same address.
         found = find().unwrap_or(by_system_call as ClockGettime as *mut c_void);
         FOUND.store(found, Ordering::Relaxed);
     }
@@ -32,9 +32,9 @@ unsafe extern "C" fn by_system_call(clock: libc::clockid_t, time: *mut timespec)
     c_int::try_from(unsafe { libc::syscall(libc::SYS_clock_gettime, clock, time) }).unwrap_or(-1)
 }
 
-/// What of the image is needed: where it is, and its symbols, their names behind them.
+/// The parts of the ELF image that the search needs.
 struct Image {
-    /// To be added to an address that the image names.
+    /// Where the image lies in memory, less the address that it is linked for.
     base: usize,
     symbols: *const Elf64_Sym,
     count: usize,
@@ -59,7 +59,7 @@ struct Dynamic {
 const STRING_TABLE: u64 = 5;
 const SYMBOL_TABLE: u64 = 6;
 const STRINGS_SIZE: u64 = 10;
-/// The sections of the image are a page or two.
+/// More entries than any image has: it is a page or two.
 const MOST_ENTRIES: usize = 256;
 
 impl Image {
@@ -68,7 +68,7 @@ impl Image {
         let header = unsafe { &*ptr::with_exposed_provenance::<Elf64_Ehdr>(start) };
         let segments = start + usize::try_from(header.e_phoff).ok()?;
         let segments = ptr::with_exposed_provenance::<Elf64_Phdr>(segments);
-        // SAFETY: the image says that so many are there.
+        // SAFETY: the header says that so many segments are there.
         let segments = unsafe { std::slice::from_raw_parts(segments, usize::from(header.e_phnum)) };
         let of_type = |wanted| segments.iter().find(|segment| segment.p_type == wanted);
         let (load, dynamic) = (of_type(libc::PT_LOAD)?, of_type(libc::PT_DYNAMIC)?);
@@ -76,21 +76,21 @@ impl Image {
         let base = base.wrapping_sub(usize::try_from(load.p_vaddr).ok()?);
         let entries = ptr::with_exposed_provenance::<Dynamic>(start + usize::try_from(dynamic.p_offset).ok()?);
         let count = usize::try_from(dynamic.p_memsz).ok()? / size_of::<Dynamic>();
-        // SAFETY: as above.
+        // SAFETY: the dynamic segment holds that many entries.
         let entries = unsafe { std::slice::from_raw_parts(entries, count.min(MOST_ENTRIES)) };
         let value = |wanted| {
             let entry = entries.iter().take_while(|entry| entry.tag != 0).find(|entry| entry.tag == wanted)?;
             usize::try_from(entry.value).ok()
         };
         let (symbols, names) = (base.wrapping_add(value(SYMBOL_TABLE)?), base.wrapping_add(value(STRING_TABLE)?));
-        // The linker puts the names right behind the symbols: so no hash table, of which there are two kinds, is needed.
+        // The linker puts the names right behind the symbols, which tells their number without reading a hash table.
         let count = names.checked_sub(symbols)? / size_of::<Elf64_Sym>();
         let names_size = value(STRINGS_SIZE)?;
         let (symbols, names) = (ptr::with_exposed_provenance(symbols), ptr::with_exposed_provenance(names));
         (count <= MOST_ENTRIES).then_some(Image { base, symbols, count, names, names_size })
     }
 
-    /// The address of a symbol, if it is the one that is wanted.
+    /// The address of the symbol at `index`, if that is the function searched for.
     fn function(&self, index: usize) -> Option<*mut c_void> {
         // SAFETY: `index` is below the number of symbols.
         let symbol = unsafe { self.symbols.add(index).read() };

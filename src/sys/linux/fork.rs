@@ -1,4 +1,4 @@
-//! Noticing that this process is the child of one that used the library, however it was made, and whether fork handlers ran in it.
+//! Finds out whether this process is a child of one that used the library, however it was made, and whether fork handlers ran in it.
 
 use std::ffi::c_void;
 use std::ptr::{self, NonNull};
@@ -7,29 +7,29 @@ use std::sync::atomic::{AtomicPtr, AtomicU32, Ordering};
 use crate::errno::Result;
 use crate::sys::memory;
 
-/// A word that reads as 0 in a child: the kernel wipes its page at fork, _Fork and clone, but not at vfork, whose child
-/// shares the parent's memory.
+/// A word that is 1 in the process that made it and 0 in a child: the kernel wipes its page at fork, _Fork and clone, but not at
+/// vfork, whose child shares the parent's memory.
 pub struct Mark {
     word: NonNull<AtomicU32>,
 }
 
-// SAFETY: an atomic word that is never unmapped.
+// SAFETY: a pointer to an atomic word that is never unmapped.
 unsafe impl Send for Mark {}
 // SAFETY: as above.
 unsafe impl Sync for Mark {}
 
 const PAGE: usize = 4096;
 
-/// Has pages read as zeroes in a child. (Not before Linux 4.14.)
+/// Asks the kernel to clear these pages in a child. (No effect before Linux 4.14.)
 pub fn forget_in_child(start: NonNull<c_void>, bytes: usize) {
-    // SAFETY: whole pages of the library's own.
+    // SAFETY: the callers pass whole pages of the library's own, and expect zeros in a child.
     unsafe { libc::madvise(start.as_ptr(), bytes, libc::MADV_WIPEONFORK) };
 }
 
 impl Mark {
     pub fn new() -> Result<Mark> {
         let word = memory::map(PAGE)?;
-        // Kernels before 4.14 cannot wipe: there fork is noticed (pthread_atfork), _Fork is not.
+        // Before Linux 4.14 only the fork handler (pthread_atfork) finds a child out, which _Fork does not run.
         forget_in_child(word, PAGE);
         let mark = Mark { word: word.cast() };
         mark.word().store(1, Ordering::Relaxed);
@@ -47,26 +47,28 @@ impl Mark {
     }
 }
 
-/// Of the process that has registered its fork handler, and of each child in which that ran. Never unmapped.
+/// The word of a mark, made when the fork handler was registered and set to 1 again by the handler in each child in which it runs.
+/// NULL: none is registered.
 static HANDLED: AtomicPtr<AtomicU32> = AtomicPtr::new(ptr::null_mut());
 
-/// The library's fork handler is registered.
+/// To be called when the library's fork handler is registered.
 pub fn handler_is_registered() {
     if let Ok(mark) = Mark::new() {
         HANDLED.store(mark.word.as_ptr(), Ordering::Release);
     }
 }
 
-/// It runs: the C library has put its locks in order in this child, or is about to.
+/// To be called by the fork handler, in the child: fork has the C library put its locks in order.
 pub fn handler_runs() {
-    // SAFETY: it is never unmapped.
+    // SAFETY: the word of a mark is never unmapped.
     if let Some(word) = unsafe { HANDLED.load(Ordering::Acquire).as_ref() } {
         word.store(1, Ordering::Relaxed);
     }
 }
 
-/// False: this process came to be without fork handlers, and the C library may hang when it is to make a thread.
+/// False: this process is a child in which no fork handler ran (_Fork, clone). A lock of the C library may be held there for ever,
+/// and pthread_create would hang.
 pub fn may_make_threads() -> bool {
-    // SAFETY: it is never unmapped.
+    // SAFETY: the word of a mark is never unmapped.
     unsafe { HANDLED.load(Ordering::Acquire).as_ref() }.is_none_or(|word| word.load(Ordering::Relaxed) == 1)
 }

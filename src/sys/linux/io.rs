@@ -1,4 +1,4 @@
-//! The transfers themselves.
+//! Transfers that do not wait: RWF_NOWAIT for streams and for the page cache.
 
 use libc::{c_int, c_void, iovec};
 
@@ -7,25 +7,25 @@ use crate::sys::descriptor::{self, Nature};
 
 pub use crate::sys::transfer::*;
 
-/// Do not wait (preadv2, pwritev2). By number and as raw calls: musl 1.2.3 has neither.
-/// As wide as an argument of `syscall` is read.
+/// The flag of preadv2 and pwritev2, which are called by number because musl 1.2.3 has neither. A `c_long`, as `syscall` reads its
+/// arguments.
 const RWF_NOWAIT: libc::c_long = 8;
 
 /// Tries to read a stream without waiting.
 pub fn try_read(fd: c_int, nature: Nature, buffer: *mut c_void, count: usize, nonblocking: bool) -> Tried {
     match nature {
-        // recv would take an empty read for one of a datagram.
+        // Not recv: on a datagram socket it would consume a datagram.
         Nature::Socket if count == 0 => return Tried::Ended(read(fd, buffer, 0)),
         Nature::Socket => return Tried::from(receive_now(fd, buffer, count)),
-        // preadv2 says 0, whatever the file would say.
+        // preadv2 returns 0 without asking the file.
         _ if count == 0 => return Tried::MayBlock,
         _ => {}
     }
     let place = iovec { iov_base: buffer, iov_len: count };
-    // SAFETY: the kernel checks the buffer; offset -1 means "where the stream is".
+    // SAFETY: the kernel checks the buffer. Offset -1: as read does.
     let done = unsafe { libc::syscall(libc::SYS_preadv2, fd, &raw const place, 1usize, -1i64, -1i64, RWF_NOWAIT) };
     match check(isize::try_from(done).unwrap_or(-1)) {
-        // It cannot be read at all, or not so little at a time.
+        // Not readable at all, or not in such small pieces (an eventfd).
         Err(Errno(libc::EINVAL)) => Tried::MayBlock,
         Err(error) if is_refused(error) && nature == Nature::Pipe => read_fifo(fd, &place, nonblocking),
         Err(error) if is_refused(error) => Tried::by_poll(fd, nonblocking),
@@ -33,10 +33,10 @@ pub fn try_read(fd: c_int, nature: Nature, buffer: *mut c_void, count: usize, no
     }
 }
 
-/// A FIFO, which takes no RWF_NOWAIT, and whose end poll does not tell when nobody has opened it for writing yet. (vmsplice
-/// does not know the packets of a FIFO that somebody put into packet mode.)
+/// Reads a FIFO, which refuses RWF_NOWAIT. Not by poll alone: that does not report the end of file before a first writer has opened the
+/// FIFO. (In packet mode vmsplice may return more than one packet.)
 fn read_fifo(fd: c_int, place: &iovec, nonblocking: bool) -> Tried {
-    // Of one that is open for writing, too, it would be a write.
+    // With a descriptor that is open for writing, vmsplice would write.
     if descriptor::flags(fd).is_ok_and(|flags| flags & libc::O_ACCMODE == libc::O_RDONLY) {
         // SAFETY: the kernel checks the buffer.
         match check(unsafe { libc::vmsplice(fd, place, 1, libc::SPLICE_F_NONBLOCK) }) {
@@ -47,15 +47,15 @@ fn read_fifo(fd: c_int, place: &iovec, nonblocking: bool) -> Tried {
     Tried::by_poll(fd, nonblocking)
 }
 
-/// What the page cache had of a read.
+/// How much of a read the page cache had.
 #[derive(Clone, Copy)]
 pub enum Cached {
-    /// All, or all that the file has: the result of the read.
+    /// The whole read, or all up to the end of the file: the result.
     All(isize),
-    /// So many bytes.
+    /// That many bytes.
     Part(usize),
     Nothing,
-    /// This descriptor cannot be read in this way.
+    /// This descriptor does not support the question.
     Never,
 }
 
@@ -70,21 +70,21 @@ pub fn read_cached(fd: c_int, buffer: *mut c_void, count: usize, offset: u64) ->
         // SAFETY: the kernel checks the buffer.
         let done = unsafe { libc::syscall(libc::SYS_preadv2, fd, &raw const place, 1usize, at, 0i64, RWF_NOWAIT) };
         match check(done).and_then(|done| usize::try_from(done).map_err(|_| Errno::AGAIN)) {
-            // Linux 5.9 and 5.10 may say 0 elsewhere, too (preadv2(2), BUGS).
+            // Linux 5.9 and 5.10 may return 0 although there is more (preadv2(2), BUGS).
             Ok(0) if ends_before(fd, at) => return whole(got),
             Ok(0) if got == 0 => return Cached::Nothing,
             Ok(0) => return Cached::Part(got),
             Ok(more) if got + more >= count => return whole(got + more),
             Ok(more) => got += more,
             Err(_) if got > 0 => return Cached::Part(got),
-            // A stream, a file system that cannot tell, an old kernel, a sandbox.
+            // A stream, a file system without RWF_NOWAIT, an old kernel, a sandbox.
             Err(Errno(libc::ESPIPE | libc::EOPNOTSUPP | libc::ENOSYS | libc::EPERM)) => return Cached::Never,
             Err(_) => return Cached::Nothing,
         }
     }
 }
 
-/// Whether a file has nothing from this offset on.
+/// Whether a regular file ends at or before this offset.
 fn ends_before(fd: c_int, offset: i64) -> bool {
     descriptor::regular_size(fd).is_some_and(|size| size <= offset)
 }
@@ -97,7 +97,7 @@ fn whole(bytes: usize) -> Cached {
 pub fn try_write(fd: c_int, nature: Nature, buffer: *mut c_void, count: usize) -> Tried {
     match nature {
         Nature::Socket => return Tried::from(send_now(fd, buffer, count)),
-        // As in `try_read`.
+        // pwritev2 returns 0 without asking the file.
         _ if count == 0 => return Tried::MayBlock,
         _ => {}
     }
@@ -105,21 +105,21 @@ pub fn try_write(fd: c_int, nature: Nature, buffer: *mut c_void, count: usize) -
     // SAFETY: as in `try_read`.
     let done = unsafe { libc::syscall(libc::SYS_pwritev2, fd, &raw const place, 1usize, -1i64, -1i64, RWF_NOWAIT) };
     match check(isize::try_from(done).unwrap_or(-1)) {
-        // Poll promises nothing: a terminal may have room for less, and an eventfd for one only.
+        // Not by poll: it reports a terminal as writable that has room for less, and an eventfd that has room for 1 only.
         Err(error) if is_refused(error) || error == Errno(libc::EINVAL) => Tried::MayBlock,
         result => Tried::from(result),
     }
 }
 
-/// The flag is not known here (a terminal, a FIFO, an old kernel, a sandbox).
+/// RWF_NOWAIT is not supported (a terminal, a FIFO, an old kernel, a sandbox).
 fn is_refused(error: Errno) -> bool {
     matches!(error.0, libc::EOPNOTSUPP | libc::ENOSYS | libc::EPERM)
 }
 
-/// Whether the file's other descriptors have seen an error of writing back: fsync tells each only once.
-/// Called after an fsync of the same file, so it finds nothing to wait for.
+/// The error of an earlier write-back, if this descriptor has not reported it yet: each open file description reports it once.
+/// Called after an fsync of the file, so there is nothing to wait for.
 pub fn pending_write_error(fd: c_int) -> Result<()> {
     let first_page_only = 1;
-    // SAFETY: no memory is involved.
+    // SAFETY: passes numbers only.
     check(unsafe { libc::sync_file_range(fd, 0, first_page_only, libc::SYNC_FILE_RANGE_WAIT_BEFORE) }).map(|_| ())
 }

@@ -1,11 +1,11 @@
-//! The table's lock: a futex mutex that allocates nothing, so that a signal handler may take it (its holder never runs
-//! one: see `files`).
+//! A futex mutex that allocates nothing, so that a signal handler may take it. Whoever locks it has blocked all signals in its
+//! thread: else a handler could wait for the lock that its own thread holds.
 //!
 //! | word | meaning |
 //! | --- | --- |
 //! | 0 | free |
 //! | 1 | held |
-//! | 2 | held, and somebody may sleep |
+//! | 2 | held, and a thread may be asleep |
 
 #[cfg(loom)]
 use loom::{
@@ -24,7 +24,7 @@ const FREE: u32 = 0;
 const HELD: u32 = 1;
 const CONTENDED: u32 = 2;
 
-/// Looks at the word this often before sleeping: the lock is held for well under a microsecond.
+/// How often to test the word before sleeping: the lock is held for well under a microsecond.
 const SPINS: u32 = if cfg!(loom) { 1 } else { 100 };
 
 pub struct RawLock(AtomicU32);
@@ -88,7 +88,7 @@ impl RawLock {
             }
             hint::spin_loop();
         }
-        // Acquire: as in `try_acquire`. Whoever has slept keeps CONTENDED: others may sleep still.
+        // Acquire: as in `try_acquire`. A thread that has slept takes the lock as CONTENDED, because others may be asleep still.
         while self.0.swap(CONTENDED, Ordering::Acquire) != FREE {
             wait::futex_sleep(&self.0, CONTENDED);
         }

@@ -1,15 +1,14 @@
-//! How an idle worker sleeps: on a word of its own.
+//! How an idle thread of the library sleeps: on a futex word of its own.
 //!
 //! | word | meaning |
 //! | --- | --- |
 //! | 0 | awake, nothing for it |
 //! | 1 | asleep, or about to |
-//! | 2 | something is in its mailbox |
+//! | 2 | called; not noticed yet |
 //!
 //! Before it sleeps it may spin (`spin`), so that a caller that submits at a high rate finds it awake.
 //!
-//! Not std's parking or the channel's own waiting: those yield the processor before they sleep, which on a busy machine
-//! costs a time slice.
+//! Not std::thread::park or a channel: those yield the processor before they sleep, which costs a time slice on a busy machine.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
@@ -23,7 +22,7 @@ const AWAKE: u32 = 0;
 const ASLEEP: u32 = 1;
 const CALLED: u32 = 2;
 
-/// `Parker::call` is a store and a system call: a signal handler may interrupt it, and call.
+/// Whether a signal handler that interrupts `Parker::call` may call too. Yes: it is a swap and a system call.
 pub const CALL_MAY_BE_INTERRUPTED: bool = true;
 
 pub struct Parker {
@@ -38,7 +37,7 @@ impl Parker {
 
     /// Ends the owner's `wait`, the one under way or the next.
     pub fn call(&self) {
-        // AcqRel: what was put into the mailbox is seen by the owner; pairs with the swaps in `wait`.
+        // AcqRel: the owner sees what the caller has stored before; pairs with the swap in `wait`.
         if self.word.swap(CALLED, Ordering::AcqRel) == ASLEEP {
             wait::futex_wake(&self.word, 1);
         }

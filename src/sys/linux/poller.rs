@@ -1,4 +1,4 @@
-//! Waiting for streams: epoll, with a bell to wake the waiter.
+//! Waits for streams with epoll. An eventfd, the bell, ends the wait.
 
 use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 
@@ -21,29 +21,30 @@ impl Event {
     pub const NONE: Event = Event { fd: -1, readable: false, writable: false };
 }
 
-/// Events that are reported at a time.
+/// How many events one wait reports at most.
 pub const EVENTS: usize = 64;
 
-/// One process-wide set of descriptors that are waited for. Each arming reports once.
+/// The streams that the process waits for. `arm` asks for one report of a descriptor.
 ///
-/// Its own two descriptors may be taken from it at any time: a program may close all there are, by a system call that nobody
-/// sees, and open others. So nothing is ever written to them, and each call that names them fails if they are not ours: what
-/// is done to the bell through epoll succeeds only if both are.
+/// The program may close the poller's own two descriptors at any time, by a system call that the library does not see, and open
+/// files of its own under their numbers. So nothing is ever written to them, and they are used only by epoll_ctl of the bell,
+/// which fails unless both are still the poller's.
 pub struct Poller {
     epoll: AtomicI32,
     /// An eventfd that is always ready. Arming it ends the wait.
     bell: AtomicI32,
-    /// It was armed since the last `begin_turn`.
+    /// The bell was armed after the last `begin_turn`.
     rung: AtomicBool,
 }
 
+/// The token of the bell; that of a stream is its descriptor.
 const BELL: u64 = u64::MAX;
 
-/// Instead of the descriptor of epoll.
+// Values of `epoll` that are no descriptor.
 const NONE: c_int = -1;
 const BEING_OPENED: c_int = -2;
 
-/// Nobody can end the wait when the descriptors are lost. So often the waiter looks whether they are.
+/// The waiter checks at least this often whether its descriptors were lost: nothing can end its wait then.
 const LONGEST_WAIT: Nanos = 500 * clock::MILLISECOND;
 
 impl Poller {
@@ -51,14 +52,14 @@ impl Poller {
         Poller { epoll: AtomicI32::new(NONE), bell: AtomicI32::new(NONE), rung: AtomicBool::new(false) }
     }
 
-    /// Creates the descriptors, if they are not there yet. They have the lowest free numbers for a moment: so callers do it,
-    /// whose own `open` cannot come in between. Errors: EMFILE, ENFILE, ENOMEM.
+    /// Creates the descriptors, unless they exist. To be called in a thread of the program: for a moment they have the lowest free
+    /// numbers, which the next `open` of that thread expects to get. Errors: EMFILE, ENFILE, ENOMEM.
     pub fn open(&self) -> Result<()> {
-        // Acquire: with the descriptor of epoll there is the other one.
+        // Acquire: pairs with the store below, before which `bell` was stored.
         if self.epoll.load(Ordering::Acquire) >= 0 {
             return Ok(());
         }
-        // A handler must not find them half made by its own thread.
+        // A signal handler would wait for ever if its own thread were creating them.
         let _blocked = Blocked::all();
         let mut pause = thread::Pause::new();
         loop {
@@ -73,11 +74,11 @@ impl Poller {
         opened.map(|_| ())
     }
 
-    /// The descriptor of epoll; the other one is in its place.
+    /// Stores the bell and returns the descriptor of epoll.
     fn create(&self) -> Result<c_int> {
-        // SAFETY: both take flags only.
+        // SAFETY: passes numbers only.
         let bell = check(unsafe { libc::eventfd(1, libc::EFD_CLOEXEC | libc::EFD_NONBLOCK) })?;
-        // SAFETY: as above.
+        // SAFETY: passes a number only.
         let epoll = check(unsafe { libc::epoll_create1(libc::EPOLL_CLOEXEC) }).inspect_err(|_| {
             descriptor::close_quietly(bell);
         })?;
@@ -90,16 +91,16 @@ impl Poller {
         Ok(epoll)
     }
 
-    /// Before the thread in the poller's role looks at the table: from here on `wake` ends its next wait. False: the
-    /// descriptors were lost, and all has to be armed anew.
+    /// To be called by the waiting thread before it reads the table: from now on `wake` ends its next wait. False: the descriptors
+    /// were lost and have been made anew, and every stream has to be armed again.
     pub fn begin_turn(&self) -> bool {
         let fine = self.set_bell(SILENT).is_ok();
-        // SeqCst: pairs with `wake`. Whoever finds it still rung has put its news where it will be seen.
+        // SeqCst: pairs with `wake`. A caller that still finds it true has stored its news before this thread reads the table.
         self.rung.store(false, Ordering::SeqCst);
         fine || !self.replace()
     }
 
-    /// For whoever found that the descriptors were lost: makes them anew. False: somebody else has done so.
+    /// Makes the descriptors anew if they were lost. False: they were not, or another thread has done it.
     pub fn replace(&self) -> bool {
         let lost = self.epoll.load(Ordering::Acquire);
         let mine = lost >= 0
@@ -111,7 +112,7 @@ impl Poller {
         mine
     }
 
-    /// Reports `fd` once when it is ready. Errors: EPERM (it cannot be waited for), ENOMEM, ENOSPC.
+    /// Has `wait` report `fd` once, when it is ready. Errors: EPERM (epoll does not support it), ENOMEM, ENOSPC.
     pub fn arm(&self, fd: c_int, read: bool, write: bool) -> Result<()> {
         let mut events = libc::EPOLLONESHOT;
         if read {
@@ -131,18 +132,18 @@ impl Poller {
         control(self.epoll.load(Ordering::Acquire), operation, fd, event)
     }
 
-    /// Error: a descriptor was lost. Then nothing has happened, whatever has its number.
+    /// Error: a descriptor was lost. Nothing has happened then to the file that has its number.
     fn set_bell(&self, event: epoll_event) -> Result<()> {
         self.control(libc::EPOLL_CTL_MOD, self.bell.load(Ordering::Relaxed), event)
     }
 
-    /// Whether the descriptors are there, and ours still.
+    /// Whether the descriptors exist and are still the poller's.
     pub fn is_open(&self) -> bool {
         self.set_bell(RING).is_ok()
     }
 
-    /// Waits until a descriptor is ready, `wake` was called or the time is up (`Nanos::MAX`: never), but not longer than
-    /// `LONGEST_WAIT`. Returns how many it reports.
+    /// Waits until a stream is ready, `wake` is called or the time is up (`Nanos::MAX`: never), but not longer than `LONGEST_WAIT`.
+    /// Returns the number of events in `found`.
     pub fn wait(&self, patience: Nanos, found: &mut [Event; EVENTS]) -> usize {
         let mut events = [epoll_event { events: 0, u64: 0 }; EVENTS];
         let room = c_int::try_from(EVENTS).unwrap_or(1);
@@ -151,7 +152,7 @@ impl Poller {
         // SAFETY: the array has room for that many events.
         let count = unsafe { libc::epoll_wait(epoll, events.as_mut_ptr(), room, milliseconds) };
         if count < 0 && Errno::last() != Errno::INTR {
-            // Nothing can be waited for, and nobody may be kept waiting.
+            // epoll is lost. Do not spin, and do not sleep long: requests may be waiting.
             thread::sleep_a_millisecond();
         }
         let mut places = found.iter_mut();
@@ -160,7 +161,7 @@ impl Poller {
             if token == BELL {
                 continue;
             }
-            // Errors and hang-ups concern both directions.
+            // Errors and hang-ups end reads and writes alike.
             let both = flags & (libc::EPOLLERR | libc::EPOLLHUP) != 0;
             let Some(place) = places.next() else { break };
             *place = Event {
@@ -179,7 +180,7 @@ impl Poller {
         self.rung.swap(true, Ordering::SeqCst) || self.set_bell(RING).is_ok() || !opened
     }
 
-    /// A descriptor that can be written to at any time, if the poller is open; or -1.
+    /// A descriptor that poll always reports as writable; -1 if the poller is not open.
     pub fn always_ready(&self) -> c_int {
         if self.is_open() { self.bell.load(Ordering::Relaxed) } else { -1 }
     }
@@ -193,7 +194,8 @@ impl Poller {
         fd >= 0 && (fd == self.epoll.load(Ordering::Relaxed) || fd == self.bell.load(Ordering::Relaxed))
     }
 
-    /// Leaves a number to the program. If there is no other, the descriptor is lost.
+    /// Moves the poller's descriptor `fd` to another number, because the program is about to use this one. If there is no free
+    /// number, the descriptor is lost.
     pub fn make_way(&self, fd: c_int) {
         let Ok(moved) = descriptor::duplicate(fd) else { return };
         let exchange = |own: &AtomicI32| own.compare_exchange(fd, moved, Ordering::AcqRel, Ordering::Relaxed).is_ok();
@@ -204,13 +206,13 @@ impl Poller {
         }
     }
 
-    /// The poller's own descriptors from `first` on, the lowest.
+    /// The lowest of the poller's own descriptors that is not below `first`.
     pub fn lowest_own(&self, first: c_int) -> Option<c_int> {
         let own = [self.epoll.load(Ordering::Relaxed), self.bell.load(Ordering::Relaxed)];
         own.into_iter().filter(|fd| *fd >= first.max(0)).min().filter(|_| self.is_open())
     }
 
-    /// Closes the descriptors: in a child, which must not disturb the parent's.
+    /// Closes the descriptors. To be called in a child of fork, which must not touch the parent's set.
     pub fn close(&self) {
         let ours = self.is_open();
         for own in [&self.epoll, &self.bell] {
@@ -222,7 +224,9 @@ impl Poller {
     }
 }
 
+/// Reports the bell, which is always readable: ends a wait.
 const RING: epoll_event = epoll_event { events: (libc::EPOLLIN | libc::EPOLLONESHOT).cast_unsigned(), u64: BELL };
+/// Does not report the bell.
 const SILENT: epoll_event = epoll_event { events: libc::EPOLLONESHOT.cast_unsigned(), u64: BELL };
 
 fn control(epoll: c_int, operation: c_int, fd: c_int, mut event: epoll_event) -> Result<()> {

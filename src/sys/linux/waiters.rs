@@ -1,9 +1,9 @@
-//! How many sleep on a word: what lets a completion that nobody waits for go without a system call.
+//! A count of the threads that sleep on a word, so that a completion that nobody waits for makes no system call.
 //!
 //! | waiter | completion |
 //! | --- | --- |
 //! | `add` (SeqCst) | store the status |
-//! | sleep if the word is unchanged (the kernel looks) | `settle`: fence (SeqCst); `any`: read the count; wake |
+//! | sleep if the word is unchanged (the kernel compares) | `settle`: fence (SeqCst); `any`: read the count; wake |
 //!
 //! Either the kernel sees the new status, or the completion sees the count.
 
@@ -31,17 +31,17 @@ impl Waiters {
         fence(Ordering::SeqCst);
     }
 
-    /// Never below zero: a child of fork starts from zero while a handler's wait may be under way.
+    /// Never below zero: a child of fork resets the count while a signal handler's wait may be under way.
     pub fn remove(&self) {
         let _ = self.0.fetch_update(Ordering::SeqCst, Ordering::Relaxed, |count| count.checked_sub(1));
     }
 
-    /// Whether somebody may sleep. To be asked after the word has changed, and `settle`.
+    /// Whether a thread may be asleep. To be called after the word has changed, and after `settle`.
     pub fn any(&self) -> bool {
         self.0.load(Ordering::Relaxed) != 0
     }
 
-    /// Between the store of the status and the reading of counts.
+    /// To be called between the store of the status and `any`.
     pub fn settle() {
         // SeqCst: pairs with `add`.
         fence(Ordering::SeqCst);

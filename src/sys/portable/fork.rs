@@ -1,5 +1,5 @@
-//! Noticing that this process is the child of one that used the library: POSIX offers pthread_atfork, which the engine
-//! registers. `_Fork` goes unnoticed here.
+//! On Linux this finds a child out even without fork handlers. POSIX has only those (pthread_atfork); the engine registers one, and it
+//! replaces what the child has inherited. A child of `_Fork`, which runs none, is not found out.
 
 use crate::errno::Result;
 
@@ -10,7 +10,7 @@ impl Mark {
         Ok(Mark)
     }
 
-    /// Always: pthread_atfork's handler replaces the engine before anybody can ask.
+    /// Always: in a child the fork handler has replaced the engine, and the mark with it, before anything can ask.
     pub fn is_ours(&self) -> bool {
         true
     }
@@ -20,7 +20,7 @@ pub fn handler_is_registered() {}
 
 pub fn handler_runs() {}
 
-/// Always: see `is_ours`.
+/// Always: a child in which no fork handler ran is not found out.
 pub fn may_make_threads() -> bool {
     true
 }

@@ -1,4 +1,4 @@
-//! The transfers themselves.
+//! Transfers of streams that do not wait, by poll and the flags of sockets.
 
 use libc::{c_int, c_void};
 
@@ -10,7 +10,7 @@ pub use crate::sys::transfer::*;
 /// Tries to read a stream without waiting.
 pub fn try_read(fd: c_int, nature: Nature, buffer: *mut c_void, count: usize, nonblocking: bool) -> Tried {
     match nature {
-        // recv would take an empty read for one of a datagram.
+        // Not recv: on a datagram socket it would consume a datagram.
         Nature::Socket if count == 0 => Tried::Ended(read(fd, buffer, 0)),
         Nature::Socket => Tried::from(receive_now(fd, buffer, count)),
         _ if count == 0 => Tried::MayBlock,
@@ -18,7 +18,7 @@ pub fn try_read(fd: c_int, nature: Nature, buffer: *mut c_void, count: usize, no
     }
 }
 
-/// What the page cache had of a read: POSIX has no way to ask.
+/// How much of a read the page cache had: POSIX has no way to ask.
 #[derive(Clone, Copy)]
 pub enum Cached {
     #[expect(dead_code, reason = "Linux only")]
@@ -39,7 +39,7 @@ pub fn try_write(fd: c_int, nature: Nature, buffer: *mut c_void, count: usize) -
     match nature {
         Nature::Socket => Tried::from(send_now(fd, buffer, count)),
         Nature::Pipe if count == 0 => Tried::MayBlock,
-        // Once poll says so, so many bytes do not block, unless another process takes the room.
+        // A pipe that poll reports as writable takes PIPE_BUF bytes without blocking, unless another process takes the room.
         Nature::Pipe if is_ready(fd, true) => Tried::from(write(fd, buffer, count.min(pipe_buf(fd)))),
         Nature::Pipe => Tried::Nothing,
         _ => Tried::MayBlock,
@@ -47,13 +47,13 @@ pub fn try_write(fd: c_int, nature: Nature, buffer: *mut c_void, count: usize) -
 }
 
 fn pipe_buf(fd: c_int) -> usize {
-    /// What POSIX promises.
+    /// _POSIX_PIPE_BUF.
     const LEAST: usize = 512;
-    // SAFETY: no memory is involved.
+    // SAFETY: passes numbers only.
     usize::try_from(unsafe { libc::fpathconf(fd, libc::_PC_PIPE_BUF) }).unwrap_or(LEAST).max(LEAST)
 }
 
-/// Other descriptors of a file cannot be asked, but each can be synchronised again.
+/// The error of an earlier write-back that this descriptor has not reported yet. POSIX has no call for it but one more sync.
 pub fn pending_write_error(fd: c_int) -> Result<()> {
     fdatasync(fd).map(|_| ())
 }

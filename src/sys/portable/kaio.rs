@@ -1,4 +1,4 @@
-//! The kernel's own AIO: POSIX has none below the interface that this library is.
+//! The kernel's own AIO, which only Linux has: here every request takes another route.
 
 use std::ffi::c_void;
 

@@ -1,4 +1,5 @@
-//! The table's lock: a pthread mutex, which allocates nothing and which a thread with all signals blocked may take.
+//! A pthread mutex, which allocates nothing. Whoever locks it has blocked all signals in its thread: else a handler could wait for
+//! the lock that its own thread holds.
 
 use std::cell::UnsafeCell;
 
@@ -7,18 +8,18 @@ use libc::pthread_mutex_t;
 pub struct RawLock(UnsafeCell<pthread_mutex_t>);
 
 impl RawLock {
-    /// For a condition.
+    /// For pthread_cond_timedwait.
     pub fn mutex(&self) -> *mut pthread_mutex_t {
         self.0.get()
     }
 }
 
-// SAFETY: a pthread mutex is made to be shared.
+// SAFETY: threads share a pthread mutex by its address.
 unsafe impl Send for RawLock {}
 // SAFETY: as above.
 unsafe impl Sync for RawLock {}
 
-// SAFETY: a pthread mutex excludes; it is in memory that never moves (the engine's).
+// SAFETY: a pthread mutex excludes. It must not move once it is used: locks lie in statics and in memory that is never freed.
 unsafe impl lock_api::RawMutex for RawLock {
     // The trait asks for a constant to start from; each use makes a new lock, as meant.
     #[allow(clippy::declare_interior_mutable_const)]
@@ -36,7 +37,7 @@ unsafe impl lock_api::RawMutex for RawLock {
     }
 
     unsafe fn unlock(&self) {
-        // SAFETY: the caller holds the mutex.
+        // SAFETY: the caller holds the lock.
         unsafe { libc::pthread_mutex_unlock(self.0.get()) };
     }
 }

@@ -1,4 +1,4 @@
-//! Every POSIX system: pthreads, poll, pread and pwrite. QNX first; on Linux the whole test suite runs against it too.
+//! Every POSIX system, QNX above all: pthreads, poll, pread and pwrite. The test suite runs it on Linux.
 
 pub mod fork;
 pub mod io;

@@ -1,4 +1,4 @@
-//! A vector of plain data in pages of its own: its users must not wait for malloc.
+//! A vector of plain data in memory of its own (`memory::map`): its users must not call malloc.
 
 use std::ops;
 use std::ptr::NonNull;
@@ -20,7 +20,7 @@ impl<T: Copy> PageVec<T> {
         PageVec { start: NonNull::dangling(), len: 0, room: 0 }
     }
 
-    /// Makes room for `count` more. Error: ENOMEM, nothing has changed.
+    /// Makes room for `count` more elements. Error: ENOMEM; the vector is unchanged.
     pub fn reserve(&mut self, count: usize) -> Result<()> {
         let needed = self.len.saturating_add(count);
         if needed <= self.room {
@@ -30,22 +30,22 @@ impl<T: Copy> PageVec<T> {
         let room = needed.max(FIRST).checked_next_power_of_two().ok_or(Errno(libc::ENOMEM))?;
         let bytes = room.checked_mul(size_of::<T>()).ok_or(Errno(libc::ENOMEM))?;
         let larger = memory::map(bytes)?.cast::<T>();
-        // SAFETY: the new mapping has room for them all, and is not the old one.
+        // SAFETY: the new mapping has room for `len` elements and does not overlap the old one.
         unsafe { larger.copy_from_nonoverlapping(self.start, self.len) };
         *self = PageVec { start: larger, len: self.len, room };
         Ok(())
     }
 
-    /// Adds an element. Error: ENOMEM; not after `reserve`.
+    /// Adds an element. Error: ENOMEM, never within what `reserve` has made room for.
     pub fn push(&mut self, element: T) -> Result<()> {
         self.reserve(1)?;
-        // SAFETY: there is room for it.
+        // SAFETY: `reserve` has made room for it.
         unsafe { self.start.add(self.len).write(element) };
         self.len += 1;
         Ok(())
     }
 
-    /// Keeps those for which `keep` says so, in their order.
+    /// Keeps the elements for which `keep` returns true, in their order.
     pub fn retain(&mut self, mut keep: impl FnMut(&T) -> bool) {
         let mut kept = 0;
         for index in 0..self.len {
@@ -71,7 +71,7 @@ impl<T> ops::Deref for PageVec<T> {
     type Target = [T];
 
     fn deref(&self) -> &[T] {
-        // SAFETY: so many were written; the borrow keeps them from changing.
+        // SAFETY: `len` elements were written; the borrow keeps them from changing.
         unsafe { std::slice::from_raw_parts(self.start.as_ptr(), self.len) }
     }
 }

@@ -1,5 +1,5 @@
-//! How an idle worker sleeps: on a condition of its own. Nothing here allocates, as a channel's waiting would: whoever calls may
-//! have interrupted malloc.
+//! How an idle thread of the library sleeps: on a condition variable of its own. Nothing here allocates, as a channel would: the
+//! caller may be a signal handler that has interrupted malloc.
 
 use std::cell::UnsafeCell;
 use std::mem::MaybeUninit;
@@ -11,7 +11,7 @@ use lock_api::RawMutex;
 use super::lock::RawLock;
 use crate::sys::clock;
 
-/// The condition has a lock: callers have to block signals.
+/// Whether a signal handler that interrupts `Parker::call` may call too. No: it would wait for the lock that its own thread holds.
 pub const CALL_MAY_BE_INTERRUPTED: bool = false;
 
 pub struct Parker {
@@ -20,15 +20,15 @@ pub struct Parker {
     condition: UnsafeCell<pthread_cond_t>,
 }
 
-/// Under the lock.
+/// Protected by `Parker::lock`.
 struct ParkState {
     called: bool,
     asleep: bool,
-    /// The condition goes by CLOCK_MONOTONIC.
+    /// The condition uses CLOCK_MONOTONIC.
     prepared: bool,
 }
 
-// SAFETY: the state is only looked at under the lock; a condition is made to be shared.
+// SAFETY: the state is only accessed under the lock; threads share a condition variable by its address.
 unsafe impl Send for Parker {}
 // SAFETY: as above.
 unsafe impl Sync for Parker {}
@@ -45,7 +45,7 @@ impl Parker {
     /// Ends the owner's `wait`, the one under way or the next.
     pub fn call(&self) {
         self.lock.lock();
-        // SAFETY: the lock is held; the owner sleeps on a condition that it has prepared.
+        // SAFETY: the lock is held, so this is the only reference to the state; the condition is initialised.
         unsafe {
             let state = &mut *self.state.get();
             state.called = true;
@@ -61,7 +61,7 @@ impl Parker {
         let patience = u64::try_from(patience.as_nanos()).unwrap_or(u64::MAX);
         let deadline = clock::now().saturating_add(patience);
         self.lock.lock();
-        // SAFETY: the lock is held but for the waits, and no reference to the state lives on across one.
+        // SAFETY: the lock is held except inside the waits, across which no reference to the state lives.
         let called = unsafe {
             self.prepare();
             while !(*self.state.get()).called && clock::now() < deadline {
@@ -77,13 +77,13 @@ impl Parker {
         called
     }
 
-    /// Has the condition go by CLOCK_MONOTONIC, once.
+    /// Initialises the condition for CLOCK_MONOTONIC, the first time.
     ///
     /// # Safety
-    /// The lock is held, and this is the owner: nobody waits.
+    /// The calling thread is the owner, the only one that waits, and it holds the lock.
     unsafe fn prepare(&self) {
         let mut attributes = MaybeUninit::<pthread_condattr_t>::uninit();
-        // SAFETY: the attributes are initialised first and destroyed last; nobody waits on the condition that is replaced.
+        // SAFETY: the attributes are initialised first and destroyed last; no thread waits on the condition that is replaced.
         unsafe {
             let state = &mut *self.state.get();
             if !std::mem::replace(&mut state.prepared, true)

@@ -1,5 +1,5 @@
-//! Waiting for streams: poll, with a pair of sockets to wake the waiter. Not a pipe: the program may close all descriptors
-//! there are at any time and open others, and what is sent to a socket goes into no file that has its number now.
+//! Waits for streams with poll. A pair of sockets ends the wait. Not a pipe: the program may close the library's descriptors at any
+//! time and open files of its own under their numbers, and send, unlike write, puts no byte into a file.
 
 use std::sync::atomic::{AtomicI32, AtomicU64, Ordering};
 
@@ -26,26 +26,26 @@ impl Event {
     pub const NONE: Event = Event { fd: -1, readable: false, writable: false };
 }
 
-/// Events that are reported at a time.
+/// How many events one wait reports at most.
 pub const EVENTS: usize = 64;
 
-/// Between looks when there was no descriptor for the sockets.
-const LOOK_AGAIN: Nanos = 10 * clock::MILLISECOND;
+/// The longest wait if there were no descriptors for the sockets.
+const LONGEST_WITHOUT_SOCKETS: Nanos = 10 * clock::MILLISECOND;
 
-/// Nobody can end the wait when the sockets are lost. So often it is looked whether they are.
+/// The waiter checks at least this often whether its sockets were lost: nothing can end its wait then.
 const LONGEST_WAIT: Nanos = 500 * clock::MILLISECOND;
 
-/// Instead of the end for reading.
+// Values of `read_end` that are no descriptor.
 const NONE: c_int = -1;
 const BEING_OPENED: c_int = -2;
 
-/// One process-wide set of descriptors that are waited for. Each arming reports once.
+/// The streams that the process waits for. `arm` asks for one report of a descriptor.
 pub struct Poller {
     read_end: AtomicI32,
     write_end: AtomicI32,
-    /// To know them by.
+    /// The inode numbers of the two ends: tell whether their descriptors are still the poller's.
     inodes: [AtomicU64; 2],
-    /// Only the thread in the poller's role takes this lock.
+    /// Only the waiting thread takes this lock.
     armed: Mutex<PageVec<pollfd>>,
 }
 
@@ -55,14 +55,14 @@ impl Poller {
         Poller { read_end, write_end, inodes: [const { AtomicU64::new(0) }; 2], armed: Mutex::new(PageVec::new()) }
     }
 
-    /// Creates the descriptors, if they are not there yet. They have the lowest free numbers for a moment: so callers do it,
-    /// whose own `open` cannot come in between. Errors: EMFILE, ENFILE.
+    /// Creates the descriptors, unless they exist. To be called in a thread of the program: for a moment they have the lowest free
+    /// numbers, which the next `open` of that thread expects to get. Errors: EMFILE, ENFILE.
     pub fn open(&self) -> Result<()> {
-        // Acquire: with the end for reading there is the other one.
+        // Acquire: pairs with the store below, before which `write_end` was stored.
         if self.read_end.load(Ordering::Acquire) >= 0 {
             return Ok(());
         }
-        // A handler must not find them half made by its own thread.
+        // A signal handler would wait for ever if its own thread were creating them.
         let _blocked = Blocked::all();
         let mut pause = thread::Pause::new();
         loop {
@@ -77,7 +77,7 @@ impl Poller {
         opened.map(|_| ())
     }
 
-    /// The end for reading; the other one is in its place.
+    /// Stores the end for writing and returns the one for reading.
     fn create(&self) -> Result<c_int> {
         let ends = pair()?.map(descriptor::out_of_the_way);
         remember(ends, &self.inodes);
@@ -86,18 +86,18 @@ impl Poller {
         Ok(read_end)
     }
 
-    /// Before the thread in the poller's role looks at the table. False: the descriptors were lost, and made anew.
+    /// To be called by the waiting thread before it reads the table. False: the descriptors were lost and have been made anew.
     pub fn begin_turn(&self) -> bool {
         !self.replace()
     }
 
-    /// Whether the descriptors are there, and ours still: a program may close all there are, and open others.
+    /// Whether the descriptors exist and are still the poller's.
     pub fn is_open(&self) -> bool {
         let ends = [self.read_end.load(Ordering::Acquire), self.write_end.load(Ordering::Relaxed)];
         are_ours(ends, &self.inodes)
     }
 
-    /// Reports `fd` once when it is ready. Error: ENOMEM.
+    /// Has `wait` report `fd` once, when it is ready. Error: ENOMEM.
     pub fn arm(&self, fd: c_int, read: bool, write: bool) -> Result<()> {
         let mut events = 0;
         if read {
@@ -108,19 +108,19 @@ impl Poller {
         }
         let mut armed = self.armed.lock();
         armed.retain(|entry| entry.fd != fd);
-        // And one for the pipe.
+        // One more for `read_end`, which `wait` adds.
         armed.reserve(2)?;
         armed.push(pollfd { fd, events, revents: 0 })
     }
 
-    /// Waits until a descriptor is ready, `wake` was called or the time is up (`Nanos::MAX`: never). Returns how many it
-    /// reports; the others are reported next time.
+    /// Waits until a stream is ready, `wake` is called or the time is up (`Nanos::MAX`: never), but not longer than `LONGEST_WAIT`.
+    /// Returns the number of events in `found`; what finds no room there is reported by the next call.
     pub fn wait(&self, patience: Nanos, found: &mut [Event; EVENTS]) -> usize {
         let mut entries = std::mem::take(&mut *self.armed.lock());
         let own = self.read_end.load(Ordering::Relaxed);
         let wakes = entries.push(pollfd { fd: own, events: libc::POLLIN, revents: 0 }).is_ok() && own >= 0;
-        // Without sockets nobody can end the wait.
-        let longest = if wakes { LONGEST_WAIT } else { LOOK_AGAIN };
+        // Without sockets nothing can end the wait.
+        let longest = if wakes { LONGEST_WAIT } else { LONGEST_WITHOUT_SOCKETS };
         let milliseconds = clock::to_milliseconds(patience.min(longest));
         // SAFETY: the vector holds that many entries.
         unsafe { libc::poll(entries.as_mut_ptr(), entries.len().try_into().unwrap_or(1), milliseconds) };
@@ -134,7 +134,7 @@ impl Poller {
                 return true;
             }
             let Some(place) = places.next() else { return true };
-            // Errors and hang-ups concern both directions.
+            // Errors and hang-ups end reads and writes alike.
             let both = entry.revents & (libc::POLLERR | libc::POLLHUP | libc::POLLNVAL) != 0;
             *place = Event {
                 fd: entry.fd,
@@ -154,12 +154,12 @@ impl Poller {
             return false;
         }
         let own = self.write_end.load(Ordering::Relaxed);
-        // SAFETY: one byte. Full buffers wake just as well.
+        // SAFETY: sends one byte of a constant. (If the buffer is full, the waiter wakes anyway.)
         put_off(|| unsafe { libc::send(own, c"".as_ptr().cast(), 1, AT_ONCE) });
         true
     }
 
-    /// For whoever found that the descriptors were lost: makes them anew. False: somebody else has done so.
+    /// Makes the descriptors anew if they were lost. False: they were not, or another thread has done it.
     pub fn replace(&self) -> bool {
         let lost = self.read_end.load(Ordering::Acquire);
         let mine = lost >= 0
@@ -178,7 +178,7 @@ impl Poller {
         while unsafe { libc::recv(own, bytes.as_mut_ptr().cast(), bytes.len(), libc::MSG_DONTWAIT) } > 0 {}
     }
 
-    /// A descriptor that can be written to at any time: not needed here.
+    /// Only the kernel's AIO, which is not there, needs such a descriptor.
     pub fn always_ready(&self) -> c_int {
         -1
     }
@@ -189,7 +189,8 @@ impl Poller {
         fd >= 0 && has_number && self.is_open()
     }
 
-    /// Leaves a number to the program. If there is no other, the descriptor is lost.
+    /// Moves the poller's descriptor `fd` to another number, because the program is about to use this one. If there is no free
+    /// number, the descriptor is lost.
     pub fn make_way(&self, fd: c_int) {
         let Ok(moved) = descriptor::duplicate(fd) else { return };
         let exchange = |own: &AtomicI32| own.compare_exchange(fd, moved, Ordering::AcqRel, Ordering::Relaxed).is_ok();
@@ -198,14 +199,14 @@ impl Poller {
         }
     }
 
-    /// The poller's own descriptors from `first` on, the lowest.
+    /// The lowest of the poller's own descriptors that is not below `first`.
     #[cfg(target_os = "linux")]
     pub fn lowest_own(&self, first: c_int) -> Option<c_int> {
         let own = [self.read_end.load(Ordering::Relaxed), self.write_end.load(Ordering::Relaxed)];
         own.into_iter().filter(|fd| *fd >= first.max(0)).min().filter(|_| self.is_open())
     }
 
-    /// Closes the descriptors: in a child, which must not disturb the parent's.
+    /// Closes the descriptors. To be called in a child of fork: the sockets are the parent's.
     pub fn close(&self) {
         let ours = self.is_open();
         for own in [&self.read_end, &self.write_end] {
@@ -217,20 +218,20 @@ impl Poller {
     }
 }
 
-/// Neither wait nor raise SIGPIPE. (QNX has no flag for the latter.)
+/// Flags of send: neither wait nor raise SIGPIPE. (QNX has no flag for the latter.)
 #[cfg(not(target_os = "nto"))]
 pub(super) const AT_ONCE: c_int = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
 #[cfg(target_os = "nto")]
 pub(super) const AT_ONCE: c_int = libc::MSG_DONTWAIT;
 
-/// Notes what two sockets are known by.
+/// Stores the inode numbers of two sockets.
 pub(super) fn remember(ends: [c_int; 2], inodes: &[AtomicU64; 2]) {
     for (own, end) in inodes.iter().zip(ends) {
         own.store(inode::inode(end, Fields::Identity).map_or(0, |found| found.number), Ordering::Relaxed);
     }
 }
 
-/// Whether two numbers still stand for those sockets.
+/// Whether two descriptors are still the sockets with these inode numbers.
 pub(super) fn are_ours(ends: [c_int; 2], inodes: &[AtomicU64; 2]) -> bool {
     inodes.iter().zip(ends).all(|(own, end)| {
         let found = if end < 0 { None } else { inode::inode(end, Fields::Identity).ok() };
@@ -241,17 +242,17 @@ pub(super) fn are_ours(ends: [c_int; 2], inodes: &[AtomicU64; 2]) -> bool {
 
 /// Two connected sockets, closed on exec.
 pub(super) fn pair() -> Result<[c_int; 2]> {
-    // QNX has no flag for it: what another thread executes in between keeps the ends open.
+    // QNX has no SOCK_CLOEXEC: a program that another thread executes before the fcntl inherits the ends.
     #[cfg(target_os = "nto")]
     const KIND: c_int = libc::SOCK_STREAM;
     #[cfg(not(target_os = "nto"))]
     const KIND: c_int = libc::SOCK_STREAM | libc::SOCK_CLOEXEC;
     let mut ends = [-1; 2];
-    // SAFETY: room for two descriptors.
+    // SAFETY: `ends` has room for two descriptors.
     check(unsafe { libc::socketpair(libc::AF_UNIX, KIND, 0, ends.as_mut_ptr()) })?;
     #[cfg(target_os = "nto")]
     for end in ends {
-        // SAFETY: F_SETFD takes an int.
+        // SAFETY: passes numbers only.
         unsafe { libc::fcntl(end, libc::F_SETFD, libc::FD_CLOEXEC) };
     }
     Ok(ends)
