@@ -1,4 +1,4 @@
-//! POSIX AIO as a C program uses it: libc's symbols, so that whoever is preloaded answers.
+//! POSIX AIO as a C program uses it: by the symbols of libc, which a preloaded library replaces.
 //!
 //! A [`Request`] owns its aiocb and its buffer and waits for them before it frees them.
 
@@ -9,11 +9,11 @@ use std::io::{Error, Result};
 use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
 use std::ptr::{self, NonNull};
 
-/// Direct I/O asks for aligned memory; a page is enough everywhere.
+/// Direct I/O needs aligned memory. A page is enough everywhere.
 const ALIGNMENT: usize = 4096;
 
 pub struct Request {
-    // Raw, not a reference or a Box: other threads write to both while the request is in flight.
+    // Pointers, not a reference or a Box: other threads write to both while a request is in flight.
     block: NonNull<libc::aiocb>,
     buffer: NonNull<u8>,
     layout: Layout,
@@ -30,10 +30,10 @@ impl Request {
         Request { block: NonNull::from(Box::leak(block)), buffer, layout }
     }
 
-    /// The data. Only `&mut self` and only between requests, so nothing is in flight.
+    /// The data. Waits until no request is in flight.
     pub fn data(&mut self) -> &mut [u8] {
         self.wait();
-        // SAFETY: `buffer` has this size, is initialized, and no request uses it any more.
+        // SAFETY: `buffer` has this size and is initialised. No request is in flight, and none can start during the borrow.
         unsafe { std::slice::from_raw_parts_mut(self.buffer.as_ptr(), self.layout.size()) }
     }
 
@@ -50,7 +50,7 @@ impl Request {
         check(unsafe { libc::aio_write(self.block.as_ptr()) })
     }
 
-    /// A write that must fail with EFAULT: its data is where no memory is.
+    /// A write that fails with EFAULT: its buffer is an address without memory.
     pub fn bad_write(&mut self, file: BorrowedFd, offset: usize) -> Result<()> {
         self.prepare(file, offset, 0);
         // SAFETY: nothing is in flight, so the aiocb is ours. The kernel checks the address and refuses it.
@@ -67,7 +67,7 @@ impl Request {
     }
 
     pub fn pending(&self) -> bool {
-        // SAFETY: the aiocb is alive, and zeroed memory at worst.
+        // SAFETY: the aiocb is alive. Before the first request it is zeroed, which aio_error takes as well.
         unsafe { libc::aio_error(self.block.as_ptr()) == libc::EINPROGRESS }
     }
 
@@ -117,20 +117,20 @@ impl Drop for Request {
     }
 }
 
-/// `aio_suspend`: returns when one of them has ended; a signal may end it early.
+/// `aio_suspend`: returns when one of them has ended, or a signal handler has run.
 pub fn wait_any(requests: &[*const libc::aiocb]) {
     let count = requests.len().try_into().expect("a short list");
     // SAFETY: every entry is the aiocb of a live `Request`.
     unsafe { libc::aio_suspend(requests.as_ptr(), count, ptr::null()) };
 }
 
-/// What this process means by a name.
+/// The address that a name has in this process.
 pub fn symbol(name: &CStr) -> Option<NonNull<libc::c_void>> {
     // SAFETY: the name ends in NUL.
     NonNull::new(unsafe { libc::dlsym(libc::RTLD_DEFAULT, name.as_ptr()) })
 }
 
-/// The version of aio_rs, if its symbols are the ones this process calls.
+/// The version of aio_rs, if it is loaded in this process.
 pub fn library_version() -> Option<String> {
     type Version = unsafe extern "C" fn() -> *const libc::c_char;
     // SAFETY: the symbol, if there is one, has this type.
@@ -140,12 +140,12 @@ pub fn library_version() -> Option<String> {
     Some(text.to_string_lossy().into_owned())
 }
 
-/// How many requests aio_rs has served inside the call, by the kernel's AIO, by its poller and by workers.
+/// How many requests aio_rs has served so far inside the call, by the kernel's AIO, by its poller and by its workers.
 pub fn library_routes() -> Option<[u64; 4]> {
     type Query = unsafe extern "C" fn(*mut aio_rs_stats, usize) -> libc::c_int;
     let mut stats = aio_rs_stats::default();
     let query = symbol(c"aio_rs_stats")?;
-    // SAFETY: the symbol has this type, and fills as much of the structure as it is told there is.
+    // SAFETY: the function has this type, and stores no more bytes than the size that it is given.
     let done = unsafe {
         std::mem::transmute::<NonNull<libc::c_void>, Query>(query)(&raw mut stats, size_of::<aio_rs_stats>())
     };

@@ -1,4 +1,4 @@
-//! `aio-rs bench`: the same workloads on aio_rs, libc's AIO, the kernel's, io_uring and threads, in turn.
+//! `aio-rs bench`: runs the same workloads on aio_rs, libc's AIO, the kernel's AIO, io_uring and threads.
 
 use crate::data_file::filesystem;
 use crate::line::Line;
@@ -66,7 +66,7 @@ fn bench(args: &Args) -> Result<(), String> {
     for round in 0..rounds {
         for task in &tasks {
             let mut order: Vec<_> = (0..CONTESTANTS.len()).collect();
-            // Whoever comes first may find the disk busier: take turns.
+            // The disk may still be busy when a round begins: let each engine be first in turn.
             order.rotate_left(round % CONTESTANTS.len());
             for index in order {
                 bar.set_message(format!("{}, {}", task.workload, CONTESTANTS[index].name));
@@ -130,7 +130,7 @@ fn add_promise(results: &mut Results, side: usize, line: &Line) {
     }
 }
 
-/// Invisible when standard error is no terminal.
+/// Draws nothing if standard error is no terminal.
 fn progress_bar(steps: u64) -> ProgressBar {
     let style = ProgressStyle::with_template("{msg:46} {wide_bar} {percent:>3} %  {eta} left");
     ProgressBar::new(steps).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))

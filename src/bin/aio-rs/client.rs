@@ -1,7 +1,6 @@
-//! The program that the tour and the benchmark run on libc and on aio_rs: an ordinary user of POSIX AIO that knows neither of
-//! them; and the benchmark's other engines.
+//! The child that the tour and the benchmark run on libc and on aio_rs: it uses POSIX AIO as any program does, or another engine.
 //!
-//! Its data file is its standard input, so the file needs no name. It prints one [`Line`] for each fact.
+//! Its standard input is the data file. It prints one [`Line`] for each fact.
 
 use crate::aio::{self, Request};
 use crate::data_file::reopen;
@@ -15,7 +14,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::process::ExitCode;
 use std::time::Duration;
 
-/// A library that loses a request must not hang the tour.
+/// SIGALRM ends the client then: a library that loses a request must not hang the tour.
 const MOST_SECONDS: u32 = 60;
 
 #[derive(clap::Args)]
@@ -37,14 +36,14 @@ pub struct Args {
 
 #[derive(Clone, Copy, clap::ValueEnum)]
 enum Task {
-    /// What it writes, and what it is promised.
+    /// The data that it writes, and the promises.
     Check,
     Promises,
     Bench,
 }
 
 pub fn main(args: &Args) -> ExitCode {
-    // SAFETY: takes a number, cannot fail.
+    // SAFETY: passes a number only.
     unsafe { libc::alarm(MOST_SECONDS) };
     let done = match args.task {
         Task::Check => run_checks(),
@@ -110,7 +109,7 @@ fn write_and_read_back(file: BorrowedFd) -> Result<()> {
     Ok(())
 }
 
-/// Every word differs from every other in the file.
+/// The word at a position. No two words of the file are the same.
 fn word(position: usize) -> [u8; 8] {
     (position as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15).to_le_bytes()
 }
@@ -152,7 +151,7 @@ fn run_workload(workload: &Workload, args: &Args) -> Result<Line> {
         Err(error) if workload.cache == Cache::Bypassed && error.raw_os_error() == Some(libc::EINVAL) => {
             skipped("no O_DIRECT here")
         }
-        // What a machine may forbid.
+        // A machine may lack or forbid these.
         Err(error) if matches!(args.engine, Kind::Kernel | Kind::Uring) => skipped(&error.to_string()),
         Err(error) => Err(Error::other(format!("{}: {error}", workload.name))),
     }

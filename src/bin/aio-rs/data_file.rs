@@ -1,4 +1,4 @@
-//! The data file that clients work on: made by the parent, inherited as their standard input.
+//! The data file of a tour or benchmark: the parent makes it, clients get it as their standard input.
 
 use crate::measure::advise;
 use std::env;
@@ -8,15 +8,15 @@ use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-/// Where temporary files go that are seldom in memory.
+/// TMPDIR, else /var/tmp, which unlike /tmp is seldom kept in memory.
 pub fn usual_directory() -> PathBuf {
     let usual = Path::new("/var/tmp");
     let named = env::var_os("TMPDIR").map(PathBuf::from);
     named.unwrap_or_else(|| if usual.is_dir() { usual.into() } else { env::temp_dir() })
 }
 
-/// A file without a name: it is gone with the last process that has it open, however that ends. It is written once,
-/// so that direct writes find their blocks allocated.
+/// Makes a file without a name: it goes with the last process that has it open, however that ends. It is filled, so that direct writes
+/// find their blocks allocated.
 pub fn create(directory: &Path, size: usize) -> Result<File> {
     let mut file = tempfile::tempfile_in(directory)?;
     let piece = vec![b'.'; 1 << 20];
@@ -24,7 +24,7 @@ pub fn create(directory: &Path, size: usize) -> Result<File> {
         file.write_all(&piece)?;
     }
     file.sync_all()?;
-    // In what pieces it comes back is for who measures to say.
+    // `measure` decides how it gets back into the page cache.
     advise(file.as_fd(), libc::POSIX_FADV_DONTNEED)?;
     Ok(file)
 }
@@ -35,7 +35,7 @@ pub fn reopen(file: impl AsFd, writable: bool, flags: i32) -> Result<File> {
     OpenOptions::new().read(true).write(writable).custom_flags(flags).open(path)
 }
 
-/// The name of the file's file system, or its magic number.
+/// The name of the file system that a file lies on, or its magic number.
 pub fn filesystem(file: &File) -> String {
     // SAFETY: a `statfs` of zeros is valid.
     let mut facts: libc::statfs = unsafe { std::mem::zeroed() };

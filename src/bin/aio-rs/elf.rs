@@ -1,7 +1,7 @@
 //! Whether the dynamic linker would honour `LD_PRELOAD` for a program.
 //!
-//! It never tells: a static program has no dynamic linker, a privileged one drops the variable in silence, one of
-//! another architecture prints a warning and goes on. So look before the program starts.
+//! No error tells: a static program has no dynamic linker; for a setuid program the linker ignores the variable in silence; for
+//! another architecture it prints a warning and goes on. So the program's file is examined before it starts.
 
 use object::Endianness;
 use object::elf::{FileHeader64, PT_INTERP};
@@ -13,17 +13,17 @@ use std::os::unix::ffi::OsStringExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-/// The kernel gives up after as many interpreters, too.
+/// The kernel follows no more interpreters either.
 const MOST_INTERPRETERS: usize = 5;
-/// The kernel reads as much of the first line of a script.
+/// How much of the first line of a script the kernel reads.
 const FIRST_LINE: u64 = 256;
 
-/// `Err` says why `library` cannot be preloaded into `program`; a script is judged by its interpreter.
+/// Error: why `library` cannot be preloaded into `program`. Of a script the interpreter is examined.
 pub fn check(program: &Path, library: &Path) -> Result<(), String> {
     let program = interpreter_of(program.to_owned());
     let name = program.display();
     let Ok(file) = File::open(&program) else {
-        return Ok(()); // executable but unreadable: exec will tell
+        return Ok(()); // exec reports what is wrong, unless the file is only unreadable
     };
     if gains_privileges(&program, &file) {
         return Err(format!(
@@ -68,7 +68,7 @@ fn parse<'data>(data: impl ReadRef<'data>) -> object::Result<Kind> {
     Ok(Kind::Elf64 { machine: header.e_machine.get(endian).0, dynamic })
 }
 
-/// Follows `#!` lines to the program that the kernel starts in the end.
+/// Follows `#!` lines to the program that the kernel would start.
 fn interpreter_of(mut program: PathBuf) -> PathBuf {
     for _ in 0..MOST_INTERPRETERS {
         match script_interpreter(&program) {
@@ -91,13 +91,13 @@ fn gains_privileges(path: &Path, file: &File) -> bool {
     let Ok(metadata) = file.metadata() else {
         return false;
     };
-    // SAFETY: neither call takes anything or can fail.
+    // SAFETY: both calls take nothing and always succeed.
     let (user, group) = unsafe { (libc::getuid(), libc::getgid()) };
     let setid = changes_identity(metadata.mode(), metadata.uid() != user, metadata.gid() != group);
     setid || (user != 0 && has_capabilities(path))
 }
 
-/// The kernel's rule: setuid counts for another owner; setgid for another group, and only with its execute bit.
+/// As the kernel does: setuid counts if the owner is another user; setgid if the group is another one and may execute the file.
 fn changes_identity(mode: u32, other_owner: bool, other_group: bool) -> bool {
     let setgid = libc::S_ISGID | libc::S_IXGRP;
     (mode & libc::S_ISUID != 0 && other_owner) || (mode & setgid == setgid && other_group)
@@ -110,7 +110,7 @@ fn has_capabilities(path: &Path) -> bool {
         return false;
     };
     let attribute = c"security.capability";
-    // SAFETY: both strings end in NUL; with size 0 nothing is written.
+    // SAFETY: both strings end in NUL; size 0 asks for the length only.
     unsafe { libc::getxattr(path.as_ptr(), attribute.as_ptr(), std::ptr::null_mut(), 0) > 0 }
 }
 
@@ -176,7 +176,7 @@ mod tests {
         assert!(kind(&written("broken", b"\x7fELF\x02")).is_err());
     }
 
-    /// The beginning of this program, with the headers that are looked at.
+    /// The start of this executable, with the headers that `parse` reads.
     fn beginning() -> &'static [u8] {
         static BYTES: std::sync::OnceLock<Vec<u8>> = std::sync::OnceLock::new();
         BYTES.get_or_init(|| {
@@ -188,7 +188,7 @@ mod tests {
     }
 
     proptest::proptest! {
-        /// Whatever a file holds, there is an answer.
+        /// `check` returns for any contents, without a panic.
         #[test]
         fn any_file_gets_an_answer(
             changes in proptest::collection::vec((0usize..1024, proptest::num::u8::ANY), 0..24),

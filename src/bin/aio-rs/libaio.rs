@@ -1,5 +1,5 @@
-//! libaio's calls as a C program uses them: those of a library that is preloaded; without one the system calls, which is all
-//! that libaio makes of them.
+//! libaio's calls as a C program makes them: to a preloaded library that defines them, or else as the system calls that libaio itself
+//! would make.
 
 use crate::aio;
 use crate::engine::{Buffer, Event, whole};
@@ -16,7 +16,7 @@ type Destroy = unsafe extern "C" fn(u64) -> libc::c_int;
 const PWRITE: u16 = 1;
 const FDSYNC: u16 = 3;
 
-/// A context, and a request in each of its slots, which have `size` bytes of data each.
+/// A context with slots for one request each, which has `size` bytes of data.
 pub struct AioContext {
     number: u64,
     size: usize,
@@ -29,7 +29,7 @@ impl AioContext {
     pub fn new(slots: usize, size: usize) -> Result<AioContext> {
         let mut number = 0;
         let count = slots.try_into().map_err(Error::other)?;
-        // SAFETY: a number is stored.
+        // SAFETY: the call stores a number.
         check(unsafe { symbol::<Setup>(c"io_setup", system_setup)(count, &raw mut number) })?;
         // SAFETY: an iocb of zeros is valid.
         let iocbs = (0..slots).map(|_| unsafe { std::mem::zeroed() }).collect();
@@ -53,7 +53,7 @@ impl AioContext {
         (iocb.aio_data, iocb.aio_lio_opcode, iocb.aio_fildes) = (slot as u64, opcode, file.as_raw_fd() as u32);
     }
 
-    /// Hands in the first `count` slots, which are prepared.
+    /// Submits the first `count` slots, which must be prepared.
     pub fn submit(&mut self, count: usize) -> Result<()> {
         let mut list: Vec<*mut libc::iocb> = self.iocbs[..count].iter_mut().map(ptr::from_mut).collect();
         let submit = symbol::<Submit>(c"io_submit", system_submit);
@@ -62,7 +62,8 @@ impl AioContext {
         if accepted == count { Ok(()) } else { Err(Error::other(format!("io_submit takes {accepted} of {count}"))) }
     }
 
-    /// The slots whose requests have ended, in that order; waits until there are so many. Error: one failed, or was short.
+    /// Waits until at least so many requests have ended and returns their slots, in the order of their ends. Error: a request failed,
+    /// or was short.
     pub fn take(&mut self, at_least: usize) -> Result<Vec<usize>> {
         let (least, most) = (at_least as libc::c_long, self.events.len() as libc::c_long);
         let take = symbol::<Take>(c"io_getevents", system_take);
@@ -79,19 +80,19 @@ impl AioContext {
 
 impl Drop for AioContext {
     fn drop(&mut self) {
-        // SAFETY: the context is ours; this waits for what is in flight, and then the buffers may go.
+        // SAFETY: waits for all requests in flight, so that the buffers may be freed.
         unsafe { symbol::<Destroy>(c"io_destroy", system_destroy)(self.number) };
     }
 }
 
-/// The function of this name, or the other one. `F` is the type of both.
+/// The function that this process has under this name, or else the other one. `F` is the type of both.
 fn symbol<F: Copy>(name: &CStr, otherwise: F) -> F {
     const { assert!(size_of::<F>() == size_of::<*mut libc::c_void>()) };
-    // SAFETY: libaio's function of this name has this type, and a pointer's size.
+    // SAFETY: the callers give the type that libaio's function of this name has; a pointer has the same size.
     aio::symbol(name).map_or(otherwise, |found| unsafe { std::mem::transmute_copy(&found) })
 }
 
-/// These return minus the error's number.
+/// libaio's functions return minus the number of an error.
 fn check(returned: libc::c_int) -> Result<usize> {
     usize::try_from(returned).map_err(|_| Error::from_raw_os_error(-returned))
 }
@@ -102,7 +103,7 @@ fn returned(result: libc::c_long) -> libc::c_int {
 }
 
 unsafe extern "C" fn system_setup(count: libc::c_int, place: *mut u64) -> libc::c_int {
-    // SAFETY: the caller's promise, here and below.
+    // SAFETY: the caller passes what the system call takes, here and below.
     returned(unsafe { libc::syscall(libc::SYS_io_setup, count, place) })
 }
 

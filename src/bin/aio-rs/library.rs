@@ -1,4 +1,4 @@
-//! Where `libaio_rs.so` is, and the `LD_PRELOAD` that names it.
+//! Finds `libaio_rs.so` and composes the `LD_PRELOAD` that names it.
 
 use std::env;
 use std::ffi::{OsStr, OsString};
@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 const NAME: &str = "libaio_rs.so";
 const VARIABLE: &str = "AIO_RS_LIBRARY";
 
-/// The library: named by `AIO_RS_LIBRARY`, or near this executable.
+/// The path of the library: what `AIO_RS_LIBRARY` says, or else near this executable.
 pub fn find() -> Result<PathBuf, String> {
     let named = env::var_os(VARIABLE).map(PathBuf::from);
     let candidates = match named {
@@ -21,12 +21,12 @@ pub fn find() -> Result<PathBuf, String> {
     Ok(path)
 }
 
-/// This executable, for the children of the tour.
+/// The path of this executable.
 pub fn executable() -> Result<PathBuf, String> {
     env::current_exe().map_err(|error| format!("cannot find this executable: {error}"))
 }
 
-/// `LD_PRELOAD` with the library in front of what was there.
+/// The value of `LD_PRELOAD`: the library, then what the variable held before.
 pub fn preload(library: &Path, existing: Option<OsString>) -> OsString {
     let mut value = library.as_os_str().to_owned();
     if let Some(others) = existing.filter(|others| !others.is_empty()) {
@@ -36,7 +36,7 @@ pub fn preload(library: &Path, existing: Option<OsString>) -> OsString {
     value
 }
 
-/// In a build directory `cargo run` renews only the copy in `deps`, so that comes first; `../lib` is for an installation.
+/// Where to look. In a build directory `cargo run` renews only the copy in `deps`, so that comes first; `../lib` is for an installation.
 fn near(executable: &Path) -> Vec<PathBuf> {
     let directory = executable.parent().unwrap_or(Path::new("."));
     let places = ["deps", ".", "../lib"];
@@ -49,7 +49,7 @@ fn not_found(candidates: &[PathBuf]) -> String {
     format!("{NAME} not found (looked for {}); name it with {VARIABLE}=PATH", places.join(", "))
 }
 
-/// The dynamic linker splits `LD_PRELOAD` at spaces and colons and has no way to quote them.
+/// Refuses a path with a space or a colon: the dynamic linker splits `LD_PRELOAD` there and knows no quotes.
 fn preloadable(path: &Path) -> Result<(), String> {
     let splits = |text: &OsStr| text.as_bytes().iter().any(|byte| b": ".contains(byte));
     if splits(path.as_os_str()) {

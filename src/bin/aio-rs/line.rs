@@ -1,4 +1,4 @@
-//! What a client tells the tour or the benchmark that has started it: a line of text for each fact.
+//! What a client tells the tour or the benchmark that has started it: one line of text for each fact.
 
 use crate::measure::Figures;
 use crate::promise::{Interface, Kept};

@@ -1,8 +1,8 @@
 //! The command `aio-rs`: a tour of the library, a benchmark, and a runner that puts any program on it.
 //!
-//! It deliberately uses nothing of the crate `aio_rs`: linked in, the library's `aio_*` would answer instead of libc's. What both
-//! have to agree on, the figures, is one file of both.
-//! Child processes get the library with `LD_PRELOAD`, as any other program does.
+//! It must not link the crate `aio_rs`: the library's `aio_*` would replace libc's, with which it is to be compared. What both have
+//! to agree on, the layout of the figures, is one source file that both compile. Child processes get the library by
+//! `LD_PRELOAD`, as any other program does.
 
 mod aio;
 mod bench;
@@ -10,7 +10,7 @@ mod client;
 mod data_file;
 mod elf;
 mod engine;
-#[allow(dead_code)] // the library uses the rest
+#[allow(dead_code)] // the rest is for the library
 #[path = "../../figures.rs"]
 mod figures;
 mod libaio;

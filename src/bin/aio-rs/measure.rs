@@ -1,4 +1,4 @@
-//! Runs a workload on an engine for a while, and what that showed.
+//! Runs a workload on an engine and measures it.
 
 use crate::engine::{self, Engine, Kind, Operation};
 use crate::workload::{Access, Cache, GROUP, Offsets, Workload};
@@ -11,15 +11,16 @@ use std::sync::Barrier;
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// What one run of a workload showed.
+/// What one run has measured.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Figures {
     /// Requests a second.
     pub rate: f64,
-    /// Processor time of one request, all threads, in microseconds.
+    /// Processor time of all threads per request, in microseconds.
     pub cpu: f64,
-    /// Time from submission to end in microseconds: half of the requests took less, and 99 of 100.
+    /// Time from submission to completion in microseconds: the 50th percentile.
     pub p50: f64,
+    /// The same: the 99th percentile.
     pub p99: f64,
 }
 
@@ -37,23 +38,23 @@ impl Figures {
     }
 }
 
-/// When a run has measured enough.
+/// When a run stops submitting.
 #[derive(Clone, Copy)]
 pub enum Extent {
     Time(Duration),
-    /// So many requests by each thread, and those then in flight.
+    /// After so many requests by each thread; those in flight then end and count.
     #[allow(dead_code)] // for benches/engines.rs
     Requests(u64),
 }
 
-/// Runs it for that long, on a file that is open as the workload wants it.
+/// Runs a workload on a file, which is open with the flags that the workload wants.
 pub fn measure(workload: &Workload, kind: Kind, file: &File, extent: Extent) -> Result<Figures> {
     let size = usize::try_from(file.metadata()?.len()).map_err(Error::other)?;
     settle_cache(workload.cache, file, size)?;
     let ready = Barrier::new(workload.threads);
     let run = |number| {
         let engine = engine::open(kind, file.as_fd(), workload.depth, workload.block);
-        // Whatever happened: the others wait there.
+        // Even if that failed: the other threads wait here.
         ready.wait();
         Run::new(workload, engine?, Offsets::new(size, workload.block, number), extent).all()
     };
@@ -81,7 +82,7 @@ pub fn measure(workload: &Workload, kind: Kind, file: &File, extent: Extent) -> 
 
 /// User and system time of this process, in seconds.
 fn processor_time() -> f64 {
-    // SAFETY: a rusage of zeros is valid, and writable.
+    // SAFETY: a rusage of zeros is valid, and there is room for one.
     let usage = unsafe {
         let mut usage: libc::rusage = std::mem::zeroed();
         libc::getrusage(libc::RUSAGE_SELF, &raw mut usage);
@@ -91,13 +92,13 @@ fn processor_time() -> f64 {
     seconds(usage.ru_utime) + seconds(usage.ru_stime)
 }
 
-/// Brings the page cache to the state that the workload wants; nothing in it waits to be written.
+/// Brings the page cache to the state that the workload wants, without dirty pages.
 fn settle_cache(cache: Cache, file: &File, size: usize) -> Result<()> {
     file.sync_data()?;
     match cache {
         Cache::Warm => {
-            // In pages of 4 KiB, as a program that works in blocks leaves them there. Read ahead they come in folios of up to
-            // 2 MiB, of which ext4 walks all 512 blocks in every write: that would be all that is measured.
+            // In pages of 4 KiB, as a program leaves them that works in blocks. Readahead makes folios of up to 2 MiB, and ext4 walks
+            // all 512 blocks of a folio in each write: the measurement would show little else.
             advise(file.as_fd(), libc::POSIX_FADV_RANDOM)?;
             let mut piece = vec![0; 1 << 20];
             (0..size).step_by(piece.len()).try_for_each(|at| file.read_at(&mut piece, at as u64).map(drop))
@@ -108,18 +109,18 @@ fn settle_cache(cache: Cache, file: &File, size: usize) -> Result<()> {
 }
 
 pub fn advise(file: BorrowedFd, advice: libc::c_int) -> Result<()> {
-    // SAFETY: takes numbers.
+    // SAFETY: passes numbers only.
     match unsafe { libc::posix_fadvise(file.as_raw_fd(), 0, 0, advice) } {
         0 => Ok(()),
         error => Err(Error::from_raw_os_error(error)),
     }
 }
 
-/// Requests that have ended, by the time they took.
+/// A histogram of the times that requests took.
 #[derive(Default)]
 struct Tally {
     count: u64,
-    /// Four buckets for each doubling of the nanoseconds.
+    /// `STEPS` buckets for each doubling of the time.
     buckets: Vec<u64>,
 }
 
@@ -142,7 +143,7 @@ impl Tally {
         self.count += other.count;
     }
 
-    /// The time in microseconds that this share of the requests did not exceed.
+    /// The time in microseconds that this share of the requests has not exceeded.
     fn percentile(&self, share: f64) -> f64 {
         let mut left = (self.count as f64 * share).ceil() as u64;
         for (bucket, count) in self.buckets.iter().enumerate() {
@@ -155,14 +156,16 @@ impl Tally {
     }
 }
 
-/// One thread's part.
+/// One thread's part of a run.
 struct Run<'a> {
     workload: &'a Workload,
     engine: Box<dyn Engine + 'a>,
     offsets: Offsets,
     extent: Extent,
     start: Instant,
+    /// When the request of each slot was submitted.
     begun: Vec<Instant>,
+    /// Requests submitted so far.
     number: u64,
     tally: Tally,
 }
@@ -181,7 +184,7 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// What has ended, and in which time: without that of making the engine and of taking it apart.
+    /// Runs to the end. The time does not include creating and dropping the engine.
     fn all(mut self) -> Result<(Tally, Duration)> {
         let begin = Instant::now();
         match self.workload.access {
@@ -271,7 +274,7 @@ mod tests {
             for kind in [Kind::Posix, Kind::Kernel, Kind::Uring, Kind::Threads] {
                 match measure(workload, kind, &file, Extent::Time(Duration::from_millis(5))) {
                     Ok(figures) => assert!(figures.rate > 0.0 && figures.p50 <= figures.p99, "{}", workload.name),
-                    // A sandbox.
+                    // A sandbox may forbid it.
                     Err(error) => assert!(matches!(kind, Kind::Kernel | Kind::Uring), "{}: {error}", workload.name),
                 }
             }

@@ -1,4 +1,4 @@
-//! The benchmark's picture.
+//! Draws the results of the benchmark.
 
 use crate::results::{CONTESTANTS, CURVE, Results};
 use plotters::prelude::*;
@@ -6,7 +6,7 @@ use plotters::prelude::*;
 const SIZE: (u32, u32) = (1100, 460);
 const COLOURS: [RGBColor; 5] =
     [RGBColor(200, 30, 30), RGBColor(40, 40, 40), RGBColor(40, 90, 200), RGBColor(30, 140, 60), RGBColor(160, 110, 20)];
-/// Whose times are shown.
+/// The workloads whose times are shown.
 const TIMED: [&str; 5] = [
     "cached read, depth 1",
     "direct read, depth 1",
@@ -15,7 +15,7 @@ const TIMED: [&str; 5] = [
     "direct read, depth 32",
 ];
 
-/// An SVG. Error: what the drawing library says.
+/// Returns an SVG.
 pub fn draw(results: &Results) -> Result<String, String> {
     let mut text = String::new();
     draw_to(results, &mut text).map_err(|error| format!("cannot draw: {error}"))?;
@@ -34,7 +34,7 @@ fn draw_to(results: &Results, text: &mut String) -> Result<(), String> {
 type Area<'a> = DrawingArea<SVGBackend<'a>, plotters::coord::Shift>;
 type Drawn<'a> = Result<(), DrawingAreaErrorKind<<SVGBackend<'a> as DrawingBackend>::ErrorType>>;
 
-/// The rate by depth, a line for each engine.
+/// Draws the rate by depth, a line for each engine.
 fn draw_rates<'a>(results: &Results, area: &Area<'a>) -> Drawn<'a> {
     let curves: Vec<_> = (0..CONTESTANTS.len()).map(|index| results.curve(index)).collect();
     let highest = curves.iter().flatten().map(|(_, rate)| *rate).fold(1.0, f64::max);
@@ -59,7 +59,7 @@ fn draw_rates<'a>(results: &Results, area: &Area<'a>) -> Drawn<'a> {
     chart.configure_series_labels().position(legend).background_style(WHITE.mix(0.8)).draw()
 }
 
-/// For each workload and engine a bar from what half of the requests took to what 99 of 100 took.
+/// Draws a bar for each workload and engine, from the 50th to the 99th percentile of the times.
 fn draw_times<'a>(results: &Results, area: &Area<'a>) -> Drawn<'a> {
     let times: Vec<_> = TIMED
         .iter()

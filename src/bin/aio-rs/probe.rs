@@ -1,5 +1,5 @@
-//! `aio-rs probe`: which way each kind of request takes at a place, and what the system offers there. By trying: a child of
-//! this program, on aio_rs, makes the requests and asks the library how it served them.
+//! `aio-rs probe`: shows what the system offers for a file or directory, and which route each kind of request takes there. A child with
+//! aio_rs preloaded makes requests and asks the library which route has served them.
 
 use crate::aio::{self, Request};
 use crate::data_file::{filesystem, reopen};
@@ -34,16 +34,16 @@ pub struct Args {
     child: bool,
 }
 
-/// Blocks of the file that is made.
+/// Blocks of the file that is made in a directory.
 const BLOCKS: usize = 64;
-/// The first requests of a process may find the library's threads not there yet.
+/// Requests of each kind; the route of the last one is shown, because the first ones may find threads of the library not started yet.
 const TRIES: usize = 20;
 
 pub fn main(args: &Args) -> ExitCode {
     let done = if args.child { probe(&args.path) } else { start_child(&args.path) };
     match done {
         Ok(text) => {
-            // A reader that has gone away (`aio-rs probe | head`) needs nothing more.
+            // A closed pipe (`aio-rs probe | head`) is no failure.
             let _ = write!(std::io::stdout(), "{text}");
             ExitCode::SUCCESS
         }
@@ -54,7 +54,7 @@ pub fn main(args: &Args) -> ExitCode {
     }
 }
 
-/// What the child printed.
+/// Runs the child and returns what it has printed.
 fn start_child(path: &Path) -> std::result::Result<String, String> {
     let library = library::find()?;
     let child = Command::new(library::executable()?)
@@ -87,7 +87,7 @@ fn probe(path: &Path) -> std::result::Result<String, String> {
     );
     text += &fact("the kernel's AIO", kernel_context().as_ref().map(|_| ()));
     text += "\n";
-    // Where it ends; of a device as well.
+    // By the end of the file, which a device has too.
     let size = (&file).seek(SeekFrom::End(0)).map_err(failed)?;
     let blocks = usize::try_from(size).unwrap_or(usize::MAX) / BLOCK;
     let mut trial = Trial { request: Request::new(BLOCK), blocks: blocks.clamp(1, BLOCKS), next: 0, text };
@@ -96,7 +96,7 @@ fn probe(path: &Path) -> std::result::Result<String, String> {
         request.read(file.as_fd(), at_byte(block))
     });
     trial.show("read, not in the page cache", |request, block| {
-        // Without reading ahead, of which some would be under way when the cache is dropped next.
+        // Without readahead, which could still be under way when the cache is dropped the next time.
         advise(file.as_fd(), libc::POSIX_FADV_RANDOM)?;
         advise(file.as_fd(), libc::POSIX_FADV_DONTNEED)?;
         if read_now(&file, block).is_ok() {
@@ -136,7 +136,7 @@ struct Trial {
 }
 
 impl Trial {
-    /// Makes requests of one kind, each for another block, and notes which way the last of them took.
+    /// Makes requests of one kind, each for another block, and notes the route of the last one.
     fn show(&mut self, name: &str, submit: impl Fn(&mut Request, usize) -> Result<()>) {
         let mut route = String::new();
         for _ in 0..TRIES {
@@ -154,7 +154,7 @@ impl Trial {
 
 const ROUTES: [&str; 4] = ["inline", "direct", "stream", "worker"];
 
-/// How many requests each route has served.
+/// How many requests each route has served so far.
 fn routes() -> [u64; ROUTES.len()] {
     aio::library_routes().unwrap_or_default()
 }
@@ -179,20 +179,20 @@ fn made_in(directory: &Path) -> Result<File> {
     Ok(file)
 }
 
-/// A read that does not wait. Errors: EAGAIN, the block is not in the page cache; EOPNOTSUPP.
+/// Reads without waiting. Errors: EAGAIN (the block is not in the page cache), EOPNOTSUPP.
 fn read_now(file: &File, block: usize) -> Result<()> {
     let mut data = [0u8; BLOCK];
     let place = libc::iovec { iov_base: data.as_mut_ptr().cast(), iov_len: BLOCK };
     let offset = at(block).try_into().map_err(Error::other)?;
-    // SAFETY: one place, with room for a block.
+    // SAFETY: one iovec, with room for a block.
     let done = unsafe { libc::preadv2(file.as_raw_fd(), &raw const place, 1, offset, libc::RWF_NOWAIT) };
     if done < 0 { Err(Error::last_os_error()) } else { Ok(()) }
 }
 
-/// Whether a context of the kernel's AIO can be had.
+/// Tries to create a context of the kernel's AIO.
 fn kernel_context() -> Result<()> {
     let mut context = 0u64;
-    // SAFETY: the kernel stores a context's number; the second call is for that one.
+    // SAFETY: the first call stores the number of a context, which the second one destroys.
     unsafe {
         if libc::syscall(libc::SYS_io_setup, 1u32, &raw mut context) != 0 {
             return Err(Error::last_os_error());

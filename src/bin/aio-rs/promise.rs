@@ -1,4 +1,4 @@
-//! What an fsync promises, by either interface: to complete after all requests before it. How often that was kept.
+//! The promise of an fsync in either interface, to complete after all requests before it, and how often it was kept.
 
 use std::fmt;
 use std::ops::AddAssign;
@@ -24,7 +24,7 @@ impl Interface {
         INTERFACES.into_iter().find(|interface| interface.name() == text)
     }
 
-    /// Who answers the calls without aio_rs.
+    /// What answers these calls without aio_rs.
     pub fn without(self) -> &'static str {
         match self {
             Interface::Posix => "libc",

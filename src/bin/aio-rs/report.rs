@@ -1,4 +1,4 @@
-//! What the tour found out, and how it prints it. No I/O here.
+//! The results of a tour, and how they are printed. No I/O.
 
 use crate::line::Line;
 use crate::promise::{INTERFACES, Interface, Kept, verdict};
@@ -48,7 +48,7 @@ impl Report {
         facts.add(line);
     }
 
-    /// The checks that aio_rs did not pass. Libc's failures are no failure of the tour.
+    /// The checks that aio_rs did not pass. (Libc may fail any.)
     pub fn failures(&self) -> Vec<String> {
         let mut failures = Vec::new();
         if self.aio_rs.version.as_deref().unwrap_or("").is_empty() {

@@ -1,4 +1,4 @@
-//! What the benchmark measures, on which engines, and what has come of it.
+//! What the benchmark measures, on which engines, and the results.
 
 use crate::engine::Kind;
 use crate::measure::Figures;
@@ -6,7 +6,7 @@ use crate::promise::{INTERFACES, Kept};
 use crate::stage::Side;
 use std::collections::BTreeMap;
 
-/// An engine on a library.
+/// An engine, and the library that answers its `aio_*` calls.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Contestant {
     pub name: &'static str,
@@ -54,7 +54,7 @@ impl Results {
         median(self.of(task, index).iter().map(what).collect())
     }
 
-    /// The median of each round's rate divided by the first contestant's; the lowest, and the highest.
+    /// How many times as fast the first contestant was: the median, the lowest and the highest ratio of a round.
     pub fn ratio(&self, task: Task, index: usize) -> Option<[f64; 3]> {
         let ours = self.of(task, 0).iter().map(|figures| figures.rate);
         let mut ratios: Vec<_> = ours.zip(self.of(task, index)).map(|(ours, theirs)| ours / theirs.rate).collect();
@@ -62,14 +62,14 @@ impl Results {
         Some([median(ratios.clone())?, *ratios.first()?, *ratios.last()?])
     }
 
-    /// Thousand requests a second at each depth.
+    /// Thousands of requests a second by depth.
     pub fn curve(&self, contestant: usize) -> Vec<(usize, f64)> {
         let at = |depth: usize| Task { workload: CURVE, depth: Some(depth) };
         let rate = |depth| Some((depth, self.median(at(depth), contestant, |figures| figures.rate)? / 1e3));
         DEPTHS.into_iter().filter_map(rate).collect()
     }
 
-    /// Half of the requests of a workload took no longer, and 99 of 100, in microseconds.
+    /// The 50th and 99th percentiles of the times that requests took, in microseconds.
     pub fn times(&self, workload: &'static str, contestant: usize) -> Option<(f64, f64)> {
         let task = Task { workload, depth: None };
         Some((

@@ -1,4 +1,5 @@
-//! `aio-rs run`: the environment that puts a program on aio_rs, then exec; with `--stats` a child, and the figures that it leaves.
+//! `aio-rs run`: sets the environment that preloads aio_rs and executes a program. With `--stats` it runs the program as a child and
+//! prints the figures in the end.
 
 use crate::share::{Share, end_as, report};
 use crate::{elf, library, share};
@@ -11,7 +12,7 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, ExitStatus};
 
-// As env(1) ends: its own failure, cannot be run, not found.
+// Exit statuses, as those of env(1): this command failed, the program cannot be run, it was not found.
 const FAILED: u8 = 125;
 const CANNOT_RUN: u8 = 126;
 const NOT_FOUND: u8 = 127;
@@ -27,7 +28,7 @@ cannot be used, 126 if the program cannot be run on aio_rs (static, setuid, othe
 
 /// Run a program with its POSIX AIO, or its libaio, on aio_rs
 ///
-/// Sets LD_PRELOAD and AIO_RS, then becomes the program. Says so if LD_PRELOAD cannot work for it. With --stats it stays the
+/// Sets LD_PRELOAD and AIO_RS, then becomes the program. If LD_PRELOAD cannot work for it, says why. With --stats it stays the
 /// program's parent instead, passes signals on, and says when the program has ended, whichever way, which of the two interfaces
 /// it and its children have used, and what for: the line "libaio" counts requests by that interface, the others those by aio_* calls.
 #[derive(clap::Args)]
@@ -56,7 +57,7 @@ pub fn main(args: &Args) -> ExitCode {
     ExitCode::from(code)
 }
 
-/// Becomes the program, or returns when it has ended. Error: an exit status and a message.
+/// Becomes the program; with `--stats` runs it and returns when it has ended. Error: an exit status and a message.
 fn start(args: &Args) -> Result<(ExitStatus, Share), (u8, String)> {
     let Some((program, arguments)) = args.program.split_first() else {
         return Err((FAILED, "no program given".into()));
@@ -66,7 +67,7 @@ fn start(args: &Args) -> Result<(ExitStatus, Share), (u8, String)> {
         return Err((NOT_FOUND, format!("{}: no such program", program.display())));
     };
     elf::check(&path, &library).map_err(|reason| (CANNOT_RUN, format!("cannot run on aio_rs: {reason}")))?;
-    // Without such memory the library prints the figures itself, if the program exits.
+    // If there is no shared memory, the library itself prints the figures when the program exits.
     let share = args.stats.then(Share::new).and_then(Result::ok);
     let existing = env::var_os("AIO_RS").unwrap_or_default();
     let mut command = Command::new(&path);
@@ -84,7 +85,7 @@ fn code_of(error: &Error) -> u8 {
     if error.kind() == ErrorKind::NotFound { NOT_FOUND } else { CANNOT_RUN }
 }
 
-/// The file that execvp would take.
+/// The file that execvp would execute.
 fn look_up(program: &OsStr, path: Option<OsString>) -> Option<PathBuf> {
     let plain = Path::new(program);
     if plain.components().count() > 1 || program.as_encoded_bytes().contains(&b'/') {
@@ -98,7 +99,7 @@ fn is_executable(file: &Path) -> bool {
     file.metadata().is_ok_and(|metadata| metadata.is_file() && metadata.permissions().mode() & 0o111 != 0)
 }
 
-/// `AIO_RS` with the options of the command line in place of its own words for the same.
+/// The value of `AIO_RS`: what it has been, with the options of the command line in place of items with the same name.
 fn configuration(args: &Args, share: Option<i32>, existing: &str) -> String {
     let replaced = |word: &&str| {
         let key = word.split('=').next().unwrap_or(word).trim();

@@ -1,5 +1,5 @@
-//! The figures of a program and its children, in memory that outlives them; and the parent that waits for it without being
-//! noticed: signals pass through it, and it ends as the program did.
+//! Runs a program as a child, with shared memory in which the library counts for it and its children. To the caller this process looks
+//! like the program: it passes signals on, stops when the program stops, and ends as the program ends.
 
 use crate::figures::Segment;
 use std::io::{Error, Result, Write};
@@ -8,7 +8,7 @@ use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{Command, ExitCode, ExitStatus};
 use std::ptr::{self, NonNull};
 
-/// Memory of System V. It is marked for removal from the beginning: it goes with its last user, whatever kills that.
+/// A System V memory segment, marked for removal from the start: the kernel removes it with its last user, even if that is killed.
 pub struct Share {
     number: i32,
     segment: NonNull<Segment>,
@@ -17,7 +17,7 @@ pub struct Share {
 impl Share {
     pub fn new() -> Result<Share> {
         const MINE: i32 = 0o600;
-        // SAFETY: new memory, at a place that the kernel chooses; it is zeroed and as large as a `Segment`.
+        // SAFETY: a new segment at an address that the kernel chooses; it is zeroed, and as large as a `Segment`.
         unsafe {
             let number = libc::shmget(libc::IPC_PRIVATE, size_of::<Segment>(), libc::IPC_CREAT | MINE);
             if number == -1 {
@@ -40,12 +40,12 @@ impl Share {
     }
 
     fn segment(&self) -> &Segment {
-        // SAFETY: it is there until this process ends; others change it by atomics and under their own locks.
+        // SAFETY: attached until this process ends. Other processes change it, but only its atomics and what its locks protect.
         unsafe { self.segment.as_ref() }
     }
 }
 
-/// To standard error. A reader who has gone needs nothing more.
+/// Prints the figures to standard error. A write error is ignored: there is nobody to tell.
 pub fn report(share: &Share) {
     use std::sync::atomic::Ordering;
     let segment = share.segment();
@@ -55,20 +55,20 @@ pub fn report(share: &Share) {
     let _ = std::io::stderr().write_all(text.as_bytes());
 }
 
-/// Runs the command to its end. Signals sent to this process go to it; those of the terminal it gets by itself.
+/// Runs the command and waits for its end. Passes on signals, except those that the terminal has sent to the child already.
 pub fn run(mut command: Command) -> Result<ExitStatus> {
     let all = full_set();
     let mut before = MaybeUninit::<libc::sigset_t>::zeroed();
-    // SAFETY: two sets.
+    // SAFETY: one set is valid, and there is room for the other.
     let before = unsafe {
         libc::pthread_sigmask(libc::SIG_BLOCK, &raw const all, before.as_mut_ptr());
         before.assume_init()
     };
-    // A process that ignores it is not told how its children end.
-    // SAFETY: the default action.
+    // While SIGCHLD is ignored, waitpid cannot tell how a child has ended.
+    // SAFETY: sets the default action.
     let of_children = unsafe { libc::signal(libc::SIGCHLD, libc::SIG_DFL) };
     let restore = move || {
-        // SAFETY: the action and the mask that this process began with; the calls are allowed after fork.
+        // SAFETY: restores the action and the mask that this process began with; both calls are async-signal-safe.
         unsafe {
             libc::signal(libc::SIGCHLD, of_children);
             libc::pthread_sigmask(libc::SIG_SETMASK, &raw const before, ptr::null_mut());
@@ -82,7 +82,7 @@ pub fn run(mut command: Command) -> Result<ExitStatus> {
     let pid = libc::pid_t::try_from(child.id()).map_err(Error::other)?;
     loop {
         let mut info = MaybeUninit::<libc::siginfo_t>::zeroed();
-        // SAFETY: a set, and room for a description.
+        // SAFETY: a valid set, and room for a siginfo.
         let number = unsafe { libc::sigwaitinfo(&raw const all, info.as_mut_ptr()) };
         if number == libc::SIGCHLD {
             if let Some(status) = look_after(pid)? {
@@ -96,9 +96,9 @@ pub fn run(mut command: Command) -> Result<ExitStatus> {
     }
 }
 
-/// Whoever reads what the program writes waits for the program only: all descriptors but standard error are its own.
+/// Closes all descriptors but standard error, so that whoever reads the program's output sees its end when the program closes it.
 fn let_go() {
-    // SAFETY: system calls; nothing else in this process uses a descriptor.
+    // SAFETY: nothing else in this process uses these descriptors.
     unsafe {
         let nothing = libc::open(c"/dev/null".as_ptr(), libc::O_RDWR | libc::O_CLOEXEC);
         if nothing != -1 {
@@ -109,7 +109,7 @@ fn let_go() {
     }
 }
 
-/// How the program has ended, if it has. When it is stopped, so is this process: the shell waits for that.
+/// The status of the program, if it has ended. If it has stopped, stops this process too, for the shell waits for that.
 fn look_after(pid: libc::pid_t) -> Result<Option<ExitStatus>> {
     let mut status = 0;
     loop {
@@ -118,7 +118,7 @@ fn look_after(pid: libc::pid_t) -> Result<Option<ExitStatus>> {
             0 => return Ok(None),
             -1 => return Err(Error::last_os_error()),
             _ if libc::WIFSTOPPED(status) => {
-                // SAFETY: system calls without memory. The second one comes when somebody has this process go on.
+                // SAFETY: passes numbers only. The second call comes when this process has been continued.
                 unsafe {
                     libc::raise(libc::SIGSTOP);
                     libc::kill(pid, libc::SIGCONT);
@@ -130,12 +130,12 @@ fn look_after(pid: libc::pid_t) -> Result<Option<ExitStatus>> {
 }
 
 fn pass_on(pid: libc::pid_t, number: i32, info: &libc::siginfo_t) {
-    // Of the terminal: the whole group has it.
+    // From the terminal, which sends it to the whole process group.
     if info.si_code == libc::SI_KERNEL && matches!(number, libc::SIGINT | libc::SIGQUIT | libc::SIGTSTP | libc::SIGHUP)
     {
         return;
     }
-    // SAFETY: the child has not been waited for, so the number is its own. A queued signal keeps its value.
+    // SAFETY: the child has not been waited for, so the number still is its own. (sigqueue passes the value on.)
     unsafe {
         if info.si_code == libc::SI_QUEUE {
             libc::sigqueue(pid, number, info.si_value());
@@ -145,12 +145,12 @@ fn pass_on(pid: libc::pid_t, number: i32, info: &libc::siginfo_t) {
     }
 }
 
-/// Ends as the program did.
+/// Ends this process as the program has ended: by the same signal, or with the same status.
 pub fn end_as(status: ExitStatus) -> ExitCode {
     if let Some(number) = status.signal() {
         let no_core = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
         let all = full_set();
-        // SAFETY: a limit, a set; then the default action of the signal.
+        // SAFETY: a valid limit and a valid set. The default action ends this process, without a second core dump.
         unsafe {
             libc::setrlimit(libc::RLIMIT_CORE, &raw const no_core);
             libc::signal(number, libc::SIG_DFL);

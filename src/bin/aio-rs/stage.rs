@@ -1,4 +1,4 @@
-//! What the tour and the benchmark run on: a data file, and clients of it on either library.
+//! What the tour and the benchmark run: clients on a data file, with libc or with aio_rs.
 
 use crate::data_file;
 use crate::line::Line;
@@ -45,7 +45,7 @@ impl Stage {
         Ok(Stage { executable, library, directory, data })
     }
 
-    /// Runs a client on the data file and hands over each line it prints.
+    /// Runs a client on the data file and passes each line that it prints to `take`.
     pub fn run_client(&self, side: Side, arguments: &[&str], mut take: impl FnMut(Line)) -> Result<(), String> {
         let failed = |reason: String| format!("the client on {} {reason}", side.name());
         let data = self.data.try_clone().map_err(|error| failed(error.to_string()))?;

@@ -1,4 +1,4 @@
-//! The tour: one POSIX AIO program, run on libc and on aio_rs in turn, and what came out of it.
+//! The tour: runs one POSIX AIO program on libc and on aio_rs and compares the two.
 
 use crate::data_file::filesystem;
 use crate::report::Report;
@@ -29,7 +29,7 @@ pub fn main(args: &Args) -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    // A reader that has gone away (`aio-rs | head`) is no failure of the tour.
+    // A closed pipe (`aio-rs | head`) is no failure of the tour.
     let printed = write!(std::io::stdout(), "{report}");
     match printed {
         Err(error) if error.kind() != ErrorKind::BrokenPipe => eprintln!("aio-rs: {error}"),
@@ -53,7 +53,7 @@ fn tour(args: &Args) -> Result<Report, String> {
     for round in 1..=args.rounds {
         bar.set_message(format!("round {round} of {}", args.rounds));
         let mut sides = SIDES;
-        // The first of a round may find the disk busier: take turns.
+        // The disk may still be busy when a round begins: let each side be first in turn.
         sides.rotate_left(round % 2);
         for side in sides {
             stage.run_client(side, &["bench"], |line| {
@@ -66,7 +66,7 @@ fn tour(args: &Args) -> Result<Report, String> {
     Ok(report)
 }
 
-/// Invisible when standard error is no terminal.
+/// Draws nothing if standard error is no terminal.
 fn progress_bar(rounds: usize) -> ProgressBar {
     const LINES_OF_A_CHECK: usize = 12;
     let steps = SIDES.len() * (LINES_OF_A_CHECK + rounds * WORKLOADS.len());

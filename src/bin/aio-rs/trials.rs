@@ -1,4 +1,4 @@
-//! Trials of what an fsync promises.
+//! Tries whether fsync keeps its promises.
 
 use crate::aio::Request;
 use crate::data_file::reopen;
@@ -12,10 +12,10 @@ use std::os::fd::{AsFd, BorrowedFd};
 
 /// Trials of each promise.
 const TRIALS: usize = 10;
-/// A trial in which nothing was pending any more proves nothing and is repeated, but not for ever.
+/// A trial in which all writes had ended before the fsync was submitted proves nothing and is repeated, up to this number.
 const MOST_ATTEMPTS: usize = 10 * TRIALS;
 
-/// Which descriptor of the file the sync names; the writes name the first.
+/// The descriptor that the sync uses; the writes use the first.
 #[derive(Clone, Copy)]
 enum Target {
     Same,
@@ -30,11 +30,11 @@ struct Promise {
 }
 
 enum What {
-    /// aio_fsync with the most urgent `aio_reqprio`, 0; the writes have this one.
+    /// aio_fsync with `aio_reqprio` 0, the most urgent, after writes with this one.
     Posix { priority: i32 },
-    /// aio_fsync tells if a write failed.
+    /// aio_fsync fails if a write before it has failed.
     PosixError,
-    /// IO_CMD_FDSYNC, on another context than the writes or on theirs.
+    /// IO_CMD_FDSYNC, in the context of the writes or in another one (`apart`).
     Libaio { apart: bool },
 }
 
@@ -50,7 +50,7 @@ const PROMISES: [Promise; 9] = [
     Promise { name: "through a second open", target: Target::Reopened, what: What::Libaio { apart: false } },
 ];
 
-/// Tries every promise and says how often it was kept.
+/// Tries each promise and passes a line on how often it was kept to `say`.
 pub fn try_all(say: impl Fn(&Line) -> Result<()>) -> Result<()> {
     for promise in &PROMISES {
         let interface = match promise.what {
@@ -74,7 +74,7 @@ impl Promise {
         let mut tally = Kept::default();
         for attempt in 0..MOST_ATTEMPTS {
             if attempt == TRIALS && tally.trials == 0 {
-                // Here everything is done at once.
+                // Not once was anything pending: the library here completes all writes inside the call.
                 break;
             }
             let good = match self.what {
@@ -91,12 +91,12 @@ impl Promise {
     }
 }
 
-/// Direct writes leave no dirty pages, so that a careless fsync has nothing to do and is done before them.
+/// With direct writes there are no dirty pages, so that an fsync that does not wait for them has nothing to do and ends before them.
 fn open_direct_if_possible() -> Result<File> {
     reopen(std::io::stdin(), true, libc::O_DIRECT).or_else(|_| reopen(std::io::stdin(), true, 0))
 }
 
-/// `None` if nothing was pending when `aio_fsync` had returned: then there was nothing to wait for.
+/// Whether the promise was kept. `None` if all writes had ended when `aio_fsync` returned.
 fn posix_trial(file: BorrowedFd, target: BorrowedFd, priority: i32, failing_write: bool) -> Result<Option<bool>> {
     const WRITES: usize = 16;
     const SIZE: usize = 256 << 10;
@@ -106,13 +106,13 @@ fn posix_trial(file: BorrowedFd, target: BorrowedFd, priority: i32, failing_writ
     }
     let mut bad = Request::new(BLOCK);
     if failing_write {
-        // In the last write's range, so that it stays queued until that one has ended.
+        // In the range of the last write, which has to end before this one can start.
         bad.bad_write(file, (WRITES - 1) * SIZE)?;
     }
     let mut sync = Request::new(0);
     sync.fsync(target)?;
     let early = if failing_write { !bad.pending() } else { !writes.iter().any(Request::pending) };
-    // Watched, not slept for: waking up takes longer than a write.
+    // Polled, not slept for: to wake up takes longer than a write, and hides what was overtaken.
     while sync.pending() {
         std::thread::yield_now();
     }
@@ -125,7 +125,7 @@ fn posix_trial(file: BorrowedFd, target: BorrowedFd, priority: i32, failing_writ
     Ok((!early).then_some(good))
 }
 
-/// The same by io_submit. Also `None` where there is no kernel AIO, or none left.
+/// The same by io_submit. `None` also if the kernel has no AIO, or no more contexts.
 fn libaio_trial(file: BorrowedFd, target: BorrowedFd, apart: bool) -> Result<Option<bool>> {
     const WRITES: usize = 32;
     const SIZE: usize = BLOCK;
@@ -149,7 +149,7 @@ fn libaio_trial(file: BorrowedFd, target: BorrowedFd, apart: bool) -> Result<Opt
         }
     };
     match submitted {
-        // A sandbox.
+        // A sandbox may forbid it.
         Err(error) if matches!(error.raw_os_error(), Some(libc::EPERM | libc::ENOSYS)) => return Ok(None),
         submitted => submitted?,
     }
@@ -157,7 +157,7 @@ fn libaio_trial(file: BorrowedFd, target: BorrowedFd, apart: bool) -> Result<Opt
     let early = ended.iter().filter(|slot| **slot < WRITES).count();
     let good = match &mut other {
         Some(other) => {
-            // Watched, not slept for, as above.
+            // Polled, as above.
             while other.take(0)?.is_empty() {}
             ended.extend(writes.take(0)?);
             ended.len() == WRITES

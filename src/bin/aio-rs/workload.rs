@@ -1,6 +1,6 @@
-//! What the tour and the benchmark measure. They and their children read the same table.
+//! The workloads that the tour and the benchmark measure. Their children find a workload in this table by its name.
 
-/// Bytes of a block where nothing else is said.
+/// The usual number of bytes in a request.
 pub const BLOCK: usize = 4096;
 /// Writes between two fsyncs.
 pub const GROUP: usize = 8;
@@ -15,14 +15,14 @@ pub enum Access {
     Commit,
 }
 
-/// How the page cache takes part.
+/// The part of the page cache in a workload.
 #[derive(Clone, Copy, PartialEq)]
 pub enum Cache {
     /// It holds the file.
     Warm,
-    /// It is used, and does not hold the file.
+    /// It is used, but does not hold the file at the start.
     Cold,
-    /// O_DIRECT.
+    /// The file is open with O_DIRECT.
     Bypassed,
 }
 
@@ -32,7 +32,7 @@ pub struct Workload {
     pub access: Access,
     pub cache: Cache,
     pub block: usize,
-    /// Requests in flight, of each thread.
+    /// Requests that each thread keeps in flight.
     pub depth: usize,
     pub threads: usize,
 }
@@ -61,7 +61,7 @@ pub fn named(name: &str) -> Option<Workload> {
     WORKLOADS.into_iter().find(|workload| workload.name == name)
 }
 
-/// Scattered offsets, the same ones in every run: each block once before one comes again.
+/// Scattered offsets, the same in every run. No block is repeated before each has come once.
 pub struct Offsets {
     block: usize,
     blocks: usize,
@@ -70,10 +70,10 @@ pub struct Offsets {
 }
 
 impl Offsets {
-    /// Of a file of so many bytes; `seed` says where they begin.
+    /// For a file of `size` bytes; `seed` chooses the first offset.
     pub fn new(size: usize, block: usize, seed: usize) -> Offsets {
         let blocks = size / block;
-        // A step that shares no factor with the number of blocks comes by all of them.
+        // A step that has no factor in common with the number of blocks visits them all.
         let step = (blocks * 5 / 8 + 1..).find(|step| gcd(*step, blocks) == 1).unwrap_or(1);
         Offsets { block, blocks, next: seed * 977 % blocks, step }
     }

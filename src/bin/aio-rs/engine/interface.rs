@@ -9,23 +9,23 @@ pub enum Operation {
     Write,
 }
 
-/// Slots, each with a buffer of its own and at most one request in flight.
+/// An engine has slots, each with a buffer of its own and at most one request in flight.
 pub trait Engine {
     fn submit(&mut self, slot: usize, operation: Operation, offset: usize) -> Result<()>;
 
-    /// Waits until something has ended, and adds all slots that have to `done`. Error: a request failed, or was short.
+    /// Waits until at least one request has ended and adds the slots of all that have to `done`. Error: one failed, or was short.
     fn wait(&mut self, done: &mut Vec<usize>) -> Result<()>;
 
-    /// fsync, to its end; nothing is in flight, but for POSIX AIO, whose aiocbs it stands behind.
+    /// Runs an fsync to its end. If `sync_is_barrier`, it waits for the requests in flight; else there must be none.
     fn sync(&mut self) -> Result<()>;
 
-    /// Whether `sync` comes behind what is in flight.
+    /// Whether `sync` waits for the requests in flight.
     fn sync_is_barrier(&self) -> bool {
         false
     }
 }
 
-/// Memory for a request, aligned as O_DIRECT wants it.
+/// Memory for a request, aligned as O_DIRECT needs it.
 pub struct Buffer(Vec<Page>);
 
 #[derive(Clone, Copy)]
@@ -42,7 +42,7 @@ impl Buffer {
     }
 }
 
-/// What a completion says: the bytes, or minus the error's number.
+/// Checks the result of a completion: all `size` bytes, or else an error. A negative result is minus the number of an error.
 pub fn whole(result: i64, size: usize) -> Result<()> {
     match usize::try_from(result) {
         Ok(bytes) if bytes == size => Ok(()),
@@ -51,8 +51,8 @@ pub fn whole(result: i64, size: usize) -> Result<()> {
     }
 }
 
-/// fsync by whoever calls.
+/// fsync by the calling thread.
 pub fn plain_sync(file: BorrowedFd) -> Result<()> {
-    // SAFETY: takes a descriptor, which is open.
+    // SAFETY: passes a number only.
     if unsafe { libc::fsync(file.as_raw_fd()) } == 0 { Ok(()) } else { Err(Error::last_os_error()) }
 }

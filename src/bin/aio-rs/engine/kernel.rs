@@ -1,4 +1,4 @@
-//! The kernel's own AIO, by raw system calls: io_submit, io_getevents.
+//! The kernel's own AIO, by the system calls io_submit and io_getevents.
 
 use super::interface::{Buffer, Engine, Operation, plain_sync, whole};
 use std::io::{Error, Result};
@@ -27,7 +27,7 @@ pub struct Event {
 impl<'a> Kernel<'a> {
     pub fn new(file: BorrowedFd<'a>, slots: usize, size: usize) -> Result<Kernel<'a>> {
         let mut context = 0_u64;
-        // SAFETY: the kernel stores a number.
+        // SAFETY: the call stores a number.
         if unsafe { libc::syscall(libc::SYS_io_setup, slots, &raw mut context) } != 0 {
             return Err(Error::last_os_error());
         }
@@ -56,7 +56,7 @@ impl Engine for Kernel<'_> {
 
     fn wait(&mut self, done: &mut Vec<usize>) -> Result<()> {
         let (room, events) = (self.events.len(), self.events.as_mut_ptr());
-        // SAFETY: there is room for so many events.
+        // SAFETY: there is room for as many events as it may store.
         let got = unsafe { libc::syscall(libc::SYS_io_getevents, self.context, 1, room, events, ptr::null::<u8>()) };
         let got = usize::try_from(got).map_err(|_| Error::last_os_error())?;
         for event in &self.events[..got] {
@@ -73,7 +73,7 @@ impl Engine for Kernel<'_> {
 
 impl Drop for Kernel<'_> {
     fn drop(&mut self) {
-        // SAFETY: the context is ours; this waits for what is in flight, and then the buffers may go.
+        // SAFETY: waits for all requests in flight, so that the buffers may be freed.
         unsafe { libc::syscall(libc::SYS_io_destroy, self.context) };
     }
 }

@@ -1,4 +1,4 @@
-//! Ways to do I/O on a file, one interface: the benchmark's engines.
+//! The engines of the benchmark: ways to do I/O on a file, behind one interface.
 
 mod interface;
 mod kernel;
@@ -12,10 +12,10 @@ pub use kernel::Event;
 use std::io::Result;
 use std::os::fd::BorrowedFd;
 
-/// Who does the I/O.
+/// What does the I/O.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, clap::ValueEnum)]
 pub enum Kind {
-    /// POSIX AIO, of whichever library answers.
+    /// POSIX AIO, of libc or of a preloaded library.
     Posix,
     /// The kernel's own AIO.
     Kernel,
@@ -24,7 +24,7 @@ pub enum Kind {
     Threads,
 }
 
-/// An engine with so many slots of `size` bytes. Error: the system has not, or forbids it.
+/// Opens an engine with so many slots of `size` bytes each. Error: the system lacks or forbids it.
 pub fn open<'a>(kind: Kind, file: BorrowedFd<'a>, slots: usize, size: usize) -> Result<Box<dyn Engine + 'a>> {
     Ok(match kind {
         Kind::Posix => Box::new(posix::Posix::new(file, slots, size)),

@@ -1,4 +1,4 @@
-//! POSIX AIO, by the `aio_*` calls of whichever library answers.
+//! POSIX AIO, of libc or of a preloaded library.
 
 use super::interface::{Engine, Operation, whole};
 use crate::aio::{self, Request};

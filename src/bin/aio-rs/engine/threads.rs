@@ -1,4 +1,4 @@
-//! pread and pwrite, by a thread for each slot; by the caller itself if there is only one.
+//! pread and pwrite in a thread for each slot. With one slot the caller does it itself.
 
 use super::interface::{Buffer, Engine, Operation, plain_sync, whole};
 use crossbeam_channel::{Receiver, Sender, unbounded};
@@ -9,7 +9,9 @@ use std::thread::{self, JoinHandle};
 pub struct Threads<'a> {
     file: BorrowedFd<'a>,
     size: usize,
+    /// The buffer of the only slot.
     alone: Option<Buffer>,
+    /// The result of its request.
     alone_done: Option<i64>,
     slots: Vec<(Sender<Order>, JoinHandle<()>)>,
     results: Receiver<(usize, i64)>,
@@ -42,7 +44,7 @@ impl<'a> Threads<'a> {
 
 fn transfer(fd: RawFd, buffer: &mut Buffer, size: usize, operation: Operation, offset: usize) -> i64 {
     let (data, offset) = (buffer.pointer().cast(), offset as i64);
-    // SAFETY: the buffer has this size; the descriptor is open as long as the engine, which joins its threads.
+    // SAFETY: the buffer has this size.
     let done = unsafe {
         match operation {
             Operation::Read => libc::pread(fd, data, size, offset),

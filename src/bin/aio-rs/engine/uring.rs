@@ -13,7 +13,7 @@ pub struct Uring<'a> {
     in_flight: usize,
 }
 
-/// Instead of a slot.
+/// The user data of an fsync; that of other requests is their slot.
 const SYNC: u64 = u64::MAX;
 
 impl<'a> Uring<'a> {
@@ -71,7 +71,7 @@ impl Drop for Uring<'_> {
     fn drop(&mut self) {
         while self.in_flight > 0 && self.reap(&mut Vec::new()).is_ok() {}
         if self.in_flight > 0 {
-            // What the kernel still writes to must not be freed.
+            // The kernel may still write to the buffers: leak them.
             self.buffers.drain(..).for_each(std::mem::forget);
         }
     }
