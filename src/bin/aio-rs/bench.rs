@@ -6,10 +6,9 @@ use crate::measure::Figures;
 use crate::picture;
 use crate::promise::{INTERFACES, Interface, Kept, verdict};
 use crate::results::{CONTESTANTS, CURVE, DEPTHS, Results, Task};
-use crate::stage::{Side, Stage};
+use crate::stage::{Side, Stage, progress_bar};
 use crate::workload::WORKLOADS;
 use clap::ValueEnum;
-use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::{Value, json};
 use std::fmt::Write;
 use std::fs;
@@ -57,7 +56,7 @@ fn bench(args: &Args) -> Result<(), String> {
     let rounds = args.rounds.unwrap_or(rounds).max(1);
     let stage = Stage::new(args.dir.as_deref(), size)?;
     let tasks = tasks(args.quick);
-    let bar = progress_bar((rounds * tasks.len() * CONTESTANTS.len()) as u64);
+    let bar = progress_bar("{msg:46} {wide_bar} {percent:>3} %  {eta} left", rounds * tasks.len() * CONTESTANTS.len());
     let mut results = Results::default();
     for (index, side) in [Side::AioRs, Side::Libc].into_iter().enumerate() {
         bar.set_message(format!("promises of fsync, {}", side.name()));
@@ -128,12 +127,6 @@ fn add_promise(results: &mut Results, side: usize, line: &Line) {
             sums[side] += *kept;
         }
     }
-}
-
-/// Draws nothing if standard error is no terminal.
-fn progress_bar(steps: u64) -> ProgressBar {
-    let style = ProgressStyle::with_template("{msg:46} {wide_bar} {percent:>3} %  {eta} left");
-    ProgressBar::new(steps).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
 }
 
 fn table(heading: &str, results: &Results) -> String {

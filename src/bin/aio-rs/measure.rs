@@ -38,6 +38,12 @@ impl Figures {
     }
 }
 
+/// None: there are no values.
+pub fn median(mut values: Vec<f64>) -> Option<f64> {
+    values.sort_by(f64::total_cmp);
+    values.get(values.len() / 2).copied()
+}
+
 /// When a run stops submitting.
 #[derive(Clone, Copy)]
 pub enum Extent {

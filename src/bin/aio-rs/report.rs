@@ -1,6 +1,7 @@
 //! The results of a tour, and how they are printed. No I/O.
 
 use crate::line::Line;
+use crate::measure::median;
 use crate::promise::{INTERFACES, Interface, Kept, verdict};
 use crate::stage::{SIDES, Side};
 use crate::workload::WORKLOADS;
@@ -158,9 +159,7 @@ impl Facts {
     }
 
     fn median(&self, workload: &str) -> Option<f64> {
-        let mut rates = self.rates.get(workload)?.clone();
-        rates.sort_by(f64::total_cmp);
-        rates.get(rates.len() / 2).copied()
+        median(self.rates.get(workload)?.clone())
     }
 }
 

@@ -1,7 +1,7 @@
 //! What the benchmark measures, on which engines, and the results.
 
 use crate::engine::Kind;
-use crate::measure::Figures;
+use crate::measure::{Figures, median};
 use crate::promise::{INTERFACES, Kept};
 use crate::stage::Side;
 use std::collections::BTreeMap;
@@ -77,9 +77,4 @@ impl Results {
             self.median(task, contestant, |figures| figures.p99)?,
         ))
     }
-}
-
-fn median(mut values: Vec<f64>) -> Option<f64> {
-    values.sort_by(f64::total_cmp);
-    values.get(values.len() / 2).copied()
 }

@@ -3,6 +3,7 @@
 use crate::data_file;
 use crate::line::Line;
 use crate::{elf, library};
+use indicatif::{ProgressBar, ProgressStyle};
 use std::fs::File;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
@@ -61,4 +62,10 @@ impl Stage {
         let status = child.wait().map_err(|error| failed(error.to_string()))?;
         if status.success() { Ok(()) } else { Err(failed(format!("ended with {status}"))) }
     }
+}
+
+/// Draws nothing if standard error is no terminal.
+pub fn progress_bar(template: &str, steps: usize) -> ProgressBar {
+    let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
+    ProgressBar::new(steps as u64).with_style(style)
 }

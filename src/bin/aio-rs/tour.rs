@@ -2,9 +2,8 @@
 
 use crate::data_file::filesystem;
 use crate::report::Report;
-use crate::stage::{SIDES, Stage};
+use crate::stage::{SIDES, Stage, progress_bar};
 use crate::workload::WORKLOADS;
-use indicatif::{ProgressBar, ProgressStyle};
 use std::io::{ErrorKind, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -41,7 +40,7 @@ pub fn main(args: &Args) -> ExitCode {
 
 fn tour(args: &Args) -> Result<Report, String> {
     let stage = Stage::new(args.dir.as_deref(), FILE_SIZE)?;
-    let bar = progress_bar(args.rounds);
+    let bar = progress_bar("{msg:20} {wide_bar} {pos:>3}/{len}", steps(args.rounds));
     let mut report = Report::new(&stage.library, &stage.directory, &filesystem(&stage.data), FILE_SIZE);
     for side in SIDES {
         bar.set_message(format!("checks on {}", side.name()));
@@ -66,11 +65,8 @@ fn tour(args: &Args) -> Result<Report, String> {
     Ok(report)
 }
 
-/// Draws nothing if standard error is no terminal.
-fn progress_bar(rounds: usize) -> ProgressBar {
+/// The number of lines that the clients will print.
+fn steps(rounds: usize) -> usize {
     const LINES_OF_A_CHECK: usize = 12;
-    let steps = SIDES.len() * (LINES_OF_A_CHECK + rounds * WORKLOADS.len());
-    let style = ProgressStyle::with_template("{msg:20} {wide_bar} {pos:>3}/{len}");
-    let bar = ProgressBar::new(steps as u64);
-    bar.with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
+    SIDES.len() * (LINES_OF_A_CHECK + rounds * WORKLOADS.len())
 }
