@@ -10,10 +10,12 @@
 use std::ffi::c_void;
 
 const DEFERRED: libc::c_int = 0;
+#[cfg(all(target_os = "linux", not(feature = "portable")))]
+pub(super) const ASYNCHRONOUS: libc::c_int = 1;
 
 /// Sets the calling thread's cancellation type and returns the old one. Does not return if the new type is asynchronous and a
 /// cancellation is pending.
-fn set_type(new: libc::c_int) -> libc::c_int {
+pub(super) fn set_type(new: libc::c_int) -> libc::c_int {
     // Plain "C", not "C-unwind", although a cancelled thread unwinds through the call: the frames here own nothing, and at a
     // "C-unwind" call rustc would put a landing pad that aborts (panic = "abort").
     unsafe extern "C" {

@@ -210,7 +210,7 @@ impl Pause {
 }
 
 pub fn sleep_a_millisecond() {
-    sleep_for(1_000_000);
+    sleep_for(super::clock::MILLISECOND);
 }
 
 /// No cancellation point on Linux, unlike libc's nanosleep: callers hold things that a cancelled thread would not give back.

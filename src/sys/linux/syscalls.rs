@@ -5,15 +5,13 @@ use std::ptr;
 use libc::{c_int, c_long, timespec};
 
 use crate::errno::Errno;
+use crate::sys::cancellation::{ASYNCHRONOUS, set_type};
 
-// Plain "C", not "C-unwind", although a cancelled thread unwinds through the call that it sleeps in: the frames here own nothing, and
-// at a "C-unwind" call rustc would put a landing pad that aborts (panic = "abort").
 unsafe extern "C" {
+    // Plain "C", not "C-unwind", although a cancelled thread unwinds through the call that it sleeps in: the frames here own
+    // nothing, and at a "C-unwind" call rustc would put a landing pad that aborts (panic = "abort").
     fn syscall(number: c_long, ...) -> c_long;
-    fn pthread_setcanceltype(kind: c_int, old: *mut c_int) -> c_int;
 }
-
-const PTHREAD_CANCEL_ASYNCHRONOUS: c_int = 1;
 
 /// futex(2) with an absolute timeout of CLOCK_MONOTONIC (for the operations that take one).
 pub fn futex(word: *mut u32, operation: c_int, value: u32, timeout: Option<&timespec>) -> c_long {
@@ -25,13 +23,11 @@ pub fn futex(word: *mut u32, operation: c_int, value: u32, timeout: Option<&time
 
 /// Makes `call`, a single system call, a cancellation point.
 pub fn cancellable(call: impl FnOnce() -> c_long) -> c_long {
-    let mut old = 0;
-    // SAFETY: the thread may be cancelled at any instruction of `call`, which is a single system call and owns nothing.
-    unsafe { pthread_setcanceltype(PTHREAD_CANCEL_ASYNCHRONOUS, &raw mut old) };
+    // The thread may be cancelled at any instruction of `call`, which is a single system call and owns nothing.
+    let old = set_type(ASYNCHRONOUS);
     let result = call();
     let error = Errno::last();
-    // SAFETY: restores the type.
-    unsafe { pthread_setcanceltype(old, ptr::null_mut()) };
+    set_type(old);
     error.set();
     result
 }

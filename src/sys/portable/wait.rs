@@ -30,8 +30,7 @@ struct Slot {
 }
 
 const MOST_SLOTS: usize = 256;
-const MILLISECOND: u64 = 1_000_000;
-const LONGEST_WAIT: u64 = 500 * MILLISECOND;
+const LONGEST_WAIT: Nanos = 500 * clock::MILLISECOND;
 
 static SLOTS: [Slot; MOST_SLOTS] = [const {
     let (sockets, inodes) = ([const { AtomicI32::new(-1) }; 2], [const { AtomicU64::new(0) }; 2]);
@@ -87,11 +86,11 @@ pub fn sleep(
     with_cleanup(end_cancelled, ptr::from_ref(&stay).cast_mut().cast(), || {
         put_off(|| stay.begin());
         let result = match stay.slot.get() {
-            None => poll(-1, left.map_or(MILLISECOND, |left| left.min(MILLISECOND)).into()),
+            None => poll(-1, left.unwrap_or(clock::MILLISECOND).min(clock::MILLISECOND)),
             // Tested again, now that completions see this thread.
             Some(_) if over() => Ok(()),
             // Not for ever: the program may close the sockets meanwhile, and then nobody can wake this thread.
-            Some(slot) => poll(slot.socket(0), left.unwrap_or(LONGEST_WAIT).min(LONGEST_WAIT).into()),
+            Some(slot) => poll(slot.socket(0), left.unwrap_or(LONGEST_WAIT).min(LONGEST_WAIT)),
         };
         stay.end();
         result
@@ -122,9 +121,8 @@ fn used() -> impl Iterator<Item = &'static Slot> {
     SLOTS.iter().take(UNUSED_FROM.load(Ordering::Relaxed))
 }
 
-fn poll(fd: c_int, left: Option<u64>) -> Result<()> {
-    // Rounded up: never report a time-out too early.
-    let milliseconds = left.map_or(-1, |left| c_int::try_from(left.div_ceil(MILLISECOND)).unwrap_or(c_int::MAX));
+fn poll(fd: c_int, patience: Nanos) -> Result<()> {
+    let milliseconds = clock::to_milliseconds(patience);
     let mut entry = libc::pollfd { fd, events: libc::POLLIN, revents: 0 };
     // SAFETY: one entry; an fd of -1 is skipped.
     check(unsafe { libc::poll(&raw mut entry, 1, milliseconds) }).map(|_| ())
