@@ -15,6 +15,7 @@ pub mod memory;
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
 pub mod next;
 pub mod owned_lock;
+mod poller_base;
 pub mod shared;
 pub mod signals;
 pub mod stderr;

@@ -1,28 +1,15 @@
 //! Waits for streams with epoll. An eventfd, the bell, ends the wait.
 
-use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use libc::{c_int, epoll_event};
 
 use crate::errno::{Errno, Result, check};
 use crate::sys::clock::{self, Nanos};
-use crate::sys::signals::Blocked;
+use crate::sys::poller_base::{LONGEST_WAIT, OwnPair};
 use crate::sys::{descriptor, thread};
 
-/// What a stream is ready for.
-#[derive(Clone, Copy)]
-pub struct Event {
-    pub fd: c_int,
-    pub readable: bool,
-    pub writable: bool,
-}
-
-impl Event {
-    pub const NONE: Event = Event { fd: -1, readable: false, writable: false };
-}
-
-/// How many events one wait reports at most.
-pub const EVENTS: usize = 64;
+pub use crate::sys::poller_base::{EVENTS, Event};
 
 /// The streams that the process waits for. `arm` asks for one report of a descriptor.
 ///
@@ -30,9 +17,8 @@ pub const EVENTS: usize = 64;
 /// files of its own under their numbers. So nothing is ever written to them, and they are used only by epoll_ctl of the bell,
 /// which fails unless both are still the poller's.
 pub struct Poller {
-    epoll: AtomicI32,
-    /// An eventfd that is always ready. Arming it ends the wait.
-    bell: AtomicI32,
+    /// The descriptor of epoll, and the bell: an eventfd that is always readable. Arming it ends the wait.
+    own: OwnPair,
     /// The bell was armed after the last `begin_turn`.
     rung: AtomicBool,
 }
@@ -40,55 +26,15 @@ pub struct Poller {
 /// The token of the bell; that of a stream is its descriptor.
 const BELL: u64 = u64::MAX;
 
-// Values of `epoll` that are no descriptor.
-const NONE: c_int = -1;
-const BEING_OPENED: c_int = -2;
-
-/// The waiter checks at least this often whether its descriptors were lost: nothing can end its wait then.
-const LONGEST_WAIT: Nanos = 500 * clock::MILLISECOND;
-
 impl Poller {
     pub const fn new() -> Poller {
-        Poller { epoll: AtomicI32::new(NONE), bell: AtomicI32::new(NONE), rung: AtomicBool::new(false) }
+        Poller { own: OwnPair::new(), rung: AtomicBool::new(false) }
     }
 
     /// Creates the descriptors, unless they exist. To be called in a thread of the program: for a moment they have the lowest free
     /// numbers, which the next `open` of that thread expects to get. Errors: EMFILE, ENFILE, ENOMEM.
     pub fn open(&self) -> Result<()> {
-        // Acquire: pairs with the store below, before which `bell` was stored.
-        if self.epoll.load(Ordering::Acquire) >= 0 {
-            return Ok(());
-        }
-        // A signal handler would wait for ever if its own thread were creating them.
-        let _blocked = Blocked::all();
-        let mut pause = thread::Pause::new();
-        loop {
-            match self.epoll.compare_exchange(NONE, BEING_OPENED, Ordering::Acquire, Ordering::Acquire) {
-                Ok(_) => break,
-                Err(BEING_OPENED) => pause.once(),
-                Err(_) => return Ok(()),
-            }
-        }
-        let opened = self.create();
-        self.epoll.store(*opened.as_ref().unwrap_or(&NONE), Ordering::Release);
-        opened.map(|_| ())
-    }
-
-    /// Stores the bell and returns the descriptor of epoll.
-    fn create(&self) -> Result<c_int> {
-        // SAFETY: passes numbers only.
-        let bell = check(unsafe { libc::eventfd(1, libc::EFD_CLOEXEC | libc::EFD_NONBLOCK) })?;
-        // SAFETY: passes a number only.
-        let epoll = check(unsafe { libc::epoll_create1(libc::EPOLL_CLOEXEC) }).inspect_err(|_| {
-            descriptor::close_quietly(bell);
-        })?;
-        let (bell, epoll) = (descriptor::out_of_the_way(bell), descriptor::out_of_the_way(epoll));
-        control(epoll, libc::EPOLL_CTL_ADD, bell, SILENT).inspect_err(|_| {
-            descriptor::close_quietly(bell);
-            descriptor::close_quietly(epoll);
-        })?;
-        self.bell.store(bell, Ordering::Relaxed);
-        Ok(epoll)
+        self.own.make(create)
     }
 
     /// To be called by the waiting thread before it reads the table: from now on `wake` ends its next wait. False: the descriptors
@@ -102,10 +48,7 @@ impl Poller {
 
     /// Makes the descriptors anew if they were lost. False: they were not, or another thread has done it.
     pub fn replace(&self) -> bool {
-        let lost = self.epoll.load(Ordering::Acquire);
-        let mine = lost >= 0
-            && !self.is_open()
-            && self.epoll.compare_exchange(lost, NONE, Ordering::AcqRel, Ordering::Relaxed).is_ok();
+        let mine = self.own.forget_lost(|| !self.is_open());
         if mine {
             let _ = self.open();
         }
@@ -129,12 +72,12 @@ impl Poller {
     }
 
     fn control(&self, operation: c_int, fd: c_int, event: epoll_event) -> Result<()> {
-        control(self.epoll.load(Ordering::Acquire), operation, fd, event)
+        control(self.own.first(), operation, fd, event)
     }
 
     /// Error: a descriptor was lost. Nothing has happened then to the file that has its number.
     fn set_bell(&self, event: epoll_event) -> Result<()> {
-        self.control(libc::EPOLL_CTL_MOD, self.bell.load(Ordering::Relaxed), event)
+        self.control(libc::EPOLL_CTL_MOD, self.own.second(), event)
     }
 
     /// Whether the descriptors exist and are still the poller's.
@@ -147,7 +90,7 @@ impl Poller {
     pub fn wait(&self, patience: Nanos, found: &mut [Event; EVENTS]) -> usize {
         let mut events = [epoll_event { events: 0, u64: 0 }; EVENTS];
         let room = c_int::try_from(EVENTS).unwrap_or(1);
-        let epoll = self.epoll.load(Ordering::Acquire);
+        let epoll = self.own.first();
         let milliseconds = clock::to_milliseconds(patience.min(LONGEST_WAIT));
         // SAFETY: the array has room for that many events.
         let count = unsafe { libc::epoll_wait(epoll, events.as_mut_ptr(), room, milliseconds) };
@@ -176,51 +119,38 @@ impl Poller {
     /// Ends the wait that is under way, or the next one. Safe in a signal handler, and no cancellation point. False: the
     /// descriptors were lost.
     pub fn wake(&self) -> bool {
-        let opened = self.epoll.load(Ordering::Acquire) >= 0;
+        let opened = self.own.is_made();
         self.rung.swap(true, Ordering::SeqCst) || self.set_bell(RING).is_ok() || !opened
     }
 
     /// A descriptor that poll always reports as writable; -1 if the poller is not open.
     pub fn always_ready(&self) -> c_int {
-        if self.is_open() { self.bell.load(Ordering::Relaxed) } else { -1 }
+        if self.is_open() { self.own.second() } else { -1 }
     }
 
     /// Whether a descriptor is one of the poller's own.
     pub fn owns(&self, fd: c_int) -> bool {
-        self.has_number(fd) && self.is_open()
-    }
-
-    fn has_number(&self, fd: c_int) -> bool {
-        fd >= 0 && (fd == self.epoll.load(Ordering::Relaxed) || fd == self.bell.load(Ordering::Relaxed))
+        self.own.has(fd) && self.is_open()
     }
 
     /// Moves the poller's descriptor `fd` to another number, because the program is about to use this one. If there is no free
     /// number, the descriptor is lost.
     pub fn make_way(&self, fd: c_int) {
         let Ok(moved) = descriptor::duplicate(fd) else { return };
-        let exchange = |own: &AtomicI32| own.compare_exchange(fd, moved, Ordering::AcqRel, Ordering::Relaxed).is_ok();
-        let is_bell = fd == self.bell.load(Ordering::Relaxed);
-        let known = !is_bell || self.control(libc::EPOLL_CTL_ADD, moved, RING).is_ok();
-        if !known || !exchange(if is_bell { &self.bell } else { &self.epoll }) {
+        let known = fd != self.own.second() || self.control(libc::EPOLL_CTL_ADD, moved, RING).is_ok();
+        if !known || !self.own.exchange(fd, moved) {
             descriptor::close_quietly(moved);
         }
     }
 
     /// The lowest of the poller's own descriptors that is not below `first`.
     pub fn lowest_own(&self, first: c_int) -> Option<c_int> {
-        let own = [self.epoll.load(Ordering::Relaxed), self.bell.load(Ordering::Relaxed)];
-        own.into_iter().filter(|fd| *fd >= first.max(0)).min().filter(|_| self.is_open())
+        self.own.lowest(first).filter(|_| self.is_open())
     }
 
     /// Closes the descriptors. To be called in a child of fork, which must not touch the parent's set.
     pub fn close(&self) {
-        let ours = self.is_open();
-        for own in [&self.epoll, &self.bell] {
-            let fd = own.swap(NONE, Ordering::Relaxed);
-            if ours && fd >= 0 {
-                descriptor::close_quietly(fd);
-            }
-        }
+        self.own.close(self.is_open());
     }
 }
 
@@ -228,6 +158,22 @@ impl Poller {
 const RING: epoll_event = epoll_event { events: (libc::EPOLLIN | libc::EPOLLONESHOT).cast_unsigned(), u64: BELL };
 /// Does not report the bell.
 const SILENT: epoll_event = epoll_event { events: libc::EPOLLONESHOT.cast_unsigned(), u64: BELL };
+
+/// The descriptor of epoll, and the bell.
+fn create() -> Result<[c_int; 2]> {
+    // SAFETY: passes numbers only.
+    let bell = check(unsafe { libc::eventfd(1, libc::EFD_CLOEXEC | libc::EFD_NONBLOCK) })?;
+    // SAFETY: passes a number only.
+    let epoll = check(unsafe { libc::epoll_create1(libc::EPOLL_CLOEXEC) }).inspect_err(|_| {
+        descriptor::close_quietly(bell);
+    })?;
+    let (bell, epoll) = (descriptor::out_of_the_way(bell), descriptor::out_of_the_way(epoll));
+    control(epoll, libc::EPOLL_CTL_ADD, bell, SILENT).inspect_err(|_| {
+        descriptor::close_quietly(bell);
+        descriptor::close_quietly(epoll);
+    })?;
+    Ok([epoll, bell])
+}
 
 fn control(epoll: c_int, operation: c_int, fd: c_int, mut event: epoll_event) -> Result<()> {
     // SAFETY: the kernel reads one event.

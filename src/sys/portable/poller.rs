@@ -1,7 +1,7 @@
 //! Waits for streams with poll. A pair of sockets ends the wait. Not a pipe: the program may close the library's descriptors at any
 //! time and open files of its own under their numbers, and send, unlike write, puts no byte into a file.
 
-use std::sync::atomic::{AtomicI32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use libc::{c_int, pollfd};
 use parking_lot::Mutex;
@@ -10,39 +10,19 @@ use super::page_vec::PageVec;
 use crate::errno::{Result, check};
 use crate::sys::cancellation::put_off;
 use crate::sys::clock::{self, Nanos};
+use crate::sys::descriptor;
 use crate::sys::inode::{self, Fields, Inode};
-use crate::sys::signals::Blocked;
-use crate::sys::{descriptor, thread};
+use crate::sys::poller_base::{LONGEST_WAIT, OwnPair};
 
-/// What a stream is ready for.
-#[derive(Clone, Copy)]
-pub struct Event {
-    pub fd: c_int,
-    pub readable: bool,
-    pub writable: bool,
-}
-
-impl Event {
-    pub const NONE: Event = Event { fd: -1, readable: false, writable: false };
-}
-
-/// How many events one wait reports at most.
-pub const EVENTS: usize = 64;
+pub use crate::sys::poller_base::{EVENTS, Event};
 
 /// The longest wait if there were no descriptors for the sockets.
 const LONGEST_WITHOUT_SOCKETS: Nanos = 10 * clock::MILLISECOND;
 
-/// The waiter checks at least this often whether its sockets were lost: nothing can end its wait then.
-const LONGEST_WAIT: Nanos = 500 * clock::MILLISECOND;
-
-// Values of `read_end` that are no descriptor.
-const NONE: c_int = -1;
-const BEING_OPENED: c_int = -2;
-
 /// The streams that the process waits for. `arm` asks for one report of a descriptor.
 pub struct Poller {
-    read_end: AtomicI32,
-    write_end: AtomicI32,
+    /// The sockets: the end for reading, and the one for writing.
+    ends: OwnPair,
     /// The inode numbers of the two ends: tell whether their descriptors are still the poller's.
     inodes: [AtomicU64; 2],
     /// Only the waiting thread takes this lock.
@@ -51,39 +31,17 @@ pub struct Poller {
 
 impl Poller {
     pub const fn new() -> Poller {
-        let [read_end, write_end] = [AtomicI32::new(NONE), AtomicI32::new(NONE)];
-        Poller { read_end, write_end, inodes: [const { AtomicU64::new(0) }; 2], armed: Mutex::new(PageVec::new()) }
+        Poller { ends: OwnPair::new(), inodes: [const { AtomicU64::new(0) }; 2], armed: Mutex::new(PageVec::new()) }
     }
 
     /// Creates the descriptors, unless they exist. To be called in a thread of the program: for a moment they have the lowest free
     /// numbers, which the next `open` of that thread expects to get. Errors: EMFILE, ENFILE.
     pub fn open(&self) -> Result<()> {
-        // Acquire: pairs with the store below, before which `write_end` was stored.
-        if self.read_end.load(Ordering::Acquire) >= 0 {
-            return Ok(());
-        }
-        // A signal handler would wait for ever if its own thread were creating them.
-        let _blocked = Blocked::all();
-        let mut pause = thread::Pause::new();
-        loop {
-            match self.read_end.compare_exchange(NONE, BEING_OPENED, Ordering::Acquire, Ordering::Acquire) {
-                Ok(_) => break,
-                Err(BEING_OPENED) => pause.once(),
-                Err(_) => return Ok(()),
-            }
-        }
-        let opened = self.create();
-        self.read_end.store(*opened.as_ref().unwrap_or(&NONE), Ordering::Release);
-        opened.map(|_| ())
-    }
-
-    /// Stores the end for writing and returns the one for reading.
-    fn create(&self) -> Result<c_int> {
-        let ends = pair()?.map(descriptor::out_of_the_way);
-        remember(ends, &self.inodes);
-        let [read_end, write_end] = ends;
-        self.write_end.store(write_end, Ordering::Relaxed);
-        Ok(read_end)
+        self.ends.make(|| {
+            let ends = pair()?.map(descriptor::out_of_the_way);
+            remember(ends, &self.inodes);
+            Ok(ends)
+        })
     }
 
     /// To be called by the waiting thread before it reads the table. False: the descriptors were lost and have been made anew.
@@ -93,8 +51,7 @@ impl Poller {
 
     /// Whether the descriptors exist and are still the poller's.
     pub fn is_open(&self) -> bool {
-        let ends = [self.read_end.load(Ordering::Acquire), self.write_end.load(Ordering::Relaxed)];
-        are_ours(ends, &self.inodes)
+        are_ours([self.ends.first(), self.ends.second()], &self.inodes)
     }
 
     /// Has `wait` report `fd` once, when it is ready. Error: ENOMEM.
@@ -108,7 +65,7 @@ impl Poller {
         }
         let mut armed = self.armed.lock();
         armed.retain(|entry| entry.fd != fd);
-        // One more for `read_end`, which `wait` adds.
+        // One more for the sockets' end, which `wait` adds.
         armed.reserve(2)?;
         armed.push(pollfd { fd, events, revents: 0 })
     }
@@ -117,7 +74,7 @@ impl Poller {
     /// Returns the number of events in `found`; what finds no room there is reported by the next call.
     pub fn wait(&self, patience: Nanos, found: &mut [Event; EVENTS]) -> usize {
         let mut entries = std::mem::take(&mut *self.armed.lock());
-        let own = self.read_end.load(Ordering::Relaxed);
+        let own = self.ends.first();
         let wakes = entries.push(pollfd { fd: own, events: libc::POLLIN, revents: 0 }).is_ok() && own >= 0;
         // Without sockets nothing can end the wait.
         let longest = if wakes { LONGEST_WAIT } else { LONGEST_WITHOUT_SOCKETS };
@@ -149,11 +106,10 @@ impl Poller {
 
     /// Ends the wait that is under way, or the next one. Safe in a signal handler. False: the descriptors were lost.
     pub fn wake(&self) -> bool {
-        let opened = self.read_end.load(Ordering::Acquire) >= 0;
-        if opened && !self.is_open() {
+        if self.ends.is_made() && !self.is_open() {
             return false;
         }
-        let own = self.write_end.load(Ordering::Relaxed);
+        let own = self.ends.second();
         // SAFETY: sends one byte of a constant. (If the buffer is full, the waiter wakes anyway.)
         put_off(|| unsafe { libc::send(own, c"".as_ptr().cast(), 1, AT_ONCE) });
         true
@@ -161,10 +117,7 @@ impl Poller {
 
     /// Makes the descriptors anew if they were lost. False: they were not, or another thread has done it.
     pub fn replace(&self) -> bool {
-        let lost = self.read_end.load(Ordering::Acquire);
-        let mine = lost >= 0
-            && !self.is_open()
-            && self.read_end.compare_exchange(lost, NONE, Ordering::AcqRel, Ordering::Relaxed).is_ok();
+        let mine = self.ends.forget_lost(|| !self.is_open());
         if mine {
             let _ = self.open();
         }
@@ -173,7 +126,7 @@ impl Poller {
 
     fn drain(&self) {
         let mut bytes = [0u8; 64];
-        let own = self.read_end.load(Ordering::Relaxed);
+        let own = self.ends.first();
         // SAFETY: the buffer has room.
         while unsafe { libc::recv(own, bytes.as_mut_ptr().cast(), bytes.len(), libc::MSG_DONTWAIT) } > 0 {}
     }
@@ -185,16 +138,14 @@ impl Poller {
 
     /// Whether a descriptor is one of the poller's own.
     pub fn owns(&self, fd: c_int) -> bool {
-        let has_number = fd == self.read_end.load(Ordering::Relaxed) || fd == self.write_end.load(Ordering::Relaxed);
-        fd >= 0 && has_number && self.is_open()
+        self.ends.has(fd) && self.is_open()
     }
 
     /// Moves the poller's descriptor `fd` to another number, because the program is about to use this one. If there is no free
     /// number, the descriptor is lost.
     pub fn make_way(&self, fd: c_int) {
         let Ok(moved) = descriptor::duplicate(fd) else { return };
-        let exchange = |own: &AtomicI32| own.compare_exchange(fd, moved, Ordering::AcqRel, Ordering::Relaxed).is_ok();
-        if ![&self.read_end, &self.write_end].into_iter().any(exchange) {
+        if !self.ends.exchange(fd, moved) {
             descriptor::close_quietly(moved);
         }
     }
@@ -202,19 +153,12 @@ impl Poller {
     /// The lowest of the poller's own descriptors that is not below `first`.
     #[cfg(target_os = "linux")]
     pub fn lowest_own(&self, first: c_int) -> Option<c_int> {
-        let own = [self.read_end.load(Ordering::Relaxed), self.write_end.load(Ordering::Relaxed)];
-        own.into_iter().filter(|fd| *fd >= first.max(0)).min().filter(|_| self.is_open())
+        self.ends.lowest(first).filter(|_| self.is_open())
     }
 
     /// Closes the descriptors. To be called in a child of fork: the sockets are the parent's.
     pub fn close(&self) {
-        let ours = self.is_open();
-        for own in [&self.read_end, &self.write_end] {
-            let fd = own.swap(NONE, Ordering::Relaxed);
-            if ours && fd >= 0 {
-                descriptor::close_quietly(fd);
-            }
-        }
+        self.ends.close(self.is_open());
     }
 }
 
