@@ -1,181 +1,41 @@
 //! Runs the C programs of tests/c: each linked with the .so, with the .a, preloaded over libc and on the portable build,
 //! and on libc itself as the oracle. The conventions are at the top of tests/c/check.h.
 //!
-//!     cargo test --test c_suite [-- NAME...]
-//!
-//! AIO_RS_MODES=shared,glibc      only these modes          AIO_RS_LIB_DIR=DIR            a built library
-//! AIO_RS_CC=COMMAND              another compiler          AIO_RS_PORTABLE_LIB_DIR=DIR   a built portable one
-//! AIO_RS_RUNNER=COMMAND          run programs behind it    AIO_RS_JOBS=N                 programs at once
-//! AIO_RS_ROUTES=stream           with these routes only (programs that name some keep theirs)
-//! AIO_RS_TEST_DIR=DIR            another place for the programs' files: another file system, say
-//! AIO_RS_REQUIRE_ALL=1           a skip is a failure, unless the program declares `may-skip`
+//! Programs mostly wait, so several run at once for each processor, the longest first; those that say `alone` run at the
+//! end, one by one.
 
+#[path = "c_suite/build.rs"]
+mod build;
+#[path = "c_suite/program.rs"]
+mod program;
 mod support;
 
+use program::{Mode, OnGlibc, Program};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
-use support::{End, Ran};
+use std::sync::{Condvar, Mutex};
+use support::{Arguments, End, Ran};
 
-const CFLAGS: &[&str] = &["-std=gnu11", "-O1", "-g", "-Wall", "-Wextra", "-Werror", "-pthread"];
+const USAGE: &str = "\
+usage: cargo test --test c_suite [-- NAME...]
+
+Runs the programs of tests/c whose names contain one of the NAMEs, or all, in every mode. Environment:
+AIO_RS_MODES=shared,glibc      only these modes          AIO_RS_LIB_DIR=DIR            a built library
+AIO_RS_CC=COMMAND              another compiler          AIO_RS_PORTABLE_LIB_DIR=DIR   a built portable one
+AIO_RS_RUNNER=COMMAND          run programs behind it    AIO_RS_JOBS=N                 programs at once
+AIO_RS_ROUTES=stream           with these routes only (programs that name some keep theirs)
+AIO_RS_TEST_DIR=DIR            another place for the programs' files: another file system, say
+AIO_RS_REQUIRE_ALL=1           a skip is a failure, unless the program declares `may-skip`
+
+";
+
+/// Programs at once for each processor.
+const JOBS_PER_PROCESSOR: usize = 4;
 
 /// How often a program that libc is expected to fail may pass there before that is taken for the truth.
 const FAULT_TRIES: u32 = 4;
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Mode {
-    Glibc,
-    Shared,
-    Static,
-    Preload,
-    Portable,
-}
-
-impl Mode {
-    const ALL: [Mode; 5] = [Mode::Glibc, Mode::Shared, Mode::Static, Mode::Preload, Mode::Portable];
-
-    fn name(self) -> &'static str {
-        match self {
-            Mode::Glibc => "glibc",
-            Mode::Shared => "shared",
-            Mode::Static => "static",
-            Mode::Preload => "preload",
-            Mode::Portable => "portable",
-        }
-    }
-
-    fn parse(name: &str) -> Result<Mode, String> {
-        let found = Mode::ALL.into_iter().find(|mode| mode.name() == name);
-        found.ok_or_else(|| format!("unknown mode `{name}`"))
-    }
-
-    fn parse_list(text: &str) -> Result<Vec<Mode>, String> {
-        text.split(',').map(|name| Mode::parse(name.trim())).collect()
-    }
-}
-
-/// What the program does on libc.
-#[derive(PartialEq, Eq)]
-enum OnGlibc {
-    Conforms,
-    Fails(String),
-    /// Fails when two events meet; a run in which they do not is no proof of anything.
-    Races(String),
-    Skip(String),
-}
-
-/// A C program and the directives at its top.
-struct Program {
-    name: String,
-    source: PathBuf,
-    glibc: OnGlibc,
-    env: Vec<(String, String)>,
-    timeout: Duration,
-    glibc_timeout: Option<Duration>,
-    modes: Vec<Mode>,
-    root: bool,
-    may_skip: bool,
-    /// Not for the inline route: it would hold the call itself.
-    holds_reads: bool,
-    /// It uses libaio's interface; then libaio takes libc's part.
-    libaio: bool,
-}
-
-impl Program {
-    fn read(source: PathBuf) -> Result<Program, String> {
-        let text = fs::read_to_string(&source).map_err(|error| format!("{}: {error}", source.display()))?;
-        let name = source.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
-        let mut program = Program {
-            name,
-            source,
-            glibc: OnGlibc::Conforms,
-            env: Vec::new(),
-            timeout: Duration::from_secs(180),
-            glibc_timeout: None,
-            modes: Mode::ALL.into_iter().filter(|&mode| mode != Mode::Glibc).collect(),
-            root: false,
-            may_skip: false,
-            holds_reads: text.contains("held_read") || text.contains("hold(") && text.contains("aio_read"),
-            libaio: false,
-        };
-        program.parse_top(&text).map_err(|what| format!("{}: {what}", program.source.display()))?;
-        Ok(program)
-    }
-
-    fn parse_top(&mut self, text: &str) -> Result<(), String> {
-        let top: Vec<&str> = text.lines().map_while(|line| line.strip_prefix("//")).map(str::trim).collect();
-        if top.first().is_none_or(|first| first.is_empty() || self.directive(first) != Ok(false)) {
-            return Err("the first line must be a comment that says the promise".to_string());
-        }
-        let mut directives = false;
-        for line in &top[1..] {
-            let is_one = self.directive(line)?;
-            if directives && !is_one {
-                return Err(format!("unknown directive `{line}`"));
-            }
-            directives |= is_one;
-        }
-        Ok(())
-    }
-
-    /// Takes a directive in; false when the line is none.
-    fn directive(&mut self, line: &str) -> Result<bool, String> {
-        let (key, value) = line.split_once(':').map_or((line, ""), |(key, value)| (key, value.trim()));
-        match key {
-            "glibc" => self.glibc = on_glibc(value)?,
-            "env" => self.env = value.split_whitespace().map(assignment).collect::<Result<_, _>>()?,
-            "timeout" => self.timeout = seconds(value)?,
-            "glibc-timeout" => self.glibc_timeout = Some(seconds(value)?),
-            "modes" => self.modes = Mode::parse_list(value)?,
-            "interface" if value == "libaio" => {
-                self.libaio = true;
-                self.modes.retain(|&mode| mode != Mode::Portable && !cfg!(feature = "portable"));
-            }
-            "root" if value.is_empty() => self.root = true,
-            "may-skip" if !value.is_empty() => self.may_skip = true,
-            _ => return Ok(false),
-        }
-        Ok(true)
-    }
-
-    fn limit(&self, mode: Mode) -> Duration {
-        match (mode, &self.glibc) {
-            (Mode::Glibc, OnGlibc::Fails(_) | OnGlibc::Races(_)) => {
-                self.glibc_timeout.unwrap_or(Duration::from_secs(5))
-            }
-            (Mode::Glibc, _) => self.glibc_timeout.unwrap_or(self.timeout),
-            _ => self.timeout,
-        }
-    }
-
-    fn runs_in(&self, mode: Mode) -> bool {
-        mode == Mode::Glibc || self.modes.contains(&mode)
-    }
-}
-
-fn on_glibc(value: &str) -> Result<OnGlibc, String> {
-    if value == "conforms" {
-        return Ok(OnGlibc::Conforms);
-    }
-    match value.split_once(':').map(|(kind, why)| (kind, why.trim())) {
-        Some(("fails", why)) if !why.is_empty() => Ok(OnGlibc::Fails(why.to_string())),
-        Some(("races", why)) if !why.is_empty() => Ok(OnGlibc::Races(why.to_string())),
-        Some(("skip", why)) if !why.is_empty() => Ok(OnGlibc::Skip(why.to_string())),
-        _ => Err(format!("`glibc: {value}`: expected conforms, fails: WHAT, races: WHAT or skip: WHY")),
-    }
-}
-
-fn assignment(word: &str) -> Result<(String, String), String> {
-    let (name, value) = word.split_once('=').ok_or_else(|| format!("`{word}`: expected NAME=VALUE"))?;
-    Ok((name.to_string(), value.to_string()))
-}
-
-fn seconds(value: &str) -> Result<Duration, String> {
-    value.parse().map(Duration::from_secs).map_err(|_| format!("`{value}` is no number of seconds"))
-}
 
 /// What came of one program in one mode.
 enum Verdict {
@@ -195,41 +55,81 @@ struct Outcome {
     end: Option<End>,
 }
 
+/// A counting semaphore.
+struct Permits(Mutex<usize>, Condvar);
+
+struct Permit<'a>(&'a Permits);
+
+impl Permits {
+    fn take(&self) -> Permit<'_> {
+        let free = self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let free = self.1.wait_while(free, |free| *free == 0);
+        *free.unwrap_or_else(|poisoned| poisoned.into_inner()) -= 1;
+        Permit(self)
+    }
+}
+
+impl Drop for Permit<'_> {
+    fn drop(&mut self) {
+        *self.0.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner()) += 1;
+        self.0.1.notify_one();
+    }
+}
+
+fn processors() -> usize {
+    std::thread::available_parallelism().map_or(2, |number| number.get())
+}
+
 struct Suite {
     programs: Vec<Program>,
+    /// Held while a program is compiled or linked: its modes share files.
+    building: Vec<Mutex<()>>,
+    compilers: Permits,
     modes: Vec<Mode>,
     built: PathBuf,
     scratch: PathBuf,
     require_all: bool,
     routes: Option<String>,
-    next: AtomicUsize,
     outcomes: Mutex<Vec<Outcome>>,
 }
 
 impl Suite {
     fn run(&self) {
         let wanted = std::env::var("AIO_RS_JOBS").ok().and_then(|jobs| jobs.parse().ok());
-        let jobs = wanted.unwrap_or_else(|| std::thread::available_parallelism().map_or(2, |n| n.get().clamp(2, 4)));
+        let jobs = wanted.unwrap_or_else(|| processors() * JOBS_PER_PROCESSOR);
+        let (alone, together): (Vec<_>, Vec<_>) = self.runs().into_iter().partition(|&(at, _)| self.programs[at].alone);
+        self.run_all(&together, jobs);
+        self.run_all(&alone, 1);
+    }
+
+    /// What is to be run, the longest first.
+    fn runs(&self) -> Vec<(usize, Mode)> {
+        let modes_of = |(at, program): (usize, &Program)| {
+            let modes = self.modes.iter().filter(|&&mode| program.runs_in(mode));
+            modes.map(|&mode| (at, mode)).collect::<Vec<_>>()
+        };
+        let mut runs: Vec<(usize, Mode)> = self.programs.iter().enumerate().flat_map(modes_of).collect();
+        runs.sort_by_key(|&(at, mode)| std::cmp::Reverse(self.programs[at].seconds(mode)));
+        runs
+    }
+
+    fn run_all(&self, runs: &[(usize, Mode)], jobs: usize) {
+        let next = AtomicUsize::new(0);
+        let work = || {
+            while let Some(&(at, mode)) = runs.get(next.fetch_add(1, Ordering::Relaxed)) {
+                let (verdict, end) = self.run_in(at, mode);
+                self.report(Outcome { program: at, mode, verdict, end });
+            }
+        };
         std::thread::scope(|scope| {
-            for _ in 0..jobs {
-                scope.spawn(|| while self.run_next() {});
+            for _ in 0..jobs.min(runs.len()) {
+                scope.spawn(work);
             }
         });
     }
 
-    fn run_next(&self) -> bool {
-        let index = self.next.fetch_add(1, Ordering::Relaxed);
-        let Some(program) = self.programs.get(index) else {
-            return false;
-        };
-        for &mode in self.modes.iter().filter(|&&mode| program.runs_in(mode)) {
-            let (verdict, end) = self.run_in(program, mode);
-            self.report(Outcome { program: index, mode, verdict, end });
-        }
-        true
-    }
-
-    fn run_in(&self, program: &Program, mode: Mode) -> (Verdict, Option<End>) {
+    fn run_in(&self, at: usize, mode: Mode) -> (Verdict, Option<End>) {
+        let program = &self.programs[at];
         if let (Mode::Glibc, OnGlibc::Skip(why)) = (mode, &program.glibc) {
             return (Verdict::NotApplicable(why.clone()), None);
         }
@@ -240,12 +140,10 @@ impl Suite {
         if by_libaio && !support::has_libaio() {
             return (self.skip(program, "needs libaio-dev"), None);
         }
-        let object = self.built.join(format!("{}{}.o", program.name, if by_libaio { "-libaio" } else { "" }));
-        let executable =
-            match compile_object(&program.source, &object, by_libaio).and_then(|()| link(mode, &object, by_libaio)) {
-                Ok(executable) => executable,
-                Err(message) => return (Verdict::Fail(message), None),
-            };
+        let executable = match self.build(at, mode, by_libaio) {
+            Ok(executable) => executable,
+            Err(message) => return (Verdict::Fail(message), None),
+        };
         let scratch = self.scratch.join(format!("{}-{}", program.name, mode.name()));
         let once = || self.execute(program, mode, &executable, &scratch);
         let mut ran = once();
@@ -261,6 +159,15 @@ impl Suite {
             Ok(ran) => self.judge(program, mode, ran),
             Err(error) => (Verdict::Fail(format!("cannot run {}: {error}", executable.display())), None),
         }
+    }
+
+    fn build(&self, at: usize, mode: Mode, by_libaio: bool) -> Result<PathBuf, String> {
+        let program = &self.programs[at];
+        let _one = self.building[at].lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let _permit = self.compilers.take();
+        let object = self.built.join(format!("{}{}.o", program.name, if by_libaio { "-libaio" } else { "" }));
+        build::compile_object(&program.source, &object, by_libaio)?;
+        build::link(mode, &object, by_libaio)
     }
 
     fn execute(&self, program: &Program, mode: Mode, executable: &Path, scratch: &Path) -> std::io::Result<Ran> {
@@ -297,7 +204,7 @@ impl Suite {
     }
 
     fn judge(&self, program: &Program, mode: Mode, ran: Ran) -> (Verdict, Option<End>) {
-        let took = format!("{:.2} s", ran.took.as_secs_f64());
+        let took = format!("{:.2} s, CPU {:.2} s", ran.took.as_secs_f64(), ran.cpu.as_secs_f64());
         let said = ran.output.trim_end();
         if ran.end == End::Exit(77) {
             return (self.skip(program, said.trim_start_matches("skip: ")), None);
@@ -398,70 +305,13 @@ fn is_root() -> bool {
     unsafe { libc::geteuid() == 0 }
 }
 
-fn compile_object(source: &Path, object: &Path, by_libaio: bool) -> Result<(), String> {
-    let include = Path::new(env!("CARGO_MANIFEST_DIR")).join("include");
-    let mut sources = ["check.h", "gate.h", "sandbox.h", "rings.h"].map(|name| source.with_file_name(name)).to_vec();
-    sources.extend([source.to_path_buf(), include.join("aio_rs/libaio.h")]);
-    if support::up_to_date(object, &sources.iter().map(PathBuf::as_path).collect::<Vec<_>>()) {
-        return Ok(());
-    }
-    let mut cc = support::cc();
-    cc.args(CFLAGS).arg("-I").arg(include).arg("-c").arg(source).args(support::out(object));
-    if by_libaio {
-        cc.arg("-DSYSTEM_LIBAIO");
-    }
-    support::compile(cc)
-}
-
-fn link(mode: Mode, object: &Path, by_libaio: bool) -> Result<PathBuf, String> {
-    let shared_from = |dir: &Path| (dir.join("libaio_rs.so"), format!("-Wl,-rpath,{}", dir.display()));
-    let kind = if mode == Mode::Preload { Mode::Glibc } else { mode };
-    let executable = object.with_extension(kind.name());
-    let mut cc = support::cc();
-    cc.arg("-pthread").arg(object).args(support::out(&executable));
-    let library = match kind {
-        Mode::Glibc | Mode::Preload => None,
-        Mode::Shared => Some(shared_from(support::library_dir())),
-        Mode::Portable => Some(shared_from(support::portable_library_dir())),
-        // The debug information of Rust's std would be in every program.
-        Mode::Static => Some((support::static_library(), "-Wl,-S".to_string())),
-    };
-    if by_libaio {
-        cc.arg("-laio");
-    }
-    if let Some((file, option)) = &library {
-        cc.arg(file).arg(option);
-        if support::up_to_date(&executable, &[object, file]) {
-            return Ok(executable);
-        }
-    } else if support::up_to_date(&executable, &[object]) {
-        return Ok(executable);
-    }
-    if kind == Mode::Static {
-        cc.arg("-Wl,-u,aio_rs_version").args(support::STATIC_LIBS);
-    }
-    link_in_place(cc, &executable)
-}
-
-/// ld writes into an existing file: a program still running from an earlier, killed run would be "text file busy".
-fn link_in_place(cc: Command, executable: &Path) -> Result<PathBuf, String> {
-    match fs::remove_file(executable) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error.to_string()),
-        _ => {}
-    }
-    support::compile(cc).map(|()| executable.to_path_buf())
-}
-
-/// The programs whose name contains one of the filters.
-fn programs(filters: &[String]) -> Result<Vec<Program>, String> {
+fn all_programs() -> Result<Vec<Program>, String> {
     let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/c");
     let entries = fs::read_dir(&dir).map_err(|error| format!("{}: {error}", dir.display()))?;
     let mut sources: Vec<PathBuf> = entries.filter_map(|entry| entry.ok().map(|entry| entry.path())).collect();
     sources.retain(|path| path.extension().is_some_and(|extension| extension == "c"));
     sources.sort();
-    let mut programs = sources.into_iter().map(Program::read).collect::<Result<Vec<_>, _>>()?;
-    programs.retain(|program| filters.is_empty() || filters.iter().any(|filter| program.name.contains(filter)));
-    Ok(programs)
+    sources.into_iter().map(Program::read).collect()
 }
 
 fn modes_wanted() -> Result<Vec<Mode>, String> {
@@ -469,14 +319,6 @@ fn modes_wanted() -> Result<Vec<Mode>, String> {
         Ok(list) if !list.is_empty() => Mode::parse_list(&list),
         _ => Ok(Mode::ALL.to_vec()),
     }
-}
-
-/// Compiled programs are kept per compiler, so that a second run need not compile again.
-fn built_dir() -> PathBuf {
-    let compiler: String = std::env::var("AIO_RS_CC").unwrap_or_default();
-    let compiler: String = compiler.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '-' }).collect();
-    let profile = if cfg!(debug_assertions) { "debug" } else { "release" };
-    support::target_dir().join("c-suite").join(format!("programs-{profile}-{compiler}"))
 }
 
 fn run_suite(programs: Vec<Program>) -> Result<bool, String> {
@@ -488,13 +330,14 @@ fn run_suite(programs: Vec<Program>) -> Result<bool, String> {
         support::portable_library_dir();
     }
     let suite = Suite {
+        building: programs.iter().map(|_| Mutex::new(())).collect(),
+        compilers: Permits(Mutex::new(processors()), Condvar::new()),
         programs,
         modes,
-        built: built_dir(),
+        built: build::directory(),
         scratch: support::fresh_dir("c-suite"),
         require_all: std::env::var("AIO_RS_REQUIRE_ALL").is_ok_and(|value| value == "1"),
         routes: std::env::var("AIO_RS_ROUTES").ok(),
-        next: AtomicUsize::new(0),
         outcomes: Mutex::new(Vec::new()),
     };
     fs::create_dir_all(&suite.built).map_err(|error| format!("{}: {error}", suite.built.display()))?;
@@ -523,24 +366,25 @@ fn summary(suite: &Suite, outcomes: &[Outcome]) -> bool {
     failed.is_empty()
 }
 
-fn main() -> ExitCode {
-    let (flags, filters): (Vec<String>, Vec<String>) = std::env::args().skip(1).partition(|arg| arg.starts_with('-'));
-    let programs = match programs(&filters) {
-        Ok(programs) => programs,
-        Err(message) => {
-            println!("FAIL  {message}");
-            return ExitCode::FAILURE;
-        }
-    };
-    if flags.iter().any(|flag| flag == "--list") {
+/// Err is what keeps it from starting.
+fn run() -> Result<bool, String> {
+    let arguments = Arguments::of_process(USAGE, &[])?;
+    let mut programs = all_programs()?;
+    arguments.refuse_unknown("c_suite", &programs.iter().map(|program| program.name.as_str()).collect::<Vec<_>>())?;
+    programs.retain(|program| arguments.selects(&program.name));
+    if arguments.list {
         programs.iter().for_each(|program| println!("{}: test", program.name));
-        return ExitCode::SUCCESS;
+        return Ok(true);
     }
-    if programs.is_empty() || flags.iter().any(|flag| flag == "--ignored") {
+    if programs.is_empty() {
         println!("c_suite: 0 passed, 0 failed, 0 skipped");
-        return ExitCode::SUCCESS;
+        return Ok(true);
     }
-    match run_suite(programs) {
+    run_suite(programs)
+}
+
+fn main() -> ExitCode {
+    match run() {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         Err(message) => {

@@ -1,5 +1,6 @@
 // aio_cancel(fd, NULL) cancels every request of the descriptor that has not started, and none of another; what runs is
 // left alone and makes the answer AIO_NOTCANCELED.
+// holds-reads
 #include "check.h"
 
 enum { QUEUED = 500 };

@@ -1,4 +1,5 @@
 // Nothing pending: AIO_ALLDONE, for a finished request, for a descriptor without any, and before the first request.
+// holds-reads
 #include "check.h"
 
 int main(void) {

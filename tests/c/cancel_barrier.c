@@ -1,5 +1,6 @@
 // A waiting aio_fsync can be cancelled; requests behind it, and other barriers, go on.
 // glibc: fails: an aio_fsync holds up the younger requests of its descriptor, cancelled or not
+// holds-reads
 #include "check.h"
 
 int main(void) {

@@ -1,6 +1,7 @@
 // Cancelling the first, a middle or the last queued request of a descriptor leaves the others: all of them run.
 // glibc: fails: cancelling the first queued request of a descriptor strands the others for ever
 // env: AIO_RS=threads=1
+// holds-reads
 #include "check.h"
 
 enum { COUNT = 5 };

@@ -1,6 +1,7 @@
 // A cancelled request still notifies, by signal and by thread, and its status says ECANCELED before that; a list counts
 // it as ended.
 // env: AIO_RS=threads=1
+// holds-reads
 #include "check.h"
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;

@@ -1,6 +1,7 @@
 // A queued request can be cancelled: aio_cancel says AIO_CANCELED, the status is ECANCELED when it returns, and the
 // request never touches the file or the buffer.
 // env: AIO_RS=threads=1
+// holds-reads
 #include "check.h"
 
 int main(void) {

@@ -1,4 +1,5 @@
 // A request that runs is left alone: AIO_NOTCANCELED, and it ends as if nothing had been asked.
+// holds-reads
 #include "check.h"
 
 int main(void) {

@@ -1,4 +1,5 @@
 // aio_cancel with the aiocb of another descriptor: -1/EINVAL, and nothing happens to it.
+// holds-reads
 #include "check.h"
 
 int main(void) {

@@ -7,16 +7,21 @@
 //     // glibc: conforms                 (the default) also run on libc, and must pass there
 //     // glibc: fails: DESCRIPTION       must fail on libc (in one of four tries: it may be a race); DESCRIPTION goes
 //                                        into the table "what glibc gets wrong"
+//     // glibc: races: DESCRIPTION       the same, but a run in which it passes there is no failure
 //     // glibc: skip: WHY                not run on libc
 //     // env: NAME=VALUE [NAME=VALUE]    environment of the runs on the library
 //     // timeout: SECONDS                default 180
 //     // glibc-timeout: SECONDS          default 5 where libc is expected to fail, else as timeout
 //     // modes: shared,static,preload,portable   the default is all four
 //     // root                            needs root; skipped visibly otherwise
-//     // interface: libaio              of libaio's functions: the part of libc is libaio's
+//     // interface: libaio               calls libaio's functions instead of POSIX AIO's: includes rings.h; the oracle is
+//                                        the system's libaio, which is also what the library is preloaded over; there is
+//                                        no portable mode
+//     // holds-reads                     holds the buffer of a read: runs without the inline route, where the call itself
+//                                        would be held
+//     // takes: SECONDS                  about so long: the longest programs start first
+//     // alone: WHY                      takes what all processes share: runs when no other program does
 //     // may-skip: WHY                   a skip is no failure even under AIO_RS_REQUIRE_ALL=1
-//
-// A program that holds reads runs without the inline route, where the call itself would be held.
 //
 // "Still running" is made certain, never slept for: see struct held, full_pipe, wait_thread_blocked.
 #ifndef CHECK_H
@@ -498,6 +503,9 @@ HELPER void held_write(struct held *h, struct aiocb *cb, int fd, size_t length, 
 // notifies by signal `number` with the value (number 0: not at all), see notify_by_signal.
 HELPER void held_read_signal(struct held *h, struct aiocb *cb, int fd, size_t length, off_t offset, int number,
                              int value) {
+    const char *mode = getenv("AIO_RS_TEST_MODE"), *settings = getenv("AIO_RS");
+    if (mode && strcmp(mode, "glibc") && !(settings && strstr(settings, "routes=")))
+        FAIL("the call itself may be held: the program must declare `holds-reads`");
     *h = hold(length);
     drop_cache(fd);
     *cb = request(fd, h->buffer, length, offset);

@@ -1,5 +1,6 @@
 // dup2 and the like that fail or change nothing leave the requests of the descriptor alone: they are not taken for a
 // close.
+// holds-reads
 #include "check.h"
 
 int main(void) {

@@ -1,6 +1,7 @@
 // Closing a descriptor waits for no transfer that has begun, whether its thread sleeps or copies, and needs no /proc for that.
 // glibc: skip: nothing to compare: its threads use the number whatever it stands for
 // root
+// holds-reads
 #include "check.h"
 
 #include <sys/mount.h>

@@ -1,6 +1,7 @@
 // Closing a descriptor may wait for a thread that has begun to use its number, never for a request that starts
 // meanwhile: that one uses a duplicate.
 // glibc: skip: it loses what waits on a descriptor that is closed
+// holds-reads
 #include "check.h"
 
 enum { LONG = 64 << 20 };

@@ -2,6 +2,7 @@
 // an fsync of the next file of that number waits for the writes of that file.
 // modes: shared,static,preload
 // glibc: skip: an fsync there may overtake a write
+// holds-reads
 #include "check.h"
 
 static int spare;

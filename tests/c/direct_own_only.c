@@ -2,6 +2,7 @@
 // when its own have ended: it may be the pager that provides that buffer.
 // timeout: 60
 // may-skip: the file system of the temporary directory decides
+// holds-reads
 #include "check.h"
 
 enum { BLOCK = 4096, ROUNDS = 60, BLOCKS = 16 };

@@ -1,5 +1,6 @@
 // Requests of one descriptor that do not overlap run in parallel: one that hangs does not hold up the others.
 // glibc: fails: one slow request of a descriptor holds up all others of it
+// holds-reads
 #include "check.h"
 
 int main(void) {

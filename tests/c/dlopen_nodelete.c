@@ -1,6 +1,7 @@
 // The library stays mapped after dlclose, since its threads run its code: requests in flight go on.
 // glibc: skip: libc is never unloaded
 // modes: preload
+// holds-reads
 #include "check.h"
 
 static bool mapped(const char *path) {

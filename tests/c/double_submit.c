@@ -1,5 +1,6 @@
 // An aiocb that is in flight and submitted again: -1/EINVAL, and the first request goes on undisturbed.
 // glibc: fails: the same aiocb is taken a second time while the first request still runs
+// holds-reads
 #include "check.h"
 
 static void check_refused(struct aiocb *cb) {

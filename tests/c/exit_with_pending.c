@@ -1,5 +1,6 @@
 // A process that exits with requests outstanding - running, queued, waiting for data, waiting to sync, with
 // notifications due - ends at once with its own exit code.
+// holds-reads
 #include "check.h"
 #include <sys/prctl.h>
 

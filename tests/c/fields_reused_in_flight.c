@@ -1,6 +1,7 @@
 // The fields of an aiocb belong to the caller again when the call returns: what he puts there changes no request,
 // neither a running one nor one that still waits, nor its notification.
 // glibc: fails: a queued request works with whatever is in the aiocb when its turn comes
+// holds-reads
 #include "check.h"
 
 static struct sigevent other_signal;

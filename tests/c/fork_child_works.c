@@ -1,6 +1,7 @@
 // fork while requests are in flight: AIO works in the child, whichever calls it makes first, and the parent's requests
 // end as if nothing had happened.
 // glibc: fails: AIO in the child of a fork hangs
+// holds-reads
 #include "check.h"
 #include <semaphore.h>
 

@@ -1,6 +1,7 @@
 // _Fork, which runs no fork handlers: AIO works in the child, and the parent's requests are undisturbed.
 // glibc: fails: AIO in the child of a _Fork hangs
 // modes: shared,static,preload
+// holds-reads
 #include "check.h"
 
 int main(void) {

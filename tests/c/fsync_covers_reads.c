@@ -1,4 +1,5 @@
 // aio_fsync covers reads too: it ends after every read that was queued before it.
+// holds-reads
 #include "check.h"
 
 int main(void) {

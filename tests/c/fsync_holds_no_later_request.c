@@ -1,5 +1,6 @@
 // Requests made after an aio_fsync are not delayed by it: they run while it still waits for an earlier one.
 // glibc: fails: a waiting fsync stops every later request on its descriptor
+// holds-reads
 #include "check.h"
 
 int main(void) {

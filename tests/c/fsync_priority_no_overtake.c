@@ -1,5 +1,6 @@
 // Priority never lets an aio_fsync overtake: a write of the lowest priority that was queued before it ends first.
 // glibc: fails: an fsync overtakes a queued write of lower priority
+// holds-reads
 #include "check.h"
 
 int main(void) {

@@ -1,6 +1,7 @@
 // When a request that was queued at the time of the aio_fsync fails, the aio_fsync reports its error; a failure before
 // the call or after it does not count.
 // glibc: fails: a queued write that fails leaves the fsync at 0
+// holds-reads
 #include "check.h"
 
 static void *nowhere;

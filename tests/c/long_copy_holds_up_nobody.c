@@ -1,6 +1,7 @@
 // A read that keeps a processor busy for long, without ever sleeping, does not hold up the reads of other files: not even
 // after many short ones, when one thread seemed enough for all.
 // env: AIO_RS=idle=60s
+// holds-reads
 #include "check.h"
 
 enum { LONG = 256 << 20, IDLE = 4 };

@@ -2,6 +2,7 @@
 // after many that were so quick that one thread was enough.
 // glibc: skip: it runs the requests of a descriptor one after the other
 // env: AIO_RS=idle=60s
+// holds-reads
 #include "check.h"
 
 enum { COUNT = 16, AREA = COUNT * 4096 };

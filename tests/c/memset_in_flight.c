@@ -1,6 +1,7 @@
 // An aiocb overwritten as a whole while in flight breaks nothing: its address still cannot be submitted again, and the
 // request ends with its own data, status and notification.
 // glibc: fails: the same aiocb is taken a second time while the first request still runs
+// holds-reads
 #include "check.h"
 
 static void check_with(int byte) {

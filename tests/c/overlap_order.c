@@ -1,4 +1,5 @@
 // Requests of one descriptor whose bytes overlap, one of them a write, run in call order.
+// holds-reads
 #include "check.h"
 
 enum { BEHIND = 200 };

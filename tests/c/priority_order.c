@@ -1,6 +1,7 @@
 // Among requests that wait for a worker a lower aio_reqprio runs first; equal ones run in call order.
 // glibc: skip: its one queue per descriptor keeps the order only within a descriptor
 // env: AIO_RS=threads=1
+// holds-reads
 #include "check.h"
 
 enum { COUNT = 20 };

@@ -3,6 +3,7 @@
 // glibc: fails: 100,000 queued writes on one descriptor take most of a minute
 // glibc-timeout: 60
 // timeout: 300
+// holds-reads
 #include "check.h"
 
 enum { COUNT = 100000, LENGTH = 512, LIMIT_S = 20 };

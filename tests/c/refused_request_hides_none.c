@@ -2,6 +2,7 @@
 // descriptor: close and aio_cancel still find them.
 // glibc: skip: it sends queued writes into the next file of a closed number anyway
 // env: AIO_RS=threads=1
+// holds-reads
 #include "check.h"
 
 static char byte;

@@ -1,5 +1,6 @@
 // Of the requests that wait for a worker, those with the lower aio_reqprio run first; equals run in call order.
 // env: AIO_RS=threads=1
+// holds-reads
 #include "check.h"
 
 enum { N = 42 };

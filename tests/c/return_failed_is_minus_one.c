@@ -1,4 +1,5 @@
 // aio_return is -1 for a request that failed and for one that was cancelled; aio_error says which.
+// holds-reads
 #include "check.h"
 
 int main(void) {

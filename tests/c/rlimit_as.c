@@ -1,5 +1,6 @@
 // A tight limit of the address space: what cannot be had is EAGAIN at the submission, never a crash, and what was
 // accepted completes.
+// holds-reads
 #include "check.h"
 
 enum { COUNT = 50000 };

@@ -1,6 +1,7 @@
 // With no descriptor left every request either works or is refused with EAGAIN at its submission, and closing a
 // descriptor still loses no accepted write and sends none into another file.
 // glibc: fails: queued writes go into another file that gets the number of a closed descriptor
+// holds-reads
 #include "check.h"
 
 enum { QUEUED = 10 };

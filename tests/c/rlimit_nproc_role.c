@@ -2,6 +2,7 @@
 // streams, or tries to deliver a signal - a request for a file is refused with EAGAIN or runs beside it.
 // glibc: fails: without a second thread a request for a file waits behind a read on a pipe, for ever
 // root
+// holds-reads
 #include "check.h"
 
 // Whether a call took the request in.

@@ -2,6 +2,7 @@
 // suite), and a request in flight takes at most 256 bytes of the library.
 // glibc: skip: its own memory per request is not at issue, and it strands requests behind a cancelled one
 // timeout: 1200
+// holds-reads
 #include "check.h"
 
 enum { IN_FLIGHT = 64, QUEUED = 50000, MOST_BYTES = 256, PIPES = 4 };

@@ -1,6 +1,7 @@
 // With order=strict the requests of one descriptor run one at a time in call order, as libc runs them; other descriptors
 // do not wait.
 // env: AIO_RS=order=strict
+// holds-reads
 #include "check.h"
 
 enum { COUNT = 50 };

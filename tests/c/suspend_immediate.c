@@ -1,4 +1,5 @@
 // aio_suspend returns 0 at once when any of the listed requests has ended, even with a timeout of zero.
+// holds-reads
 #include "check.h"
 
 int main(void) {

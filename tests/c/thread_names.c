@@ -1,5 +1,6 @@
 // The library's threads are named after what they do.
 // glibc: skip: its threads have the program's name
+// holds-reads
 #include "check.h"
 #include <semaphore.h>
 

@@ -1,5 +1,6 @@
 // Every thread of the library has all signals blocked, from its first moment: a signal for the process never runs a
 // handler of the program there.
+// holds-reads
 #include "check.h"
 #include <semaphore.h>
 

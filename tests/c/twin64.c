@@ -1,4 +1,5 @@
 // Each function and its 64 twin agree on the same block, whichever started the request.
+// holds-reads
 #include "check.h"
 
 int main(void) {

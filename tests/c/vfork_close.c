@@ -1,5 +1,6 @@
 // The child of vfork shares the parent's memory, but not its descriptors: when it closes or replaces one that has
 // requests in the parent, the parent's requests go on, and its later ones too.
+// holds-reads
 #include "check.h"
 #include <spawn.h>
 

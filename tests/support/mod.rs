@@ -1,7 +1,10 @@
 //! What the integration tests share: the C library as a C program sees it (built on demand), the compiler, and programs
 //! run under a time limit.
-#![allow(dead_code)] // each test uses its part
+#![allow(dead_code, unused_imports)] // each test uses its part
 
+mod arguments;
+
+pub use arguments::Arguments;
 use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io::{Read, Seek, SeekFrom};
@@ -155,6 +158,8 @@ pub struct Ran {
     /// stdout and stderr as they came; the last 32 KiB.
     pub output: String,
     pub took: Duration,
+    /// Time of processors that it and the children it waited for took.
+    pub cpu: Duration,
 }
 
 /// Runs a command in a process group of its own and kills the group in the end, or after `limit`.
@@ -165,13 +170,13 @@ pub fn run(mut command: Command, limit: Duration, output: &Path) -> std::io::Res
     die_with_us(&mut command);
     let started = Instant::now();
     let mut child = command.spawn()?;
-    let in_time = wait_ended(child.id(), started + limit);
+    let ended = wait_ended(child.id(), started + limit);
     // The group is killed before its leader is reaped: afterwards the number may be another's.
     // SAFETY: a system call without pointers.
     unsafe { libc::kill(-pid(child.id()), libc::SIGKILL) };
     let status = child.wait()?;
-    let end = if in_time { end_of(status) } else { End::Timeout };
-    Ok(Ran { end, output: tail(file)?, took: started.elapsed() })
+    let end = if ended.is_some() { end_of(status) } else { End::Timeout };
+    Ok(Ran { end, output: tail(file)?, took: started.elapsed(), cpu: ended.unwrap_or_default() })
 }
 
 /// An interrupted run leaves no programs behind: they are in process groups of their own.
@@ -189,20 +194,26 @@ fn pid(id: u32) -> libc::pid_t {
     libc::pid_t::try_from(id).expect("a process id")
 }
 
-/// Waits until the process has ended (it stays to be reaped); false when it has not by the deadline.
-fn wait_ended(id: u32, deadline: Instant) -> bool {
+/// Waits until the process has ended (it stays to be reaped), and tells the time of processors it took; None when it has
+/// not ended by the deadline.
+fn wait_ended(id: u32, deadline: Instant) -> Option<Duration> {
     let flags = libc::WEXITED | libc::WNOWAIT | libc::WNOHANG;
     loop {
-        // SAFETY: `info` is a plain structure, valid when zeroed, that outlives the call.
-        let ended = unsafe {
+        // SAFETY: `info` and `usage` are plain structures, valid when zeroed, that outlive the call. The system call takes
+        // a fifth argument, which libc's function does not.
+        let (ended, usage) = unsafe {
             let mut info: libc::siginfo_t = std::mem::zeroed();
-            libc::waitid(libc::P_PID, id, &raw mut info, flags) == 0 && info.si_signo != 0
+            let mut usage: libc::rusage = std::mem::zeroed();
+            let done = libc::syscall(libc::SYS_waitid, libc::P_PID, id, &raw mut info, flags, &raw mut usage);
+            (done == 0 && info.si_signo != 0, usage)
         };
         if ended {
-            return true;
+            let microseconds = |time: libc::timeval| time.tv_sec * 1_000_000 + time.tv_usec;
+            let all = microseconds(usage.ru_utime) + microseconds(usage.ru_stime);
+            return Some(Duration::from_micros(u64::try_from(all).unwrap_or(0)));
         }
         if Instant::now() >= deadline {
-            return false;
+            return None;
         }
         std::thread::sleep(Duration::from_millis(2));
     }
