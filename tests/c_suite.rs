@@ -104,10 +104,8 @@ impl Suite {
 
     /// What is to be run, the longest first.
     fn runs(&self) -> Vec<(usize, Mode)> {
-        let modes_of = |(at, program): (usize, &Program)| {
-            let modes = self.modes.iter().filter(|&&mode| program.runs_in(mode));
-            modes.map(|&mode| (at, mode)).collect::<Vec<_>>()
-        };
+        let modes_of =
+            |(at, program): (usize, &Program)| program.modes_of(&self.modes).into_iter().map(move |mode| (at, mode));
         let mut runs: Vec<(usize, Mode)> = self.programs.iter().enumerate().flat_map(modes_of).collect();
         runs.sort_by_key(|&(at, mode)| std::cmp::Reverse(self.programs[at].seconds(mode)));
         runs

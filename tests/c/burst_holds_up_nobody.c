@@ -3,6 +3,7 @@
 // read the file they were for, not the one that gets the number.
 // env: AIO_RS=routes=stream+worker,idle=60s
 // glibc: skip: one slow request of a descriptor holds up all others of it
+// takes: 4
 #include "check.h"
 
 enum { DEPTH = 32, LENGTH = 512, ROUNDS = 40, QUICK = 3000 };

@@ -3,6 +3,7 @@
 // is closed just then.
 // env: AIO_RS=idle=60s
 // glibc: skip: writes that are queued when the descriptor is closed go to the next file that gets its number
+// takes: 4
 #include "check.h"
 #include <sys/sysmacros.h>
 

@@ -2,6 +2,7 @@
 // time all its threads end.
 // glibc: skip: there a read that waits on a stream cannot be cancelled
 // env: AIO_RS=idle=100ms
+// takes: 6
 #include "check.h"
 
 enum how { CANCEL_ONE, CANCEL_ALL, CLOSE, HOWS };

@@ -19,6 +19,8 @@
 //                                        no portable mode
 //     // holds-reads                     holds the buffer of a read: runs without the inline route, where the call itself
 //                                        would be held
+//     // once: WHY                       long, and the same however it is linked: of the modes shared, static and preload
+//                                        that are asked for it runs in the first only (beside glibc and portable)
 //     // takes: SECONDS                  about so long: the longest programs start first
 //     // alone: WHY                      takes what all processes share: runs when no other program does
 //     // may-skip: WHY                   a skip is no failure even under AIO_RS_REQUIRE_ALL=1

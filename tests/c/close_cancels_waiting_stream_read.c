@@ -1,5 +1,6 @@
 // Closing a stream on which reads wait cancels them: they take no data, and the other end sees the hang-up at once.
 // glibc: fails: reads that wait on a stream stay when it is closed, or take data of the next owner of its number
+// takes: 8
 #include "check.h"
 
 static void close_pipe(int how) {

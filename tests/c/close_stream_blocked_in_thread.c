@@ -1,5 +1,6 @@
 // Closing a stream whose request blocks inside a thread, as one does that cannot be polled, returns at once: what is
 // written still reaches the other end, and a read that waits ends with it.
+// takes: 3
 #include "sandbox.h"
 
 // From here on nothing can be polled by the library: a sandbox forbids epoll.

@@ -1,6 +1,7 @@
 // A wait for O_DIRECT transfers ends with EINTR exactly as a sleep does: when a signal handler without SA_RESTART has run;
 // not when the process was only stopped and continued, and (on Linux) without a timeout not by handlers with SA_RESTART.
 // may-skip: the file system of the temporary directory decides
+// takes: 3
 #include "check.h"
 #include <sys/time.h>
 

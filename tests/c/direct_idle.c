@@ -2,6 +2,7 @@
 // AIO takes them then, and notifications come.
 // env: AIO_RS=idle=10ms
 // may-skip: the file system of the temporary directory decides
+// takes: 12
 #include "check.h"
 
 enum { BLOCK = 4096 };

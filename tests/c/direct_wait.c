@@ -3,6 +3,8 @@
 // out of one, cancelled threads.
 // glibc: skip: its aio_suspend cannot be called in a handler
 // may-skip: the file system of the temporary directory decides
+// takes: 5
+// once: it is about the wait alone
 #include "check.h"
 #include <setjmp.h>
 #include <sys/time.h>

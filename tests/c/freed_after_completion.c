@@ -1,5 +1,7 @@
 // As soon as aio_error says done, the aiocb and its buffer may be freed: the library touches neither again.
 // glibc: skip: it reads the sigevent after it has stored the status, but too soon after to be caught for certain
+// takes: 8
+// once: it is about the end of a request
 #include "check.h"
 
 enum { THREADS = 4, ROUNDS = 20000 };

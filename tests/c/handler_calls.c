@@ -2,6 +2,7 @@
 // no deadlock, no lost or wrong result.
 // glibc: races: AIO calls in a signal handler that interrupts another AIO call corrupt its lists or deadlock
 // timeout: 90
+// takes: 6
 #include "check.h"
 
 #ifndef sigev_notify_thread_id

@@ -1,6 +1,7 @@
 // Threads that are idle for the configured time end, all of them, and come again when they are needed.
 // env: AIO_RS=idle=100ms
 // holds-reads
+// takes: 3
 #include "check.h"
 
 static volatile int calls;

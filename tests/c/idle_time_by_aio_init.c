@@ -1,4 +1,5 @@
 // aio_init sets the idle time as well, before the first request and after it.
+// takes: 5
 #include "check.h"
 
 static void one_request(void) {

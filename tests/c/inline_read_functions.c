@@ -2,6 +2,8 @@
 // not the caller's, after the status; one that blocks holds up no other; the thread has the attributes that were asked for;
 // a handler may read, and wait for its function, wherever it interrupts a read; a function may read; a child of fork can.
 // glibc: skip: functions of a child never run, see fork_child_sigev_thread
+// takes: 4
+// once: it is about the threads of functions
 #include "check.h"
 #include <semaphore.h>
 

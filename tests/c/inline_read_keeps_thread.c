@@ -2,6 +2,7 @@
 // short its idle time: a handler's read never has to start one.
 // glibc: skip: it has no such thread
 // env: AIO_RS=idle=100ms
+// takes: 4
 #include "check.h"
 
 // The id of another thread, or 0.

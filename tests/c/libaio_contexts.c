@@ -4,6 +4,7 @@
 // glibc: races: a sync completes before the writes that were submitted before it
 // timeout: 300
 // glibc-timeout: 300
+// takes: 30
 #include "rings.h"
 
 enum { THREADS = 64, COUNT = 32 };

@@ -3,6 +3,7 @@
 // interface: libaio
 // glibc: races: io_getevents looks into a ring that is no more
 // timeout: 120
+// takes: 5
 #include "rings.h"
 
 enum { PAIRS = 24, ROUNDS = 40, COUNT = 64 };

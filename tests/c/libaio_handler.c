@@ -1,6 +1,7 @@
 // A signal handler may submit, sync and reap in the middle of any of these calls; and threads that share a context may.
 // interface: libaio
 // glibc: races: a sync completes before the writes that were submitted before it
+// takes: 4
 #include "rings.h"
 #include <sys/time.h>
 

@@ -5,6 +5,7 @@
 // glibc: skip: it holds nothing back
 // timeout: 120
 // may-skip: tmpfs and btrfs have nothing in flight
+// takes: 3
 #include "rings.h"
 #include <sys/eventfd.h>
 

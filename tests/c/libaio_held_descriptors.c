@@ -3,6 +3,7 @@
 // interface: libaio
 // glibc: skip: it defers nothing
 // timeout: 120
+// takes: 3
 #include "rings.h"
 #include <sys/eventfd.h>
 

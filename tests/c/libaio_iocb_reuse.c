@@ -3,6 +3,7 @@
 // interface: libaio
 // glibc: skip: it defers nothing
 // timeout: 120
+// takes: 5
 #include "rings.h"
 
 enum { COUNT = 8, BYTES = 1 << 16 };

@@ -3,6 +3,7 @@
 // interface: libaio
 // glibc: fails: a sync completes before the writes that were submitted before it
 // timeout: 120
+// takes: 3
 #include "rings.h"
 
 enum { MOST = 32, ROUNDS = 300 };

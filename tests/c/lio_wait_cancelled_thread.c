@@ -1,6 +1,8 @@
 // lio_listio with LIO_WAIT is a cancellation point: a thread cancelled in it runs its cleanup handlers and leaves
 // nothing behind.
 // glibc: fails: a thread that waits in LIO_WAIT cannot be cancelled
+// takes: 6
+// once: it is about memory, of one thread after the other
 #include "check.h"
 
 static void wait_in_listio(struct aiocb *cb) {

@@ -4,6 +4,7 @@
 // env: AIO_RS=idle=60s
 // modes: shared,preload,portable
 // timeout: 200
+// takes: 7
 #include "check.h"
 
 enum { REQUESTS = 24, BLOCK = 4096 };

@@ -1,5 +1,6 @@
 // Requests of one descriptor whose bytes overlap, one of them a write, run in call order.
 // holds-reads
+// takes: 3
 #include "check.h"
 
 enum { BEHIND = 200 };

@@ -4,6 +4,8 @@
 // glibc-timeout: 60
 // timeout: 300
 // holds-reads
+// takes: 15
+// once: it is about the order alone
 #include "check.h"
 
 enum { COUNT = 100000, LENGTH = 512, LIMIT_S = 20 };

@@ -3,6 +3,8 @@
 // glibc: skip: its own memory per request is not at issue, and it strands requests behind a cancelled one
 // timeout: 1200
 // holds-reads
+// takes: 10
+// once: it is about what a request leaves behind
 #include "check.h"
 
 enum { IN_FLIGHT = 64, QUEUED = 50000, MOST_BYTES = 256, PIPES = 4 };

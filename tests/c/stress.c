@@ -2,6 +2,7 @@
 // with the right result, and the data is that of a model. AIO_RS_SEED=N or an argument sets the seed; a failure shows it.
 // glibc: skip: it fails in too many ways for one line
 // timeout: 180
+// takes: 5
 #include "check.h"
 
 enum { MOST_THREADS = 8, SLOTS = 24, BLOCK = 256, BLOCKS = 64, PIPE_CHUNK = 16 };

@@ -2,6 +2,7 @@
 // one listed, or many, or so many threads that they have to share where they sleep; by whoever it is submitted again, cleared in
 // between or not.
 // timeout: 120
+// takes: 4
 #include "check.h"
 
 enum { ROUNDS = 40, MOST = 40, CROWD = 80 };

@@ -60,6 +60,8 @@ pub struct Program {
     pub libaio: bool,
     /// It takes what all processes share, and runs when all others have ended.
     pub alone: bool,
+    /// Only in the first of the modes that differ by how the program is linked.
+    pub once: bool,
     /// About so many seconds; the longest begin first.
     pub takes: u64,
     timeout: Duration,
@@ -81,6 +83,7 @@ impl Program {
             holds_reads: false,
             libaio: false,
             alone: false,
+            once: false,
             takes: 0,
             timeout: Duration::from_secs(180),
             glibc_timeout: None,
@@ -123,6 +126,7 @@ impl Program {
             "root" if value.is_empty() => self.root = true,
             "holds-reads" if value.is_empty() => self.holds_reads = true,
             "may-skip" if !value.is_empty() => self.may_skip = true,
+            "once" if !value.is_empty() => self.once = true,
             "alone" if !value.is_empty() => self.alone = true,
             _ => return Ok(false),
         }
@@ -148,8 +152,16 @@ impl Program {
         }
     }
 
-    pub fn runs_in(&self, mode: Mode) -> bool {
-        mode == Mode::Glibc || self.modes.contains(&mode)
+    /// Those of the modes asked for in which it is to run.
+    pub fn modes_of(&self, wanted: &[Mode]) -> Vec<Mode> {
+        let own = |mode: &Mode| *mode == Mode::Glibc || self.modes.contains(mode);
+        let mut modes: Vec<Mode> = Mode::ALL.into_iter().filter(|mode| wanted.contains(mode) && own(mode)).collect();
+        if self.once {
+            let linked = |mode: &Mode| matches!(mode, Mode::Shared | Mode::Static | Mode::Preload);
+            let first = modes.iter().copied().find(linked);
+            modes.retain(|mode| !linked(mode) || Some(*mode) == first);
+        }
+        modes
     }
 }
 
