@@ -76,10 +76,6 @@ impl Drop for Permit<'_> {
     }
 }
 
-fn processors() -> usize {
-    std::thread::available_parallelism().map_or(2, |number| number.get())
-}
-
 struct Suite {
     programs: Vec<Program>,
     /// Held while a program is compiled or linked: its modes share files.
@@ -96,7 +92,7 @@ struct Suite {
 impl Suite {
     fn run(&self) {
         let wanted = std::env::var("AIO_RS_JOBS").ok().and_then(|jobs| jobs.parse().ok());
-        let jobs = wanted.unwrap_or_else(|| processors() * JOBS_PER_PROCESSOR);
+        let jobs = wanted.unwrap_or_else(|| support::processors() * JOBS_PER_PROCESSOR);
         let (alone, together): (Vec<_>, Vec<_>) = self.runs().into_iter().partition(|&(at, _)| self.programs[at].alone);
         self.run_all(&together, jobs);
         self.run_all(&alone, 1);
@@ -329,12 +325,12 @@ fn run_suite(programs: Vec<Program>) -> Result<bool, String> {
     }
     let suite = Suite {
         building: programs.iter().map(|_| Mutex::new(())).collect(),
-        compilers: Permits(Mutex::new(processors()), Condvar::new()),
+        compilers: Permits(Mutex::new(support::processors()), Condvar::new()),
         programs,
         modes,
         built: build::directory(),
         scratch: support::fresh_dir("c-suite"),
-        require_all: std::env::var("AIO_RS_REQUIRE_ALL").is_ok_and(|value| value == "1"),
+        require_all: support::require_all(),
         routes: std::env::var("AIO_RS_ROUTES").ok(),
         outcomes: Mutex::new(Vec::new()),
     };

@@ -1,5 +1,4 @@
 //! The command `aio-rs`, as a person at a terminal or in a script sees it.
-#![cfg(feature = "cli")]
 
 mod support;
 
@@ -78,7 +77,6 @@ fn assert_refused(ran: &Output, code: i32, reason: &str) {
     assert_eq!(stdout(ran), "");
 }
 
-#[test]
 fn the_tour_checks_measures_and_leaves_nothing_behind() {
     let directory = support::fresh_dir("command-tour");
     let ran = output(aio_rs().args(["--rounds", "1", "--dir"]).arg(&directory));
@@ -95,7 +93,6 @@ fn the_tour_checks_measures_and_leaves_nothing_behind() {
     fs::remove_dir(directory).expect("the directory is removed");
 }
 
-#[test]
 fn the_tour_finds_the_library_of_its_build_directory() {
     let ran = output(aio_rs().env_remove("AIO_RS_LIBRARY").args(["--rounds", "0"]));
     assert!(ran.status.success(), "{}{}", stdout(&ran), stderr(&ran));
@@ -103,7 +100,6 @@ fn the_tour_finds_the_library_of_its_build_directory() {
 }
 
 /// Libc itself in the library's place keeps none of the promises, so the tour must fail.
-#[test]
 fn the_tour_fails_when_the_library_does() {
     let directory = support::fresh_dir("command-tour-fails");
     let source = directory.join("empty.c");
@@ -119,7 +115,6 @@ fn the_tour_fails_when_the_library_does() {
     fs::remove_dir_all(directory).expect("the directory is removed");
 }
 
-#[test]
 fn the_benchmark_compares_all_engines_and_draws() {
     let directory = support::fresh_dir("command-bench");
     let (json, svg) = (directory.join("bench.json"), directory.join("bench.svg"));
@@ -161,7 +156,6 @@ fn check_rows(text: &str) {
     }
 }
 
-#[test]
 fn the_probe_shows_which_way_requests_take() {
     let directory = support::fresh_dir("command-probe");
     let ran = output(aio_rs().arg("probe").arg(&directory));
@@ -185,13 +179,11 @@ fn the_probe_shows_which_way_requests_take() {
     assert_refused(&output(aio_rs().args(["probe", "/nonexistent"])), 1, "/nonexistent");
 }
 
-#[test]
 fn the_tour_names_a_directory_it_cannot_use() {
     let ran = output(aio_rs().args(["--dir", "/nonexistent"]));
     assert_refused(&ran, 1, "/nonexistent");
 }
 
-#[test]
 fn run_puts_a_program_on_the_library_and_passes_its_status_on() {
     let directory = support::fresh_dir("command-run");
     let program = compile(&directory, "client", &[]);
@@ -278,7 +270,6 @@ int main(int argc, char **argv)
 "#;
 
 /// The figures come however the program ends, of its children as well; and the command ends as it did.
-#[test]
 fn run_tells_the_figures_whichever_way_the_program_ends() {
     use std::os::unix::process::ExitStatusExt;
     let directory = support::fresh_dir("command-ends");
@@ -311,7 +302,6 @@ fn run_tells_the_figures_whichever_way_the_program_ends() {
 }
 
 /// A signal that is sent to the command is meant for the program.
-#[test]
 fn run_passes_signals_on() {
     use std::io::{BufRead, BufReader, Read};
     use std::os::unix::process::ExitStatusExt;
@@ -335,7 +325,6 @@ fn run_passes_signals_on() {
     fs::remove_dir_all(directory).expect("the directory is removed");
 }
 
-#[test]
 fn run_keeps_what_the_environment_holds() {
     let ran = output(aio_rs().env("LD_PRELOAD", "libpthread.so.0").env("AIO_RS", "threads=9,idle=1s").args([
         "run",
@@ -350,7 +339,6 @@ fn run_keeps_what_the_environment_holds() {
     assert!(text.lines().any(|line| line == "AIO_RS=idle=1s,threads=3"), "{text}");
 }
 
-#[test]
 fn run_refuses_a_static_program() {
     let directory = support::fresh_dir("command-static");
     for (name, option) in [("static", "-static"), ("static-pie", "-static-pie")] {
@@ -364,7 +352,6 @@ fn run_refuses_a_static_program() {
 }
 
 /// A script is its interpreter's, however well it is named.
-#[test]
 fn run_follows_a_script_to_its_interpreter() {
     let directory = support::fresh_dir("command-script");
     let script = |name: &str, interpreter: &Path| {
@@ -381,12 +368,10 @@ fn run_follows_a_script_to_its_interpreter() {
     fs::remove_dir_all(directory).expect("the directory is removed");
 }
 
-#[test]
 fn run_refuses_a_setuid_program() {
     let directory = support::fresh_dir("command-setuid");
     let Some(program) = setuid_program(&directory) else {
-        eprintln!("skipped: no setuid program of another user here");
-        return;
+        return support::skip("no setuid program of another user here");
     };
     assert_refused(&output(aio_rs().args(["run", "--"]).arg(&program)), 126, "setuid");
     fs::remove_dir_all(directory).expect("the directory is removed");
@@ -407,7 +392,6 @@ fn setuid_program(directory: &Path) -> Option<PathBuf> {
     Some(path)
 }
 
-#[test]
 fn run_tells_what_it_cannot_find() {
     let ran = output(aio_rs().args(["run", "--", "no-such-program-anywhere"]));
     assert_refused(&ran, 127, "no-such-program-anywhere");
@@ -417,7 +401,6 @@ fn run_tells_what_it_cannot_find() {
     assert_refused(&ran, 125, "/nonexistent.so");
 }
 
-#[test]
 fn help_tells_how_to_begin() {
     let help = output(aio_rs().arg("--help"));
     assert!(help.status.success() && stdout(&help).contains("aio-rs run -- "), "{}", stdout(&help));
@@ -429,4 +412,25 @@ fn help_tells_how_to_begin() {
     assert_eq!(stdout(&version), concat!("aio-rs ", env!("CARGO_PKG_VERSION"), "\n"));
     let wrong = output(aio_rs().args(["run", "--threads", "0", "--", "true"]));
     assert_eq!(wrong.status.code(), Some(2));
+}
+
+fn main() -> std::process::ExitCode {
+    let tests = support::tests![
+        the_tour_checks_measures_and_leaves_nothing_behind,
+        the_tour_finds_the_library_of_its_build_directory,
+        the_tour_fails_when_the_library_does,
+        the_benchmark_compares_all_engines_and_draws,
+        the_probe_shows_which_way_requests_take,
+        the_tour_names_a_directory_it_cannot_use,
+        run_puts_a_program_on_the_library_and_passes_its_status_on,
+        run_tells_the_figures_whichever_way_the_program_ends,
+        run_passes_signals_on,
+        run_keeps_what_the_environment_holds,
+        run_refuses_a_static_program,
+        run_follows_a_script_to_its_interpreter,
+        run_refuses_a_setuid_program,
+        run_tells_what_it_cannot_find,
+        help_tells_how_to_begin
+    ];
+    support::run_tests("command", support::processors(), tests)
 }

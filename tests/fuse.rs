@@ -2,10 +2,8 @@
 //! saw them; a client process performs AIO calls on it through the library linked, static and preloaded, and
 //! through libc's AIO, which is expected to fail where the list below says so.
 //!
-//! Skipped, with a line on stderr, where FUSE is not to be had; a failure under AIO_RS_REQUIRE_ALL=1.
-#![cfg(target_os = "linux")]
+//! Skipped where FUSE is not to be had; a failure under AIO_RS_REQUIRE_ALL=1.
 
-use std::io::Write;
 use std::time::Duration;
 
 #[path = "fuse/fs.rs"]
@@ -21,6 +19,7 @@ mod support;
 use fs::Record;
 use lab::{Interface, Lab, Library, Outcome};
 use random::{Plan, Policy, Shape};
+use support::Test;
 
 /// An error of writing back is told once to each open descriptor of a file. One fsync serves barriers of several, so the
 /// others must be asked: on Linux this is not seen here, the portable build synchronises each again, by fdatasync.
@@ -32,25 +31,18 @@ enum Libc {
     Fails,
 }
 
-/// Says so on the true stderr: the test harness hides what passing tests print.
-fn skip(test: &str, reason: &str) {
-    let require_all = std::env::var("AIO_RS_REQUIRE_ALL").is_ok_and(|value| value == "1");
-    assert!(!require_all, "{test} cannot run: {reason}");
-    let _ = writeln!(std::io::stderr(), "SKIPPED {test}: {reason}");
-}
-
-fn available(test: &str) -> bool {
+fn available() -> bool {
     let reason = fs::unavailable();
-    reason.iter().for_each(|reason| skip(test, reason));
+    reason.iter().for_each(|reason| support::skip(reason));
     reason.is_none()
 }
 
 fn run(name: &str, on: (Library, Interface), expected: Libc, scenario: fn(&mut Lab) -> Outcome) {
-    if !available(name) {
+    if !available() {
         return;
     }
     if matches!(on, (Library::Libc | Library::Preloaded, Interface::Libaio)) && !support::has_libaio() {
-        return skip(name, "needs libaio-dev");
+        return support::skip("needs libaio-dev");
     }
     if on.0 == Library::Libc && matches!(expected, Libc::Fails) {
         return must_fail(name, on, scenario);
@@ -58,7 +50,7 @@ fn run(name: &str, on: (Library, Interface), expected: Libc, scenario: fn(&mut L
     let (outcome, records) = attempt(name, on, Duration::from_secs(10), scenario);
     match outcome {
         Ok(()) => {}
-        Err(error) if error.starts_with(lab::SKIP) => skip(name, &error),
+        Err(error) if error.starts_with(lab::SKIP) => support::skip(error.trim_start_matches(lab::SKIP)),
         Err(error) => panic!("{error}\n{}", fs::show(&records)),
     }
 }
@@ -66,8 +58,7 @@ fn run(name: &str, on: (Library, Interface), expected: Libc, scenario: fn(&mut L
 /// Whether libc's threads are quick enough to do what they must not is up to the scheduler: one failure will do.
 fn must_fail(name: &str, on: (Library, Interface), scenario: fn(&mut Lab) -> Outcome) {
     for _ in 0..20 {
-        if let (Err(error), _) = attempt(name, on, Duration::from_millis(500), scenario) {
-            println!("libc: {error}");
+        if attempt(name, on, Duration::from_millis(500), scenario).0.is_err() {
             return;
         }
     }
@@ -87,58 +78,66 @@ fn attempt(
     (outcome, records)
 }
 
+/// Defines `tests`: each scenario with each library.
 macro_rules! scenarios {
     ($interface:ident: $($name:ident: $libc:ident,)+) => {
-        scenarios!(@module $interface libc Libc $($name: $libc,)+);
-        scenarios!(@module $interface linked Linked $($name: $libc,)+);
-        scenarios!(@module $interface static_ Static $($name: $libc,)+);
-        scenarios!(@module $interface preloaded Preloaded $($name: $libc,)+);
+        pub fn tests() -> Vec<Test> {
+            let mut tests = Vec::new();
+            scenarios!(@with tests $interface libc Libc $($name: $libc,)+);
+            scenarios!(@with tests $interface linked Linked $($name: $libc,)+);
+            scenarios!(@with tests $interface static_ Static $($name: $libc,)+);
+            scenarios!(@with tests $interface preloaded Preloaded $($name: $libc,)+);
+            tests
+        }
     };
-    (@module $interface:ident $module:ident $library:ident $($name:ident: $libc:ident,)+) => {
-        mod $module {
-            use super::*;
-            $(#[test]
-            fn $name() {
+    (@with $tests:ident $interface:ident $word:ident $library:ident $($name:ident: $libc:ident,)+) => {
+        $($tests.push(Test {
+            name: concat!(stringify!($word), "::", stringify!($name)).to_string(),
+            run: || {
                 let on = (Library::$library, Interface::$interface);
                 run(stringify!($name), on, Libc::$libc, scenarios::$name);
-            })+
-        }
+            },
+        });)+
     };
 }
 
-scenarios! {
-    Posix:
-    fsync_waits_for_a_running_write: Conforms,
-    fsync_waits_for_a_running_read: Conforms,
-    fsync_does_not_overtake_a_less_urgent_write: Fails,
-    fsync_covers_a_dup: Fails,
-    fsync_covers_a_second_open: Fails,
-    fsync_of_a_read_only_descriptor_covers_the_file: Fails,
-    fsync_does_not_cover_other_files: Conforms,
-    fsync_does_not_wait_for_later_requests: Fails,
-    later_requests_run_past_a_waiting_fsync: Fails,
-    lists_with_an_fsync_keep_its_order: Fails,
-    one_fsync_serves_all_barriers_that_are_ready: Fails,
-    close_waits_for_no_fsync_that_runs_on_another_descriptor: Fails,
-    a_failed_fsync_is_reported_to_every_barrier_it_served: Fails,
-    a_barrier_that_still_waits_is_not_served_with_one_that_is_ready: Fails,
-    a_running_fsync_serves_no_later_barrier: Conforms,
-    an_fsync_succeeds_after_one_that_failed: Conforms,
-    fsync_reports_a_covered_write_that_found_no_space: Fails,
-    fsync_reports_a_covered_write_that_failed: Fails,
-    every_barrier_reports_a_failed_write_it_covers: Fails,
-    a_write_that_failed_before_is_not_reported: Conforms,
-    a_cancelled_write_is_no_failure: Conforms,
-    a_waiting_fsync_can_be_cancelled_and_is_not_issued: Conforms,
-    results_are_those_of_the_file_system: Conforms,
-    a_hung_read_delays_nothing_else: Fails,
-    submitting_asks_the_server_nothing: Conforms,
-    other_files_run_on_beside_many_hung_writes: Fails,
-    what_waits_behind_a_hung_write_can_be_cancelled: Conforms,
-    everything_ends_when_the_file_system_goes_away: Conforms,
-    everything_ends_after_a_lazy_unmount: Conforms,
-    exit_with_a_hung_write_waits_only_in_the_kernel: Conforms,
-    few_workers_serve_many_requests: Conforms,
+mod posix {
+    use super::*;
+
+    scenarios! {
+        Posix:
+        fsync_waits_for_a_running_write: Conforms,
+        fsync_waits_for_a_running_read: Conforms,
+        fsync_does_not_overtake_a_less_urgent_write: Fails,
+        fsync_covers_a_dup: Fails,
+        fsync_covers_a_second_open: Fails,
+        fsync_of_a_read_only_descriptor_covers_the_file: Fails,
+        fsync_does_not_cover_other_files: Conforms,
+        fsync_does_not_wait_for_later_requests: Fails,
+        later_requests_run_past_a_waiting_fsync: Fails,
+        lists_with_an_fsync_keep_its_order: Fails,
+        one_fsync_serves_all_barriers_that_are_ready: Fails,
+        close_waits_for_no_fsync_that_runs_on_another_descriptor: Fails,
+        a_failed_fsync_is_reported_to_every_barrier_it_served: Fails,
+        a_barrier_that_still_waits_is_not_served_with_one_that_is_ready: Fails,
+        a_running_fsync_serves_no_later_barrier: Conforms,
+        an_fsync_succeeds_after_one_that_failed: Conforms,
+        fsync_reports_a_covered_write_that_found_no_space: Fails,
+        fsync_reports_a_covered_write_that_failed: Fails,
+        every_barrier_reports_a_failed_write_it_covers: Fails,
+        a_write_that_failed_before_is_not_reported: Conforms,
+        a_cancelled_write_is_no_failure: Conforms,
+        a_waiting_fsync_can_be_cancelled_and_is_not_issued: Conforms,
+        results_are_those_of_the_file_system: Conforms,
+        a_hung_read_delays_nothing_else: Fails,
+        submitting_asks_the_server_nothing: Conforms,
+        other_files_run_on_beside_many_hung_writes: Fails,
+        what_waits_behind_a_hung_write_can_be_cancelled: Conforms,
+        everything_ends_when_the_file_system_goes_away: Conforms,
+        everything_ends_after_a_lazy_unmount: Conforms,
+        exit_with_a_hung_write_waits_only_in_the_kernel: Conforms,
+        few_workers_serve_many_requests: Conforms,
+    }
 }
 
 #[cfg(libaio)]
@@ -169,8 +168,8 @@ mod libaio {
 }
 
 /// Schedules of each plan, and how many: thousands where the library is linked, fewer by the other ways into the same code.
-fn random_schedules(name: &str, library: Library, plan: Plan, count: u64) {
-    if !available(name) {
+fn random_schedules(library: Library, plan: Plan, count: u64) {
+    if !available() {
         return;
     }
     let outcome = random::run(library, plan, count);
@@ -183,15 +182,17 @@ fn random_schedules(name: &str, library: Library, plan: Plan, count: u64) {
     }
 }
 
+/// Defines `random_tests`.
 macro_rules! random_schedules {
     ($($name:ident: $library:ident, $shape:ident, $policy:ident, $count:literal;)+) => {
-        mod random_schedules {
-            use super::*;
-            $(#[test]
-            fn $name() {
-                let plan = Plan { shape: Shape::$shape, policy: Policy::$policy };
-                super::random_schedules(stringify!($name), Library::$library, plan, $count);
-            })+
+        fn random_tests() -> Vec<Test> {
+            vec![$(Test {
+                name: concat!("random_schedules::", stringify!($name)).to_string(),
+                run: || {
+                    let plan = Plan { shape: Shape::$shape, policy: Policy::$policy };
+                    random_schedules(Library::$library, plan, $count);
+                },
+            }),+]
         }
     };
 }
@@ -213,4 +214,15 @@ random_schedules! {
     preloaded_strict_mixed: Preloaded, Mixed, Strict, 200;
     static_mixed: Static, Mixed, Overlap, 300;
     static_posix_mixed: Static, Mixed, Posix, 200;
+}
+
+fn main() -> std::process::ExitCode {
+    // The longest first.
+    let mut tests = random_tests();
+    tests.extend(posix::tests());
+    #[cfg(libaio)]
+    for test in libaio::tests() {
+        tests.push(Test { name: format!("libaio::{}", test.name), ..test });
+    }
+    support::run_tests("fuse", 2 * support::processors(), tests)
 }

@@ -2,12 +2,10 @@
 //! a database, sysbench and the tools of storage in the modules. Each run proves that it used aio_rs: by the statistics at
 //! exit, or by the names of its threads; a server that is killed by what it has mapped.
 //!
-//! A program that is not installed is skipped, with a line on stderr; a failure under AIO_RS_REQUIRE_ALL=1.
-#![cfg(target_os = "linux")]
+//! The test of a program that is not installed is skipped; a failure under AIO_RS_REQUIRE_ALL=1.
 
 use std::collections::{HashMap, HashSet};
 use std::fs;
-use std::io::Write;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -23,7 +21,7 @@ mod sysbench;
 
 const LIMIT: Duration = Duration::from_secs(60);
 
-/// A command under the library; None, said on the true stderr, where it is not installed.
+/// A command under the library; None, and the test is skipped, where it is not installed.
 fn preloaded(program: &str, settings: &str) -> Option<Command> {
     if !installed(program) {
         return None;
@@ -33,21 +31,15 @@ fn preloaded(program: &str, settings: &str) -> Option<Command> {
     Some(command)
 }
 
-/// Whether a program is there; said on the true stderr where it is not.
+/// Whether a program is there; the test is skipped where it is not.
 fn installed(program: &str) -> bool {
     match Command::new(program).arg("--version").stdin(Stdio::null()).output() {
         Ok(_) => true,
         Err(error) => {
-            skip(&format!("{program}: {error}"));
+            support::skip(&format!("{program}: {error}"));
             false
         }
     }
-}
-
-fn skip(reason: &str) {
-    let require_all = std::env::var("AIO_RS_REQUIRE_ALL").is_ok_and(|value| value == "1");
-    assert!(!require_all, "cannot run here: {reason}");
-    let _ = writeln!(std::io::stderr(), "SKIPPED: {reason}");
 }
 
 /// Removed when dropped.
@@ -199,7 +191,7 @@ fn fio(load: Load, directory: &Path) -> Result<(), String> {
 fn fio_loads(name: &str, interface: Interface, direct: bool) {
     let directory = Directory::new(name);
     if direct && !direct_works(directory.path()) {
-        return skip(&format!("no O_DIRECT in {}", directory.path().display()));
+        return support::skip(&format!("no O_DIRECT in {}", directory.path().display()));
     }
     for pattern in ["randrw", "randwrite"] {
         for depth in [1, 32, 256] {
@@ -219,27 +211,23 @@ fn direct_works(directory: &Path) -> bool {
     options.open(directory.join("direct")).is_ok()
 }
 
-#[test]
 fn fio_verifies_buffered_data() {
     fio_loads("fio-buffered", Interface::Posix, false);
 }
 
-#[test]
 fn fio_verifies_direct_data() {
     fio_loads("fio-direct", Interface::Posix, true);
 }
 
-#[test]
 fn fio_verifies_by_libaio() {
     fio_loads("fio-libaio", Interface::Libaio, true);
 }
 
 /// QEMU's images by libaio: it moves the head of the ring itself, and flushes by IO_CMD_FDSYNC.
-#[test]
 fn qemu_img_writes_and_copies() {
     let directory = Directory::new("qemu-img");
     if !direct_works(directory.path()) {
-        return skip(&format!("no O_DIRECT in {}", directory.path().display()));
+        return support::skip(&format!("no O_DIRECT in {}", directory.path().display()));
     }
     let (image, copy) = (directory.path().join("image"), directory.path().join("copy"));
     let source = format!("driver=file,filename={},cache.direct=on,aio=native", image.display());
@@ -335,7 +323,6 @@ fn with_workers(mut command: Command, directory: &Path) -> Result<(usize, String
     if status.success() { Ok((seen.len(), text)) } else { Err(format!("{status}\n{text}")) }
 }
 
-#[test]
 fn stress_ng_verifies() {
     let Some(mut stress) = preloaded("stress-ng", "") else {
         return;
@@ -353,7 +340,6 @@ fn stress_ng_verifies() {
 }
 
 /// Jobs as processes, forked from one that has the library loaded.
-#[test]
 fn fio_verifies_in_forked_jobs() {
     let Some(mut fio) = preloaded("fio", "") else {
         return;
@@ -370,4 +356,22 @@ fn fio_verifies_in_forked_jobs() {
     if let Err(error) = jobs(&report) {
         panic!("{error}");
     }
+}
+
+fn main() -> std::process::ExitCode {
+    let tests = support::tests![
+        fio_verifies_buffered_data,
+        fio_verifies_direct_data,
+        fio_verifies_by_libaio,
+        qemu_img_writes_and_copies,
+        stress_ng_verifies,
+        fio_verifies_in_forked_jobs,
+        mariadb::mariadb_keeps_what_it_committed,
+        storage::stressapptest_finds_no_fault,
+        storage::thin_tools_keep_their_tree,
+        storage::lvm_keeps_its_metadata,
+        sysbench::sysbench_submits_in_depth,
+        sysbench::sysbench_validates
+    ];
+    support::run_tests("real_programs", 2 * support::processors(), tests)
 }

@@ -8,11 +8,6 @@ use std::process::{Command, Stdio};
 
 const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 
-fn skip(why: &str) {
-    assert!(std::env::var_os("AIO_RS_REQUIRE_ALL").is_none(), "{why}");
-    println!("skipped: {why}");
-}
-
 fn there(command: &str) -> bool {
     Command::new(command).arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok()
 }
@@ -34,10 +29,9 @@ fn run(mut command: Command, directory: &Path) -> (bool, String) {
 }
 
 /// (DRD now and then takes the futex call that wakes waiters, which reads nothing, for a read of an aiocb that has been freed.)
-#[test]
 fn valgrind_reports_nothing() {
     if !there("valgrind") {
-        return skip("valgrind is not installed");
+        return support::skip("valgrind is not installed");
     }
     let directory = support::fresh_dir("tools-valgrind");
     let program = compile(&directory, &[]).expect("it compiles");
@@ -57,14 +51,13 @@ fn preloaded(mut command: Command) -> Command {
     command
 }
 
-#[test]
 fn thread_sanitizer_reports_nothing() {
     let directory = support::fresh_dir("tools-tsan");
     let library = support::shared_library();
     let rpath = format!("-Wl,-rpath,{}", support::library_dir().display());
     let options = ["-fsanitize=thread", library.to_str().expect("a path"), &rpath];
     match compile(&directory, &options) {
-        Err(_) => skip("the C compiler has no ThreadSanitizer"),
+        Err(_) => support::skip("the C compiler has no ThreadSanitizer"),
         Ok(program) => {
             let mut command = Command::new(program);
             command.env("TSAN_OPTIONS", format!("exitcode=66 suppressions={ROOT}/suppressions/tsan.supp"));
@@ -76,7 +69,6 @@ fn thread_sanitizer_reports_nothing() {
 }
 
 /// A tracer or another library that wraps the same calls, before the library in the search order or behind it.
-#[test]
 fn other_wrappers_see_every_close() {
     let directory = support::fresh_dir("tools-wrapper");
     let [wrapper, program] = ["wrapper", "closes"].map(|name| {
@@ -96,4 +88,10 @@ fn other_wrappers_see_every_close() {
         assert!(succeeded, "{first} before {second}: {said}");
     }
     fs::remove_dir_all(directory).expect("the directory is removed");
+}
+
+fn main() -> std::process::ExitCode {
+    let tests =
+        support::tests![valgrind_reports_nothing, thread_sanitizer_reports_nothing, other_wrappers_see_every_close];
+    support::run_tests("tools", support::processors(), tests)
 }

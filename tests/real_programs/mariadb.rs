@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use super::{Directory, LIMIT, Running, direct_works, installed, libaio_requests, preloaded, skip, support};
+use super::{Directory, LIMIT, Running, direct_works, installed, libaio_requests, preloaded, support};
 
 const CLIENTS: usize = 6;
 /// Transactions that are acknowledged before the kill, and what the clients have to do: more than they come to.
@@ -215,8 +215,7 @@ fn kill_amid_transactions(mut server: Server) -> (Vec<usize>, usize) {
     (clients.iter().map(Client::told).collect(), rewrites)
 }
 
-#[test]
-fn mariadb_keeps_what_it_committed() {
+pub fn mariadb_keeps_what_it_committed() {
     let Some(first) = preloaded("mariadbd", "stats") else { return };
     let Some(second) = preloaded("mariadbd", "stats") else { return };
     if !installed("mariadb") {
@@ -225,7 +224,7 @@ fn mariadb_keeps_what_it_committed() {
     let directory = Directory::new("mariadb");
     let home = directory.path();
     if !direct_works(home) {
-        return skip(&format!("no O_DIRECT in {}", home.display()));
+        return support::skip(&format!("no O_DIRECT in {}", home.display()));
     }
     let mut install = Command::new("mariadb-install-db");
     // --force: a machine need not know its own name.
@@ -238,7 +237,7 @@ fn mariadb_keeps_what_it_committed() {
 
     let server = Server::start(first, home, "first.log");
     if ["Using io_uring", "Using liburing"].iter().any(|line| server.log().contains(line)) {
-        return skip("this mariadbd has io_uring only");
+        return support::skip("this mariadbd has io_uring only");
     }
     assert!(server.log().contains("Using Linux native AIO"), "{}", server.log());
     // A killed server prints no statistics.

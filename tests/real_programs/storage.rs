@@ -5,7 +5,7 @@ use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use super::{Directory, LIMIT, direct_works, installed, libaio_requests, preloaded, skip, support};
+use super::{Directory, LIMIT, direct_works, installed, libaio_requests, preloaded, support};
 
 /// Runs a command that must succeed; its output.
 fn succeed(command: Command, directory: &Path) -> String {
@@ -16,12 +16,11 @@ fn succeed(command: Command, directory: &Path) -> String {
 }
 
 /// It writes patterns at random places of a file, and checks them when it reads them.
-#[test]
-fn stressapptest_finds_no_fault() {
+pub fn stressapptest_finds_no_fault() {
     let Some(mut stress) = preloaded("stressapptest", "stats") else { return };
     let directory = Directory::new("stressapptest");
     if !direct_works(directory.path()) {
-        return skip(&format!("no O_DIRECT in {}", directory.path().display()));
+        return support::skip(&format!("no O_DIRECT in {}", directory.path().display()));
     }
     let disk = directory.path().join("disk");
     File::create(&disk).and_then(|file| file.set_len(16 << 20)).expect("a file");
@@ -59,11 +58,10 @@ fn thin_devices() -> String {
 }
 
 /// It keeps its metadata in a tree of blocks, cached over libaio.
-#[test]
-fn thin_tools_keep_their_tree() {
+pub fn thin_tools_keep_their_tree() {
     let directory = Directory::new("thin");
     if !direct_works(directory.path()) {
-        return skip(&format!("no O_DIRECT in {}", directory.path().display()));
+        return support::skip(&format!("no O_DIRECT in {}", directory.path().display()));
     }
     let [xml, tree, repaired, dump] = ["xml", "tree", "repaired", "dump"].map(|name| directory.path().join(name));
     let devices = thin_devices();
@@ -116,8 +114,7 @@ impl Loop {
 }
 
 /// LVM's metadata on a block device; it needs no device mapper for that.
-#[test]
-fn lvm_keeps_its_metadata() {
+pub fn lvm_keeps_its_metadata() {
     if !installed("lvm") {
         return;
     }
@@ -126,7 +123,7 @@ fn lvm_keeps_its_metadata() {
     File::create(&disk).and_then(|file| file.set_len(32 << 20)).expect("a file");
     let looped = match Loop::over(&disk) {
         Ok(looped) => looped,
-        Err(error) => return skip(&format!("no loop device: {error}")),
+        Err(error) => return support::skip(&format!("no loop device: {error}")),
     };
     let device = looped.device.to_str().expect("a name");
     // Other devices are not looked at, and nothing is kept elsewhere.

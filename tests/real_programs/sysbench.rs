@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::{Directory, LIMIT, direct_works, installed, libaio_requests, preloaded, skip, support};
+use super::{Directory, LIMIT, direct_works, installed, libaio_requests, preloaded, support};
 
 const FILES: u32 = 4;
 const BLOCKS: u32 = 4096;
@@ -72,14 +72,13 @@ fn run(loads: &[Load], files: &Path) {
     }
 }
 
-#[test]
-fn sysbench_submits_in_depth() {
+pub fn sysbench_submits_in_depth() {
     let directory = Directory::new("sysbench-depth");
     if !installed("sysbench") {
         return;
     }
     if !direct_works(directory.path()) {
-        return skip(&format!("no O_DIRECT in {}", directory.path().display()));
+        return support::skip(&format!("no O_DIRECT in {}", directory.path().display()));
     }
     sysbench(plain(), &[], "prepare", directory.path());
     // It has one buffer for all requests of a thread, so that deep data cannot be checked: not by whatever AIO.
@@ -94,14 +93,13 @@ fn sysbench_submits_in_depth() {
     );
 }
 
-#[test]
-fn sysbench_validates() {
+pub fn sysbench_validates() {
     let directory = Directory::new("sysbench-valid");
     if !installed("sysbench") {
         return;
     }
     if !direct_works(directory.path()) {
-        return skip(&format!("no O_DIRECT in {}", directory.path().display()));
+        return support::skip(&format!("no O_DIRECT in {}", directory.path().display()));
     }
     let load = Load { mode: "rndrw", threads: 1, depth: 1, transfers: 5000, sync: Sync::Every(100), validate: true };
     sysbench(plain(), &load.arguments(), "prepare", directory.path());

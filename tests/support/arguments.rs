@@ -21,6 +21,8 @@ pub struct Arguments {
     pub own: Vec<(String, String)>,
     skip: Vec<String>,
     exact: bool,
+    /// `--test-threads`, or what RUST_TEST_THREADS says.
+    pub test_threads: Option<usize>,
     /// `--ignored` asks for ignored tests only, and there are none here.
     ignored: bool,
 }
@@ -37,7 +39,9 @@ impl Arguments {
     }
 
     fn parse(given: &[String], own: &[&str]) -> Result<Arguments, String> {
+        let number = |value: String| value.parse().ok().filter(|number| *number > 0);
         let mut parsed = Arguments::default();
+        parsed.test_threads = std::env::var("RUST_TEST_THREADS").ok().and_then(number);
         let mut given = given.iter();
         while let Some(argument) = given.next() {
             let Some(option) = argument.strip_prefix("--") else {
@@ -59,7 +63,8 @@ impl Arguments {
                 "exact" => parsed.exact = true,
                 "ignored" => parsed.ignored = true,
                 "skip" => parsed.skip.push(value()?),
-                "color" | "format" | "logfile" | "shuffle-seed" | "test-threads" => drop(value()?),
+                "test-threads" => parsed.test_threads = number(value()?),
+                "color" | "format" | "logfile" | "shuffle-seed" => drop(value()?),
                 "bench"
                 | "ensure-time"
                 | "exclude-should-panic"

@@ -1,10 +1,13 @@
 //! What the integration tests share: the C library as a C program sees it (built on demand), the compiler, and programs
 //! run under a time limit.
-#![allow(dead_code, unused_imports)] // each test uses its part
+#![allow(dead_code, unused_imports, unused_macros)] // each test uses its part
 
 mod arguments;
+mod harness;
 
 pub use arguments::Arguments;
+pub(crate) use harness::tests;
+pub use harness::{Test, require_all, run_tests, skip};
 use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io::{Read, Seek, SeekFrom};
@@ -28,6 +31,10 @@ pub fn has_libaio() -> bool {
         let _ = fs::remove_file(&source);
         output.is_ok_and(|output| output.status.success())
     })
+}
+
+pub fn processors() -> usize {
+    std::thread::available_parallelism().map_or(2, |number| number.get())
 }
 
 /// The target directory of this cargo run.
