@@ -78,8 +78,10 @@ fn build(target: &str, features: &str) -> PathBuf {
     cargo.current_dir(env!("CARGO_MANIFEST_DIR")).args(["build", "--quiet", "--lib", "--no-default-features"]);
     cargo.args(["--features", features]).arg("--target-dir").arg(&dir);
     // With debug assertions; but optimised a little, in one unit, and with the debug information of lines only, it takes the
-    // programs a third of the processor's time, and linking them, too.
-    for (setting, value) in [("OPT_LEVEL", "1"), ("CODEGEN_UNITS", "1"), ("DEBUG", "line-tables-only")] {
+    // programs a third of the processor's time, and linking them, too. Panics abort, as in the release: an optimised
+    // function that unwinds may abort where a thread is cancelled.
+    let settings = [("OPT_LEVEL", "1"), ("CODEGEN_UNITS", "1"), ("DEBUG", "line-tables-only"), ("PANIC", "abort")];
+    for (setting, value) in settings {
         cargo.env(format!("CARGO_PROFILE_DEV_{setting}"), value);
     }
     if release {
