@@ -1,16 +1,23 @@
 //! Random programs on the library's interfaces, each compared with a sequential model (tests/model/posix.c, tests/model/libaio.c).
 //!
-//!     cargo test --test model [-- [SECONDS] [FIRST-SEED]]
-//!
-//! Each row below runs for so long, 3 seconds by default, from a seed that is new each time. A failure names the seed it was
-//! seen with; from that seed on it is likely to be seen again, for the threads' numbers are the same, if not their timing.
+//! Each row below runs from a seed that is new each time. A failure names the seed it was seen with; from that seed on it is
+//! likely to be seen again, for the threads' numbers are the same, if not their timing.
 
 mod support;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
-use support::End;
+use support::{Arguments, End};
+
+const USAGE: &str = "\
+usage: cargo test --test model [-- [SECONDS [FIRST-SEED]] [NAME...]]
+
+Runs the rows whose names contain a NAME, each for so many seconds (3), from this seed on (a new one).
+
+";
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Link {
@@ -43,7 +50,7 @@ impl Row {
             Link::Preload => "preloaded",
             Link::Portable => "portable",
         };
-        format!("{} {link} {}", self.model, self.settings)
+        format!("{} {link} {}", self.model, self.settings).trim_end().to_string()
     }
 
     /// Why it cannot run here.
@@ -75,10 +82,9 @@ impl Row {
         support::compile(cc).map(|()| executable)
     }
 
-    fn run(&self, seconds: u64, seed: u64) -> Result<String, String> {
-        let executable = self.build()?;
-        let scratch = support::fresh_dir("model");
-        let mut command: Command = support::program(&executable);
+    fn run(&self, executable: &Path, seconds: u64, seed: u64) -> Result<String, String> {
+        let scratch = support::fresh_dir(&format!("model-{}", self.name().replace([' ', ',', '='], "-")));
+        let mut command: Command = support::program(executable);
         command.args([seed.to_string(), format!("{seconds}s")]).env("TMPDIR", &scratch).current_dir(&scratch);
         // cargo's names the directory of its own libaio_rs.so, and wins over the program's rpath.
         command.env_remove("LD_LIBRARY_PATH").env("AIO_RS", self.settings);
@@ -99,38 +105,78 @@ fn new_seed() -> u64 {
     u64::from(now.subsec_nanos()) % 1_000_000 + 1
 }
 
+/// What came of a row.
+enum Verdict {
+    Pass(String),
+    Fail(String),
+    Skip(String),
+}
+
+fn judge(row: &Row, executable: &Result<PathBuf, String>, seconds: u64, seed: u64) -> Verdict {
+    match row.obstacle() {
+        Some(why) if support::require_all() && !cfg!(feature = "portable") => Verdict::Fail(format!("skipped: {why}")),
+        Some(why) => Verdict::Skip(why.to_string()),
+        None => match executable.clone().and_then(|executable| row.run(&executable, seconds, seed)) {
+            Ok(said) => Verdict::Pass(said),
+            Err(error) => Verdict::Fail(error),
+        },
+    }
+}
+
+/// Numbers of passed, failed and skipped rows. Two at once for each processor, as they wait, too.
+fn run_all(rows: &[&Row], seconds: u64, seed: u64) -> [usize; 3] {
+    // One after the other: some rows have the same program.
+    let build = |row: &&Row| row.obstacle().map_or_else(|| row.build(), |why| Err(why.to_string()));
+    let executables: Vec<Result<PathBuf, String>> = rows.iter().map(build).collect();
+    let (next, counts) = (AtomicUsize::new(0), Mutex::new([0; 3]));
+    let work = || {
+        loop {
+            let at = next.fetch_add(1, Ordering::Relaxed);
+            let (Some(row), Some(executable)) = (rows.get(at), executables.get(at)) else { return };
+            let (word, place, said) = match judge(row, executable, seconds, seed) {
+                Verdict::Pass(said) => ("pass", 0, said),
+                Verdict::Fail(said) => ("FAIL", 1, said),
+                Verdict::Skip(said) => ("skip", 2, said),
+            };
+            println!("{word}  {:40}  {said}", row.name());
+            counts.lock().unwrap_or_else(|poisoned| poisoned.into_inner())[place] += 1;
+        }
+    };
+    std::thread::scope(|scope| {
+        for _ in 0..rows.len().min(2 * support::processors()) {
+            scope.spawn(work);
+        }
+    });
+    counts.into_inner().unwrap_or_else(|poisoned| poisoned.into_inner())
+}
+
+fn run() -> Result<bool, String> {
+    let mut arguments = Arguments::of_process(USAGE, &[])?;
+    let mut number = || {
+        let number = arguments.words.first()?.parse::<u64>().ok()?;
+        arguments.words.remove(0);
+        Some(number)
+    };
+    let (seconds, seed) = (number().unwrap_or(3), number().unwrap_or_else(new_seed));
+    let names: Vec<String> = ROWS.iter().map(Row::name).collect();
+    arguments.refuse_unknown("model", &names.iter().map(String::as_str).collect::<Vec<_>>())?;
+    let rows: Vec<&Row> = ROWS.iter().filter(|row| arguments.selects(&row.name())).collect();
+    if arguments.list {
+        rows.iter().for_each(|row| println!("{}: test", row.name()));
+        return Ok(true);
+    }
+    let [passed, failed, skipped] = run_all(&rows, seconds, seed);
+    println!("model: {passed} passed, {failed} failed, {skipped} skipped");
+    Ok(failed == 0)
+}
+
 fn main() -> ExitCode {
-    let arguments: Vec<String> = std::env::args().skip(1).filter(|argument| !argument.starts_with('-')).collect();
-    let number = |at: usize| arguments.get(at).and_then(|argument| argument.parse::<u64>().ok());
-    // A name is a filter of `cargo test NAME`, and none of these has one.
-    let is_filtered_out = arguments.first().is_some_and(|argument| argument.parse::<u64>().is_err());
-    let list = std::env::args().any(|argument| argument == "--list" || argument == "--ignored");
-    let (seconds, seed) = (number(0).unwrap_or(3), number(1).unwrap_or_else(new_seed));
-    let require_all = std::env::var("AIO_RS_REQUIRE_ALL").is_ok_and(|value| value == "1");
-    let (mut passed, mut failed, mut skipped) = (0, 0, 0);
-    for row in ROWS.iter().filter(|_| !is_filtered_out && !list) {
-        let name = row.name();
-        match row.obstacle() {
-            Some(why) if require_all && !cfg!(feature = "portable") => {
-                println!("FAIL  {name:40}  skipped: {why}");
-                failed += 1;
-            }
-            Some(why) => {
-                println!("skip  {name:40}  {why}");
-                skipped += 1;
-            }
-            None => match row.run(seconds, seed) {
-                Ok(said) => {
-                    println!("pass  {name:40}  {said}");
-                    passed += 1;
-                }
-                Err(error) => {
-                    println!("FAIL  {name:40}  {error}");
-                    failed += 1;
-                }
-            },
+    match run() {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            println!("FAIL  {error}");
+            ExitCode::FAILURE
         }
     }
-    println!("model: {passed} passed, {failed} failed, {skipped} skipped");
-    if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }

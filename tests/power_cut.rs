@@ -1,10 +1,5 @@
 //! The power-cut proof: what aio_fsync and io_fsync acknowledged is on the disk, whatever else is lost. docs/power-cut.md
 //! tells how it works.
-//!
-//!     cargo test --test power_cut [-- --seeds=7-20 --images=60 NAME...]
-//!
-//! AIO_RS_REQUIRE_ALL=1           a skip is a failure
-//! AIO_RS_LIB_DIR=DIR             a built library           AIO_RS_PORTABLE_LIB_DIR=DIR   a built portable one
 
 #[path = "power_cut/disk.rs"]
 mod disk;
@@ -25,9 +20,23 @@ mod support;
 use std::ops::RangeInclusive;
 use std::path::Path;
 use std::process::{Command, ExitCode};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use run::{Interface, Kind, Library, Run, Tally};
+use support::Arguments;
+
+const USAGE: &str = "\
+usage: cargo test --test power_cut [-- [--seeds=FIRST-LAST] [--images=N] NAME...]
+
+Runs the scenarios whose names contain a NAME. Environment:
+AIO_RS_REQUIRE_ALL=1           a skip is a failure
+AIO_RS_LIB_DIR=DIR             a built library           AIO_RS_PORTABLE_LIB_DIR=DIR   a built portable one
+
+      --seeds=N, --seeds=FIRST-LAST     a record of each scenario for each seed (one, new)
+      --images=N         images of each record (6)
+";
 
 /// How many records a control may take to lose something.
 const CONTROL_TRIES: u64 = 10;
@@ -82,38 +91,31 @@ const SCENARIOS: &[Scenario] = &[
 
 /// What is asked for on the command line.
 struct Wanted {
-    names: Vec<String>,
+    arguments: Arguments,
     seeds: RangeInclusive<u64>,
     images: usize,
-    list: bool,
 }
 
 impl Wanted {
-    fn parse(arguments: &[String]) -> Result<Wanted, String> {
+    fn of_process() -> Result<Wanted, String> {
+        let arguments = Arguments::of_process(USAGE, &["seeds", "images"])?;
         let of_the_clock = SystemTime::now().duration_since(UNIX_EPOCH).map_or(1, |time| time.as_secs() % 1_000_000);
-        let seeds = of_the_clock..=of_the_clock;
-        let mut wanted = Wanted { names: Vec::new(), seeds, images: 6, list: false };
-        for argument in arguments {
-            let bad = || format!("`{argument}`: expected --seeds=N, --seeds=FIRST-LAST or --images=N");
-            match argument.split_once('=') {
-                Some(("--seeds", range)) => {
-                    let (first, last) = range.split_once('-').unwrap_or((range, range));
-                    wanted.seeds = first.parse().map_err(|_| bad())?..=last.parse().map_err(|_| bad())?;
-                }
-                Some(("--images", count)) => wanted.images = count.parse().map_err(|_| bad())?,
-                _ if argument == "--list" => wanted.list = true,
-                // Of the usual harness; this runner has nothing that is ignored.
-                _ if argument == "--ignored" => wanted.names.push("--ignored".into()),
-                _ if argument.starts_with('-') => {}
-                _ => wanted.names.push(argument.clone()),
+        let (mut seeds, mut images) = (of_the_clock..=of_the_clock, 6);
+        for (option, value) in &arguments.own {
+            let bad = |_| format!("`--{option}={value}`: expected --seeds=N, --seeds=FIRST-LAST or --images=N");
+            if option == "images" {
+                images = value.parse().map_err(bad)?;
+            } else {
+                let (first, last) = value.split_once('-').unwrap_or((value, value));
+                seeds = first.parse().map_err(bad)?..=last.parse().map_err(bad)?;
             }
         }
-        Ok(wanted)
+        arguments.refuse_unknown("power_cut", &SCENARIOS.iter().map(|scenario| scenario.name).collect::<Vec<_>>())?;
+        Ok(Wanted { arguments, seeds, images })
     }
 
     fn scenarios(&self) -> impl Iterator<Item = &'static Scenario> {
-        let wanted = |name: &str| self.names.is_empty() || self.names.iter().any(|part| name.contains(part));
-        SCENARIOS.iter().filter(move |scenario| wanted(scenario.name))
+        SCENARIOS.iter().filter(|scenario| self.arguments.selects(scenario.name))
     }
 }
 
@@ -128,7 +130,7 @@ struct Results {
 
 impl Results {
     fn skip(&mut self, name: &str, why: &str) {
-        if std::env::var("AIO_RS_REQUIRE_ALL").is_ok_and(|value| value == "1") {
+        if support::require_all() {
             self.failed += 1;
             println!("FAIL  {name:21}  skipped: {why}");
         } else {
@@ -141,34 +143,6 @@ impl Results {
         match self.tallies.iter_mut().find(|(of, _)| *of == name) {
             Some((_, sum)) => sum.add(tally),
             None => self.tallies.push((name, tally.clone())),
-        }
-    }
-
-    /// A control is tried again, with other seeds, until it loses something.
-    fn try_scenario(&mut self, scenario: &'static Scenario, seed: u64, images: usize) {
-        let started = Instant::now();
-        let tries = if scenario.keeps { 1 } else { CONTROL_TRIES };
-        for seed in (0..tries).map(|nth| seed + nth * 1_000_000) {
-            let result = run::run(&scenario.run, seed, images);
-            let (name, took) = (scenario.name, started.elapsed().as_secs_f64());
-            let tally = match result {
-                Ok(tally) => tally,
-                Err(error) => {
-                    self.failed += 1;
-                    return println!("FAIL  {name:21}  seed {seed}: {error}");
-                }
-            };
-            self.count(name, &tally);
-            let as_expected = scenario.keeps == (tally.losing == 0);
-            if as_expected {
-                self.passed += 1;
-                return println!("pass  {name:21}  {took:.1} s, seed {seed}, {tally}");
-            }
-            println!("{}  {name:21}  {took:.1} s, seed {seed}, {tally}", if scenario.keeps { "FAIL" } else { "more" });
-        }
-        self.failed += 1;
-        if !scenario.keeps {
-            println!("FAIL  {:21}  loses nothing in {tries} records: the proof cannot see losses", scenario.name);
         }
     }
 
@@ -205,6 +179,37 @@ fn unavailable_for(run: &Run) -> Option<String> {
     (needs_libaio && !support::has_libaio()).then(|| "needs libaio-dev".into())
 }
 
+/// A control is tried again, with other seeds, until it loses something.
+fn try_scenario(results: &Mutex<Results>, scenario: &'static Scenario, seed: u64, images: usize) {
+    let started = Instant::now();
+    let tries = if scenario.keeps { 1 } else { CONTROL_TRIES };
+    let results = || results.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+    for seed in (0..tries).map(|nth| seed + nth * 1_000_000) {
+        let result = run::run(&scenario.run, scenario.name, seed, images);
+        let (name, took) = (scenario.name, started.elapsed().as_secs_f64());
+        let mut results = results();
+        let tally = match result {
+            Ok(tally) => tally,
+            Err(error) => {
+                results.failed += 1;
+                return println!("FAIL  {name:21}  seed {seed}: {error}");
+            }
+        };
+        results.count(name, &tally);
+        let as_expected = scenario.keeps == (tally.losing == 0);
+        if as_expected {
+            results.passed += 1;
+            return println!("pass  {name:21}  {took:.1} s, seed {seed}, {tally}");
+        }
+        println!("{}  {name:21}  {took:.1} s, seed {seed}, {tally}", if scenario.keeps { "FAIL" } else { "more" });
+    }
+    results().failed += 1;
+    if !scenario.keeps {
+        println!("FAIL  {:21}  loses nothing in {tries} records: the proof cannot see losses", scenario.name);
+    }
+}
+
+/// As many scenarios at once as there are processors: they mostly wait for their disks.
 fn run_all(wanted: &Wanted) -> Results {
     let mut results = Results::default();
     if wanted.scenarios().next().is_none() {
@@ -221,11 +226,24 @@ fn run_all(wanted: &Wanted) -> Results {
         })
     };
     let scenarios: Vec<&Scenario> = wanted.scenarios().filter(|scenario| can_run(scenario, &mut results)).collect();
+    let results = Mutex::new(results);
     for seed in wanted.seeds.clone() {
-        for scenario in &scenarios {
-            results.try_scenario(scenario, seed, wanted.images);
-        }
+        let next = AtomicUsize::new(0);
+        let work = || {
+            while let Some(scenario) = scenarios.get(next.fetch_add(1, Ordering::Relaxed)) {
+                try_scenario(&results, scenario, seed, wanted.images);
+            }
+        };
+        std::thread::scope(|scope| {
+            for _ in 0..scenarios.len().min(support::processors()) {
+                scope.spawn(work);
+            }
+        });
     }
+    let mut results = results.into_inner().unwrap_or_else(|poisoned| poisoned.into_inner());
+    // In the order of the scenarios, whichever ended first.
+    let place = |name: &str| SCENARIOS.iter().position(|scenario| scenario.name == name);
+    results.tallies.sort_by_key(|(name, _)| place(name));
     results.table();
     results
 }
@@ -246,14 +264,14 @@ fn main() -> ExitCode {
             |()| ExitCode::SUCCESS,
         );
     }
-    let wanted = match Wanted::parse(&arguments) {
+    let wanted = match Wanted::of_process() {
         Ok(wanted) => wanted,
         Err(error) => {
             println!("FAIL  {error}");
             return ExitCode::FAILURE;
         }
     };
-    if wanted.list {
+    if wanted.arguments.list {
         wanted.scenarios().for_each(|scenario| println!("{}: test", scenario.name));
         return ExitCode::SUCCESS;
     }

@@ -6,7 +6,7 @@ use std::io::{BufRead, BufReader};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::OnceLock;
+use std::sync::Mutex;
 use std::time::Duration;
 
 use crate::image::{Replay, Survive};
@@ -284,13 +284,14 @@ fn prepare_files(directory: &Path) -> std::io::Result<()> {
 
 /// Compiles the client once for each library and interface.
 fn client_program(run: &Run) -> Result<PathBuf, String> {
-    static DIRECTORY: OnceLock<PathBuf> = OnceLock::new();
-    let directory = DIRECTORY.get_or_init(|| work().join("clients"));
+    static ONE_BY_ONE: Mutex<()> = Mutex::new(());
+    let _one = ONE_BY_ONE.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+    let directory = work().join("clients");
     let path = directory.join(format!("{:?}-{:?}", run.library, run.interface));
     if path.exists() {
         return Ok(path);
     }
-    fs::create_dir_all(directory).map_err(text)?;
+    fs::create_dir_all(&directory).map_err(text)?;
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut cc = support::cc();
     cc.args(["-std=gnu11", "-O1", "-g", "-Wall", "-Wextra", "-Werror", "-pthread"]);
@@ -313,9 +314,9 @@ fn link_with(cc: &mut Command, directory: &Path) {
     cc.arg(directory.join("libaio_rs.so")).arg(format!("-Wl,-rpath,{}", directory.display()));
 }
 
-/// Runs the client, and looks through about so many images of what its disk may have held.
-pub fn run(run: &Run, seed: u64, images: usize) -> Result<Tally, String> {
-    let dir = work().join("run");
+/// Runs the client, and looks through about so many images of what its disk may have held. `name` is the run's own.
+pub fn run(run: &Run, name: &str, seed: u64, images: usize) -> Result<Tally, String> {
+    let dir = work().join(name);
     let _ = fs::remove_dir_all(&dir);
     fs::create_dir_all(&dir).map_err(text)?;
     let mut random = Random::new(seed);
