@@ -38,7 +38,7 @@ fn generate_libaio() -> String {
     let mut config =
         cbindgen::Config::from_file(Path::new(ROOT).join("cbindgen-libaio.toml")).expect("cbindgen-libaio.toml");
     config.after_includes = Some(NOT_BOTH.to_string());
-    made_of(config, &["src/libaio/abi.rs", "src/libaio/entry.rs"])
+    made_of(config, &["src/sys/linux/aio_abi.rs", "src/libaio/abi.rs", "src/libaio/entry.rs"])
 }
 
 fn made_of(config: cbindgen::Config, sources: &[&str]) -> String {

@@ -6,9 +6,9 @@ use std::mem::MaybeUninit;
 use std::ptr;
 use std::sync::atomic::{AtomicI64, AtomicPtr, AtomicU64, Ordering};
 
-use super::abi::{io_event, iocb};
 use super::flight::{self, Flight};
 use crate::errno::Errno;
+use crate::sys::aio_abi::{io_event, iocb};
 use crate::sys::memory;
 
 /// Starts from all zeroes. Shadows are taken under the lock, looked up and given back without.

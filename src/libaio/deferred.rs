@@ -8,13 +8,13 @@
 
 use libc::c_int;
 
-use super::abi::iocb;
 use super::contexts::State;
 use super::flight::{Covered, Flight, On};
 use super::kept::{self, Handle, Kept};
 use crate::errno::Result;
 use crate::order::FileKey;
 use crate::slab::{Id, Index, NONE, Slab};
+use crate::sys::aio_abi::iocb;
 use crate::sys::clock::Nanos;
 
 /// A sync that waits.

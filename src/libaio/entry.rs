@@ -237,7 +237,7 @@ pub unsafe extern "C" fn io_set_eventfd(iocb: *mut iocb, eventfd: c_int) {
 }
 
 unsafe fn prepare(block: *mut iocb, opcode: i16, fd: c_int, buffer: *mut c_void, count: size_t, offset: c_longlong) {
-    let mut made = iocb { aio_lio_opcode: opcode, aio_fildes: fd, ..iocb::ZERO };
+    let mut made = iocb { aio_lio_opcode: opcode, aio_fildes: fd, ..iocb::NONE };
     let common = made.common_mut();
     (common.buf, common.offset) = (buffer, offset);
     common.nbytes = libc::c_ulong::try_from(count).unwrap_or(libc::c_ulong::MAX);

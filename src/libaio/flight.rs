@@ -12,9 +12,9 @@ use std::ffi::c_void;
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicI32, AtomicPtr, AtomicU32, AtomicU64, Ordering};
 
-use super::abi::iocb;
 use super::reaping::Reaping;
 use crate::order::FileKey;
+use crate::sys::aio_abi::iocb;
 use crate::sys::hash::mix;
 
 /// A ring of completions, as far as it matters here.
@@ -545,7 +545,7 @@ impl Place {
     }
 }
 
-impl Ring for crate::sys::contexts::Completions {
+impl Ring for crate::sys::aio_ring::Completions {
     fn id(&self) -> u32 {
         self.id()
     }
@@ -559,8 +559,8 @@ impl Ring for crate::sys::contexts::Completions {
     }
 
     fn object(&self, place: u32) -> u64 {
-        let (block, data) = self.event(place);
-        name(block, data)
+        let event = self.event(place);
+        name(event.obj, event.data)
     }
 
     fn filled(&self) -> u32 {

@@ -7,15 +7,16 @@ use std::sync::atomic::AtomicU64;
 
 use libc::c_int;
 
-use super::abi::{IO_CMD_PREAD, iocb};
 use super::aliases::StandsFor;
 use super::contexts::State;
 use super::deferred::Deferred;
 use super::flight::{self, Covered, Flight, On};
 use super::reaping::Reaper;
 use crate::errno::{Errno, Result};
+use crate::sys::aio_abi::{IO_CMD_PREAD, iocb};
+use crate::sys::aio_ring::Completions;
 use crate::sys::clock::{self, Nanos};
-use crate::sys::contexts::{self, Completions};
+use crate::sys::contexts;
 use crate::sys::descriptor;
 
 /// A ready sync waits so long for the program to show who takes the events of its context, if nobody did so far; and so long if
@@ -51,7 +52,7 @@ pub fn reaper_of(sync: &mut Deferred, now: Nanos) -> Option<Reaper> {
 pub fn is_unchanged(sync: &Deferred) -> bool {
     let handles = [Some(sync.fd), sync.eventfd];
     handles.into_iter().flatten().all(|handle| handle.is_programs())
-        && contexts::peek_iocb(sync.block).is_some_and(|now| now.says_the_same_as(&sync.copy))
+        && contexts::peek_iocb(sync.block).is_some_and(|now| now.asks_the_same_as(&sync.copy))
 }
 
 /// Submits `block` for a sync, with a record. Errors: those of io_submit(2).

@@ -5,13 +5,14 @@ use std::sync::atomic::Ordering;
 
 use libc::{c_int, c_long, c_uint, timespec};
 
-use super::abi::{IO_CMD_FDSYNC, IO_CMD_FSYNC, io_callback_t, io_context_t, io_event, iocb};
+use super::abi::{io_callback_t, io_context_t};
 use super::contexts::{self, Seen, State, Submission};
 use super::flight::{self, Flight, On};
 use super::held::{self, Fate};
 use crate::engine;
 use crate::errno::{Errno, Result};
 use crate::stats;
+use crate::sys::aio_abi::{IO_CMD_FDSYNC, IO_CMD_FSYNC, io_event, iocb};
 use crate::sys::contexts::{self as kernel, Wanted};
 use crate::sys::readable::ReadablePages;
 

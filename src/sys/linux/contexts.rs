@@ -1,16 +1,14 @@
-//! The program's own contexts of the kernel's AIO: plain system calls, and a view of the rings.
+//! The program's own contexts of the kernel's AIO: plain system calls.
 
-use std::ffi::c_void;
 use std::mem::MaybeUninit;
 use std::ptr;
-use std::sync::atomic::Ordering;
 
 use libc::{c_int, c_long, timespec};
 
-use super::kaio::{IO_PGETEVENTS, Ring};
+use super::aio_abi::{io_event, iocb};
+use super::aio_ring::{self, IO_PGETEVENTS};
 use super::readable::{KERNEL_SET, is_readable};
 use crate::errno::{Errno, Result, check};
-use crate::libaio::abi::{io_event, iocb};
 
 /// io_setup(2). Error: as there.
 ///
@@ -69,17 +67,16 @@ pub fn get_events_masked(context: u64, wanted: &Wanted, mask: *const libc::sigse
     check(unsafe { libc::syscall(IO_PGETEVENTS, context, at_least, at_most, events, timeout, &raw const mask) })
 }
 
-/// Waits until the context's ring has an event, and leaves it there (nothing is taken that cannot be stored). False: the time
-/// is up. Errors: EINVAL, EINTR; EFAULT, the time cannot be read.
+/// Waits until the context's ring has an event, and leaves it there. False: the time is up. Errors: EINVAL, EINTR; EFAULT, the time
+/// cannot be read.
 pub fn wait_for_event(context: u64, timeout: *const timespec) -> Result<bool> {
     let mut time = read_time(timeout)?;
     let timeout = time.as_mut().map_or(ptr::null_mut(), ptr::from_mut);
-    let nowhere = ptr::without_provenance_mut(usize::MAX - 4095);
-    let wanted = Wanted { at_least: 1, at_most: 1, events: nowhere, timeout };
-    match get_events(context, &wanted) {
-        Err(Errno(libc::EFAULT)) => Ok(true),
-        got => got.map(|_| false),
-    }
+    let one: c_long = 1;
+    aio_ring::wait_for_event(|nowhere| {
+        // SAFETY: the kernel checks the address; the time is this frame's.
+        unsafe { libc::syscall(libc::SYS_io_getevents, context, one, one, nowhere, timeout) }
+    })
 }
 
 /// None: for ever. (The kernel itself takes a negative time for that.)
@@ -101,89 +98,6 @@ fn read_time(timeout: *const timespec) -> Result<Option<timespec>> {
 /// back what a program has taken meanwhile that moves the head itself.
 pub fn exists(context: u64) -> bool {
     submit(context, 0, ptr::null()).is_ok()
-}
-
-/// The ring of completions that a context's number points to, in the program's memory.
-#[derive(Clone, Copy)]
-pub struct Completions {
-    ring: &'static Ring,
-    size: u32,
-    events: *const io_event,
-}
-
-impl Completions {
-    /// None: the kernel does not lay it out as we know it.
-    ///
-    /// # Safety
-    /// The kernel knows the context, or knew it the last time that the program used it.
-    pub unsafe fn of(context: u64) -> Option<Completions> {
-        let start: *const Ring = ptr::with_exposed_provenance(usize::try_from(context).ok()?);
-        // SAFETY: the kernel has mapped the ring there; the caller's promise.
-        let ring = unsafe { start.as_ref() }?;
-        let size = ring.size;
-        if !ring.is_known() || size < 2 {
-            return None;
-        }
-        Some(Completions { ring, size, events: start.wrapping_add(1).cast() })
-    }
-
-    /// What tells it from the process's other contexts, wherever it is mapped.
-    pub fn id(&self) -> u32 {
-        self.ring.id
-    }
-
-    /// Events that it has room for; one place stays empty.
-    pub fn size(&self) -> u32 {
-        self.size
-    }
-
-    /// Where the next event will stand.
-    pub fn tail(&self) -> u32 {
-        // Acquire: the kernel has stored the events before.
-        self.ring.tail.load(Ordering::Acquire)
-    }
-
-    /// Events that were not taken.
-    pub fn filled(&self) -> u32 {
-        let head = self.ring.head.load(Ordering::Relaxed) % self.size;
-        (self.tail() % self.size + self.size - head) % self.size
-    }
-
-    /// The place of the next event to be taken, or more by any number of rounds.
-    pub fn head(&self) -> u32 {
-        self.ring.head.load(Ordering::Acquire)
-    }
-
-    /// The ring was unmapped while somebody reads it who cannot be waited for: puts zeroes in its place, for good.
-    pub fn stand_in(&self) {
-        const PAGE: usize = 4096;
-        let events = usize::try_from(self.size).unwrap_or(0).saturating_mul(size_of::<io_event>());
-        let bytes = events.saturating_add(size_of::<Ring>()).next_multiple_of(PAGE);
-        let place = ptr::from_ref(self.ring).cast_mut().cast();
-        let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_FIXED_NOREPLACE;
-        // SAFETY: it replaces nothing; what is there by now can be read, too.
-        unsafe { libc::mmap(place, bytes, libc::PROT_READ | libc::PROT_WRITE, flags, -1, 0) };
-    }
-
-    /// A feature that no kernel knows of.
-    const MARK: u32 = 1 << 31;
-
-    /// Whether it was marked since the kernel made it.
-    pub fn is_marked(&self) -> bool {
-        self.ring.compatible_features.load(Ordering::Relaxed) & Completions::MARK != 0
-    }
-
-    /// Tells it from a later one at the same address.
-    pub fn mark(&self) {
-        self.ring.compatible_features.fetch_or(Completions::MARK, Ordering::Relaxed);
-    }
-
-    /// The iocb of the event at this place, and its data. The kernel may be storing another one there: see `Flight::look`.
-    pub fn event(&self, place: u32) -> (*const iocb, *const c_void) {
-        let event = self.events.wrapping_add(usize::try_from(place % self.size).unwrap_or(0));
-        // SAFETY: the mapping holds `size` events behind its header.
-        unsafe { ((&raw const (*event).obj).read_volatile(), (&raw const (*event).data).read_volatile()) }
-    }
 }
 
 /// Stores an event where the program wants it. Error: EFAULT.
@@ -221,7 +135,7 @@ pub fn copy_iocb(block: *const iocb) -> Option<iocb> {
 
 /// Copies an iocb that the program may change or unmap at any time, unless it cannot be read.
 pub fn peek_iocb(block: *const iocb) -> Option<iocb> {
-    let mut copy = iocb::ZERO;
+    let mut copy = iocb::NONE;
     let to = libc::iovec { iov_base: (&raw mut copy).cast(), iov_len: size_of::<iocb>() };
     let from = libc::iovec { iov_base: block.cast_mut().cast(), iov_len: size_of::<iocb>() };
     // SAFETY: the kernel checks the address; any bits are an iocb.

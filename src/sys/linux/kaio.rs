@@ -2,51 +2,35 @@
 
 use std::ffi::c_void;
 use std::ptr;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use libc::{c_int, c_long, c_uint, timespec};
+use libc::{c_int, c_long, c_uint, c_ulong, timespec};
 
+use super::aio_abi::{IO_CMD_POLL, IO_CMD_PREAD, IO_CMD_PWRITE, io_event};
+use super::aio_ring::{self, Completions, IO_PGETEVENTS};
 use super::syscalls;
 use crate::errno::{Errno, Result, check};
 use crate::sys::cancellation::with_cleanup;
 use crate::sys::clock::{self, Nanos};
 use crate::sys::transfer::Transfer;
 
-/// The kernel's struct iocb.
-#[repr(C)]
-#[derive(Clone, Copy)]
-pub struct Iocb {
-    data: u64,
-    #[cfg(target_endian = "little")]
-    key: u32,
-    flags: c_int,
-    #[cfg(target_endian = "big")]
-    key: u32,
-    opcode: u16,
-    priority: i16,
-    fd: c_int,
-    buffer: u64,
-    count: u64,
-    offset: i64,
-    reserved: u64,
-    more_flags: u32,
-    event_fd: u32,
-}
+pub use super::aio_abi::iocb as Iocb;
 
-/// The kernel's struct io_event.
-#[repr(C)]
+/// What came of a request.
 #[derive(Clone, Copy)]
 pub struct Event {
     pub token: u64,
-    iocb: u64,
-    result: i64,
-    result2: i64,
+    /// Bytes, or a negative errno.
+    result: c_long,
 }
 
-const _: () = assert!(size_of::<Iocb>() == 64 && size_of::<Event>() == 32);
-
 impl Event {
-    pub const NONE: Event = Event { token: 0, iocb: 0, result: 0, result2: 0 };
+    pub const NONE: Event = Event { token: 0, result: 0 };
+
+    fn new(event: &io_event) -> Event {
+        let token = u64::try_from(event.data.expose_provenance()).unwrap_or(0);
+        Event { token, result: event.res.cast_signed() }
+    }
 
     /// None: `wake`'s.
     pub fn result(&self) -> Option<Result<isize>> {
@@ -58,51 +42,32 @@ impl Event {
     }
 }
 
-const PREAD: u16 = 0;
-const PWRITE: u16 = 1;
-const POLL: u16 = 5;
 /// Do not wait in io_submit.
 const RWF_NOWAIT: c_int = 8;
-/// io_pgetevents(2), which the crate libc does not know. Elsewhere a number that no system call has: callers sleep there.
-pub(super) const IO_PGETEVENTS: c_long = if cfg!(target_arch = "x86_64") {
-    333
-} else if cfg!(any(target_arch = "aarch64", target_arch = "riscv64", target_arch = "loongarch64")) {
-    292
-} else {
-    -1
-};
 /// No request has it.
 const WAKEUP: u64 = u64::MAX;
 
 impl Iocb {
-    pub const NONE: Iocb = Iocb {
-        data: 0,
-        key: 0,
-        flags: 0,
-        opcode: 0,
-        priority: 0,
-        fd: -1,
-        buffer: 0,
-        count: 0,
-        offset: 0,
-        reserved: 0,
-        more_flags: 0,
-        event_fd: 0,
-    };
-
     /// What does not fit is refused by the kernel.
     pub fn new(transfer: &Transfer) -> Iocb {
-        Iocb {
-            data: transfer.token,
-            flags: RWF_NOWAIT,
-            opcode: if transfer.writes { PWRITE } else { PREAD },
-            fd: transfer.fd,
-            buffer: u64::try_from(transfer.buffer.expose_provenance()).unwrap_or(0),
-            count: u64::try_from(transfer.count).unwrap_or(u64::MAX),
-            offset: i64::try_from(transfer.offset).unwrap_or(-1),
+        let mut iocb = Iocb {
+            data: token_pointer(transfer.token),
+            aio_lio_opcode: if transfer.writes { IO_CMD_PWRITE } else { IO_CMD_PREAD },
+            aio_fildes: transfer.fd,
             ..Iocb::NONE
-        }
+        };
+        iocb.set_rw_flags(RWF_NOWAIT);
+        let common = iocb.common_mut();
+        common.buf = transfer.buffer;
+        common.nbytes = c_ulong::try_from(transfer.count).unwrap_or(c_ulong::MAX);
+        common.offset = i64::try_from(transfer.offset).unwrap_or(-1);
+        iocb
     }
+}
+
+/// The kernel's `data` is a number to the library.
+fn token_pointer(token: u64) -> *mut c_void {
+    ptr::without_provenance_mut(usize::try_from(token).unwrap_or(usize::MAX))
 }
 
 /// Whether the process's limit lets a file be written up to this offset (RLIMIT_FSIZE). Beyond
@@ -122,31 +87,6 @@ pub struct Context {
     given_up: AtomicBool,
     /// Results are taken by `take`: `watch` works, or nothing else does any more.
     ring_is_ours: AtomicBool,
-}
-
-/// How the ring of results begins, which the kernel maps where the context's number says (fs/aio.c).
-#[repr(C)]
-pub(super) struct Ring {
-    pub id: u32,
-    pub size: u32,
-    pub head: AtomicU32,
-    pub tail: AtomicU32,
-    pub magic: u32,
-    /// Nobody needs to know these: the kernel stores them once, and never reads them.
-    pub compatible_features: AtomicU32,
-    incompatible_features: u32,
-    header_length: u32,
-}
-
-const RING_HEADER: usize = size_of::<Ring>();
-
-pub(super) const MAGIC: u32 = 0xa10a_10a1;
-
-impl Ring {
-    /// Whether it is laid out as we know it.
-    pub fn is_known(&self) -> bool {
-        self.magic == MAGIC && self.incompatible_features == 0 && usize::try_from(self.header_length) == Ok(RING_HEADER)
-    }
 }
 
 const NOT_YET: u64 = 0;
@@ -201,53 +141,46 @@ impl Context {
     /// where nobody `reap`s: whoever stood still in between would take the ring back to where it was.
     pub fn take(&self, events: &mut [Event]) -> usize {
         let Some(ring) = self.ring() else { return 0 };
-        let number = usize::try_from(self.number.load(Ordering::Relaxed)).unwrap_or(0);
-        let first: *const Event = ptr::with_exposed_provenance(number + RING_HEADER);
-        let mut head = ring.head.load(Ordering::Relaxed);
-        // Acquire: the kernel has stored the results before the tail.
-        let tail = ring.tail.load(Ordering::Acquire);
-        let mut got = 0;
-        for event in events.iter_mut() {
-            let Some(index) = usize::try_from(head).ok().filter(|_| head != tail && head < ring.size) else { break };
-            // SAFETY: the mapping holds `size` results behind its header, and the kernel leaves those before the tail alone.
-            *event = unsafe { first.wrapping_add(index).read() };
-            head = (head + 1) % ring.size;
-            got += 1;
+        let mut taken = 0;
+        for (event, found) in events.iter_mut().zip(ring.untaken()) {
+            *event = Event::new(&found);
+            taken += 1;
         }
-        // Release: the kernel may use their places again.
-        ring.head.store(head, Ordering::Release);
-        got
+        ring.take(taken);
+        usize::try_from(taken).unwrap_or(0)
     }
 
     /// Waits for results and takes them, where the ring is not ours. Returns how many; 0: the time is up. Errors: EINTR, and
     /// what a sandbox that came later says.
     pub fn reap(&self, events: &mut [Event], patience: Nanos) -> Result<usize> {
+        const AT_ONCE: usize = 64;
         let context = self.number.load(Ordering::Relaxed);
         let timeout: timespec = clock::to_timespec(patience);
         let at_least: c_long = 1;
+        let mut found = [io_event::NONE; AT_ONCE];
         // SAFETY: there is room for so many events.
         let got = unsafe {
-            let room = events.len();
-            libc::syscall(libc::SYS_io_getevents, context, at_least, room, events.as_mut_ptr(), &raw const timeout)
+            let room = events.len().min(AT_ONCE);
+            libc::syscall(libc::SYS_io_getevents, context, at_least, room, found.as_mut_ptr(), &raw const timeout)
         };
-        check(got).map(|got| usize::try_from(got).unwrap_or(0))
+        let got = check(got).map(|got| usize::try_from(got).unwrap_or(0))?;
+        events.iter_mut().zip(&found).take(got).for_each(|(event, found)| *event = Event::new(found));
+        Ok(got)
     }
 
-    /// Waits until there are results, and leaves them where they are: the kernel takes none out of the ring that it cannot
-    /// store (EFAULT). False: the time is up. A cancellation point. Errors: EINTR, a signal handler ran; and as `reap`.
+    /// Waits until there are results, and leaves them in the ring. False: the time is up. A cancellation point. Errors: EINTR, a
+    /// signal handler ran; and as `reap`.
     pub fn watch(&self, patience: Nanos, cleanup: extern "C" fn(*mut c_void), argument: *mut c_void) -> Result<bool> {
-        const NOWHERE: *mut Event = ptr::without_provenance_mut(usize::MAX - 4095);
         let context = self.number.load(Ordering::Relaxed);
         let timeout: timespec = clock::to_timespec(patience);
         let one: c_long = 1;
         // Not io_getevents: that ends with EINTR when the process was only stopped, too.
         let mask = ptr::null::<c_void>();
-        // SAFETY: the kernel checks the address.
-        let wait = || unsafe { libc::syscall(IO_PGETEVENTS, context, one, one, NOWHERE, &raw const timeout, mask) };
-        match check(with_cleanup(cleanup, argument, || syscalls::cancellable(wait))) {
-            Err(Errno(libc::EFAULT)) => Ok(true),
-            got => got.map(|_| false),
-        }
+        aio_ring::wait_for_event(|nowhere| {
+            // SAFETY: the kernel checks the address.
+            let wait = || unsafe { libc::syscall(IO_PGETEVENTS, context, one, one, nowhere, &raw const timeout, mask) };
+            with_cleanup(cleanup, argument, || syscalls::cancellable(wait))
+        })
     }
 
     /// Finds out whether `watch` works. There is a result, and nobody else takes it.
@@ -270,29 +203,28 @@ impl Context {
 
     /// Whether there is something to `reap`.
     pub fn has_results(&self) -> bool {
-        self.ring().is_some_and(|ring| ring.head.load(Ordering::Relaxed) != ring.tail.load(Ordering::Acquire))
+        self.ring().is_some_and(|ring| ring.head() != ring.tail())
     }
 
     /// How many results were taken so far, modulo the size of the ring.
     pub fn taken(&self) -> u32 {
-        self.ring().map_or(0, |ring| ring.head.load(Ordering::Relaxed))
+        self.ring().map_or(0, |ring| ring.head())
     }
 
-    fn ring(&self) -> Option<&Ring> {
+    fn ring(&self) -> Option<Completions> {
         let number = self.number.load(Ordering::Relaxed);
         if number == NOT_YET || number == REFUSED {
             return None;
         }
-        let ring: *const Ring = ptr::with_exposed_provenance(usize::try_from(number).ok()?);
-        // SAFETY: the kernel has mapped the ring there, which is never unmapped.
-        let ring = unsafe { ring.as_ref() }?;
-        ring.is_known().then_some(ring)
+        // SAFETY: the kernel has mapped the ring there, and the context is never destroyed.
+        unsafe { Completions::of(number) }
     }
 
     /// Ends the `reap` under way, or the next one. `ready` is a descriptor that can be written to at once. Error: it cannot.
     pub fn wake(&self, ready: c_int) -> Result<()> {
-        let mask = u64::from(libc::POLLOUT.cast_unsigned());
-        let mut iocb = Iocb { data: WAKEUP, opcode: POLL, fd: ready, buffer: mask, ..Iocb::NONE };
+        let mut iocb =
+            Iocb { data: token_pointer(WAKEUP), aio_lio_opcode: IO_CMD_POLL, aio_fildes: ready, ..Iocb::NONE };
+        iocb.u.poll.events = c_int::from(libc::POLLOUT);
         if self.submit(&[&raw mut iocb]) == 1 { Ok(()) } else { Err(Errno::AGAIN) }
     }
 }

@@ -1,5 +1,8 @@
 //! Linux: futex, epoll, the kernel's AIO, RWF_NOWAIT.
 
+#[cfg_attr(not(libaio), allow(dead_code, reason = "kaio needs some of it"))]
+pub mod aio_abi;
+pub mod aio_ring;
 #[cfg(libaio)]
 pub mod contexts;
 pub mod fork;
