@@ -8,10 +8,10 @@ use std::sync::atomic::{
 
 use lock_api::Mutex;
 
-use super::aliases::Aliases;
-use super::flight::{Covered, Flight};
-use super::held::Holding;
+use super::in_flight::{InFlight, Record};
 use super::pool::Pool;
+use super::scheduler::Holding;
+use super::shadows::Shadows;
 use crate::errno::{Errno, Result, thread_identity};
 use crate::order::FileKey;
 use crate::stats;
@@ -36,14 +36,14 @@ pub struct State {
     /// Contexts that were submitted to and not destroyed.
     pub contexts: AtomicU32,
     /// Syncs that wait. What they are is under the lock.
-    pub held: AtomicU32,
+    pub deferred: AtomicU32,
     pub steady: SteadyPages,
     submitting: [Submitting; SUBMITTERS],
     /// Threads that found no place among those.
     unplaced: AtomicU32,
     pool: Mutex<RawLock, Pool>,
     process: AtomicI32,
-    pub aliases: Aliases,
+    pub shadows: Shadows,
     pub holding: Mutex<RawLock, Holding>,
     /// Taken before `holding`: while descriptors are kept for syncs, and while the program closes a range of them.
     pub keeping: Mutex<RawLock, ()>,
@@ -64,7 +64,7 @@ pub struct Submitting {
     /// An iocb whose event was seen, but whose record may not have ended yet.
     pub ending: AtomicU64,
     /// What it uses: not given to another context meanwhile.
-    flight: AtomicPtr<Flight>,
+    in_flight: AtomicPtr<InFlight>,
     /// It reads that one's ring: not unmapped meanwhile.
     reads: AtomicBool,
 }
@@ -103,22 +103,22 @@ impl Submission {
     }
 
     /// What is known of a context. It stays that context's, or nobody's, while this lives.
-    pub fn find(&self, number: u64) -> Option<&'static Flight> {
+    pub fn find(&self, number: u64) -> Option<&'static InFlight> {
         loop {
-            let flight = self.state.find(number)?;
-            let Some(place) = self.place else { return Some(flight) };
+            let in_flight = self.state.find(number)?;
+            let Some(place) = self.place else { return Some(in_flight) };
             // SeqCst: either it is found again below, or whoever gives it to another context sees it here.
-            place.flight.store(ptr::from_ref(flight).cast_mut(), Ordering::SeqCst);
-            if self.state.find(number).is_some_and(|again| ptr::eq(again, flight)) {
-                return Some(flight);
+            place.in_flight.store(ptr::from_ref(in_flight).cast_mut(), Ordering::SeqCst);
+            if self.state.find(number).is_some_and(|again| ptr::eq(again, in_flight)) {
+                return Some(in_flight);
             }
         }
     }
 
     /// The same for one that the library has not met, if the kernel knows it. Error: EAGAIN, no memory.
-    pub fn find_or_adopt(&self, number: u64) -> Result<Option<&'static Flight>> {
-        if let Some(flight) = self.find(number) {
-            return Ok(Some(flight));
+    pub fn find_or_adopt(&self, number: u64) -> Result<Option<&'static InFlight>> {
+        if let Some(in_flight) = self.find(number) {
+            return Ok(Some(in_flight));
         }
         self.state.meet(number)?;
         Ok(self.find(number))
@@ -126,13 +126,13 @@ impl Submission {
 
     /// Looks at the ring of a context that the kernel has just known. (A raw io_destroy in another thread at this moment is not
     /// noticed.)
-    pub fn look(&self, flight: &'static Flight) -> Seen {
+    pub fn look(&self, in_flight: &'static InFlight) -> Seen {
         let Some(place) = self.place else {
             // Nobody destroys it under the lock.
             let _blocked = Blocked::all();
             let _locked = self.state.holding.lock();
             let is_child = self.state.unplaced.load(Ordering::Relaxed) == 0;
-            return if is_child { Seen::Gone } else { self.look_now(flight) };
+            return if is_child { Seen::Gone } else { self.look_now(in_flight) };
         };
         if place.thread.load(Ordering::Relaxed) != thread_identity() {
             // A signal handler has forked; this is the child.
@@ -140,27 +140,27 @@ impl Submission {
         }
         // SeqCst: either it is seen closed, or `destroy` waits.
         place.reads.store(true, Ordering::SeqCst);
-        let seen = self.look_now(flight);
+        let seen = self.look_now(in_flight);
         place.reads.store(false, Ordering::Release);
         seen
     }
 
-    fn look_now(&self, flight: &Flight) -> Seen {
-        if flight.is_closed() {
+    fn look_now(&self, in_flight: &InFlight) -> Seen {
+        if in_flight.is_closed() {
             return Seen::Gone;
         }
         // SAFETY: the kernel has just known it, and the library does not destroy it meanwhile.
-        let Some(ring) = (unsafe { Completions::of(flight.address()) }) else { return Seen::Another };
-        if !flight.is_of(&ring) {
+        let Some(ring) = (unsafe { Completions::of(in_flight.address()) }) else { return Seen::Another };
+        if !in_flight.is_of(&ring) {
             return Seen::Another;
         }
-        flight.look(&ring, self.ending());
+        in_flight.look(&ring, self.ending());
         Seen::Looked
     }
 
     /// What is in flight in a context that may be gone, or another one at the same address, as of now. With the limit if a sync is
     /// to be held back, or is. Errors: EINVAL, it is gone; EAGAIN, no memory.
-    pub fn look_closely(&self, number: u64, holds: bool) -> Result<&'static Flight> {
+    pub fn look_closely(&self, number: u64, holds: bool) -> Result<&'static InFlight> {
         let _blocked = Blocked::all();
         let _locked = self.state.holding.lock();
         if !contexts::exists(number) {
@@ -170,24 +170,24 @@ impl Submission {
         if self.look_now(found) == Seen::Another {
             self.state.replace(number, found, u64::MAX)?;
         }
-        let flight = self.find(number).ok_or(Errno::INVAL)?;
-        if holds || flight.is_limited() && self.state.held.load(Ordering::Acquire) > 0 {
+        let in_flight = self.find(number).ok_or(Errno::INVAL)?;
+        if holds || in_flight.is_limited() && self.state.deferred.load(Ordering::Acquire) > 0 {
             // SAFETY: the kernel has just said that it is there, and nobody destroys under the lock what was found under it.
             let ring = unsafe { Completions::of(number) };
-            ring.into_iter().for_each(|ring| flight.limit(&ring));
+            ring.into_iter().for_each(|ring| in_flight.limit(&ring));
         } else {
-            flight.lift_limit();
+            in_flight.lift_limit();
         }
-        Ok(flight)
+        Ok(in_flight)
     }
 
-    /// Requests with numbers from `seq` on were accepted by a context that is not the one of `flight`, but another at its address.
+    /// Requests with numbers from `seq` on were accepted by a context that is not the one of `in_flight`, but another at its address.
     /// What they are on is on record there.
-    pub fn move_records(&self, flight: &'static Flight, seq: u64) {
+    pub fn move_records(&self, in_flight: &'static InFlight, seq: u64) {
         let _blocked = Blocked::all();
         let _locked = self.state.holding.lock();
         // Without memory they stay where they are, and end when the context does.
-        let _ = self.state.replace(flight.address(), flight, seq);
+        let _ = self.state.replace(in_flight.address(), in_flight, seq);
     }
 }
 
@@ -201,7 +201,7 @@ impl Drop for Submission {
         };
         place.first.store(0, Ordering::Relaxed);
         place.end.store(0, Ordering::Relaxed);
-        place.flight.store(ptr::null_mut(), Ordering::Release);
+        place.in_flight.store(ptr::null_mut(), Ordering::Release);
         place.thread.store(0, Ordering::Release);
     }
 }
@@ -210,12 +210,12 @@ impl Drop for Submission {
 struct Context {
     /// `FREE`, `TAKEN` while it is being prepared, or the context's number; with `DYING` while that is being destroyed.
     number: AtomicU64,
-    flight: AtomicPtr<Flight>,
+    in_flight: AtomicPtr<InFlight>,
     next: AtomicPtr<Context>,
 }
 
 /// A context that is being destroyed: nobody finds it, or takes it for a new one. And what it had in flight, if that is known.
-pub struct Hidden(&'static Context, Option<&'static Flight>);
+pub struct Hidden(&'static Context, Option<&'static InFlight>);
 
 const FREE: u64 = 0;
 const TAKEN: u64 = 1;
@@ -278,7 +278,7 @@ impl State {
     }
 
     /// Whether the calling thread was interrupted while it handed this request over, or ended it.
-    pub fn is_under_way_here(&self, record: &Covered) -> bool {
+    pub fn is_under_way_here(&self, record: &Record) -> bool {
         let me = thread_identity();
         self.submitting.iter().filter(|place| place.thread.load(Ordering::Relaxed) == me).any(|place| {
             let numbers = place.first.load(Ordering::Relaxed)..place.end.load(Ordering::Relaxed);
@@ -302,8 +302,8 @@ impl State {
         walk(self.chain(number)).find(is_it).filter(|_| is_number(number))
     }
 
-    pub fn find(&self, number: u64) -> Option<&'static Flight> {
-        self.entry(number)?.flight()
+    pub fn find(&self, number: u64) -> Option<&'static InFlight> {
+        self.entry(number)?.in_flight()
     }
 
     /// The program uses a context that is not known: it was just made, or moved. Error: EAGAIN, no memory.
@@ -326,63 +326,63 @@ impl State {
         let Some(ring) = (unsafe { Completions::of(number) }) else { return Ok(()) };
         let is_moved = |context: &&Context| {
             let old = context.number.load(Ordering::Acquire);
-            let is_its = |flight: &Flight| flight.id() == ring.id() && flight.is_of(&ring);
-            is_number(old) && context.flight().is_some_and(is_its) && !contexts::exists(old)
+            let is_its = |in_flight: &InFlight| in_flight.id() == ring.id() && in_flight.is_of(&ring);
+            is_number(old) && context.in_flight().is_some_and(is_its) && !contexts::exists(old)
         };
         let Some(old) = self.entries().find(is_moved) else { return self.begin(number, &ring) };
         let context = self.take(number)?;
-        let flight = old.flight.swap(ptr::null_mut(), Ordering::SeqCst);
+        let in_flight = old.in_flight.swap(ptr::null_mut(), Ordering::SeqCst);
         old.give_back();
-        // SAFETY: flights are never freed.
-        if let Some(flight) = unsafe { flight.as_ref() } {
-            flight.moved_to(number);
-            context.enter(number, flight);
+        // SAFETY: in-flight records are never freed.
+        if let Some(in_flight) = unsafe { in_flight.as_ref() } {
+            in_flight.moved_to(number);
+            context.enter(number, in_flight);
         }
         Ok(())
     }
 
     fn begin(&self, number: u64, ring: &Completions) -> Result<()> {
-        let flight = self.unused_flight(ring)?;
-        let context = self.take(number).inspect_err(|_| self.pool.lock().give_back(flight))?;
+        let in_flight = self.unused_memory(ring)?;
+        let context = self.take(number).inspect_err(|_| self.pool.lock().give_back(in_flight))?;
         // First: deferred syncs of a context that was here before have nothing to do with the records from now on.
-        flight.reaping.begin(ring.head());
-        flight.begin(number, ring);
+        in_flight.reaping.begin(ring.head());
+        in_flight.begin(number, ring);
         ring.mark();
-        context.enter(number, flight);
+        context.enter(number, in_flight);
         self.contexts.fetch_add(1, Ordering::Relaxed);
         Ok(())
     }
 
     /// Signals are blocked.
-    fn unused_flight(&self, ring: &Completions) -> Result<&'static Flight> {
-        let is_used = |flight: &Flight| {
+    fn unused_memory(&self, ring: &Completions) -> Result<&'static InFlight> {
+        let is_used = |in_flight: &InFlight| {
             self.unplaced.load(Ordering::SeqCst) > 0
-                || self.submitting.iter().any(|place| ptr::eq(place.flight.load(Ordering::SeqCst), flight))
+                || self.submitting.iter().any(|place| ptr::eq(place.in_flight.load(Ordering::SeqCst), in_flight))
         };
         self.pool.lock().take(ring.size(), is_used)
     }
 
     /// Another context is at an address than the one that `old` is of, made by a raw system call. Requests with numbers from `seq`
     /// on are its. Under the lock, while nobody destroys it. Error: EAGAIN, no memory.
-    fn replace(&self, number: u64, old: &'static Flight, seq: u64) -> Result<()> {
+    fn replace(&self, number: u64, old: &'static InFlight, seq: u64) -> Result<()> {
         let Some(context) = self.entry(number).filter(|context| context.has(old)) else { return Ok(()) };
         // SAFETY: the caller's promise.
         let Some(ring) = (unsafe { Completions::of(number) }) else { return Ok(()) };
         if old.is_of(&ring) {
             return Ok(());
         }
-        let flight = self.unused_flight(&ring).map_err(|_| Errno::AGAIN)?;
-        flight.reaping.begin(ring.head());
-        flight.begin(number, &ring);
+        let in_flight = self.unused_memory(&ring).map_err(|_| Errno::AGAIN)?;
+        in_flight.reaping.begin(ring.head());
+        in_flight.begin(number, &ring);
         if seq != u64::MAX {
-            flight.take_over(old, seq, &ring);
+            in_flight.take_over(old, seq, &ring);
         }
-        context.flight.store(ptr::from_ref(flight).cast_mut(), Ordering::SeqCst);
+        context.in_flight.store(ptr::from_ref(in_flight).cast_mut(), Ordering::SeqCst);
         ring.mark();
         old.close();
         old.end_all_up_to(u64::MAX);
         // A sync that is held knows the old one.
-        if self.held.load(Ordering::Acquire) == 0 {
+        if self.deferred.load(Ordering::Acquire) == 0 {
             self.pool.lock().give_back(old);
         }
         Ok(())
@@ -430,9 +430,9 @@ impl State {
             return Some(Hidden(context, None));
         };
         context.number.store(number | DYING, Ordering::SeqCst);
-        let flight = context.flight();
-        flight.into_iter().for_each(Flight::close);
-        Some(Hidden(context, flight))
+        let in_flight = context.in_flight();
+        in_flight.into_iter().for_each(InFlight::close);
+        Some(Hidden(context, in_flight))
     }
 
     /// The kernel has made a context with this number: one that is being destroyed is another one. One that is known was destroyed by
@@ -449,18 +449,18 @@ impl State {
 
     /// Waits until no other thread reads its ring. The ring, if somebody does all the same: this thread, below a signal handler, or
     /// one that a handler has kept from it, perhaps for ever.
-    pub fn wait_for_readers(&self, Hidden(_, flight): &Hidden) -> Option<Completions> {
-        let flight = (*flight)?;
+    pub fn wait_for_readers(&self, Hidden(_, in_flight): &Hidden) -> Option<Completions> {
+        let in_flight = (*in_flight)?;
         let me = thread_identity();
         let patience = clock::now().saturating_add(LONGEST_READ);
         let reads = |place: &&Submitting| {
-            place.reads.load(Ordering::SeqCst) && ptr::eq(place.flight.load(Ordering::SeqCst), flight)
+            place.reads.load(Ordering::SeqCst) && ptr::eq(place.in_flight.load(Ordering::SeqCst), in_flight)
         };
         let is_awaited = |place: &Submitting| place.thread.load(Ordering::Relaxed) != me && clock::now() < patience;
         let mut pause = Pause::new();
         while let Some(place) = self.submitting.iter().find(reads) {
             if !is_awaited(place) {
-                let number = flight.address();
+                let number = in_flight.address();
                 // SAFETY: the kernel has just said that it is there.
                 return contexts::exists(number).then(|| unsafe { Completions::of(number) }).flatten();
             }
@@ -470,25 +470,25 @@ impl State {
     }
 
     /// The context is no more, and all that it had in flight has ended.
-    pub fn end(&self, Hidden(context, flight): Hidden) {
-        context.flight.store(ptr::null_mut(), Ordering::SeqCst);
+    pub fn end(&self, Hidden(context, in_flight): Hidden) {
+        context.in_flight.store(ptr::null_mut(), Ordering::SeqCst);
         context.give_back();
-        if let Some(flight) = flight {
-            flight.end_all_up_to(u64::MAX);
+        if let Some(in_flight) = in_flight {
+            in_flight.end_all_up_to(u64::MAX);
             self.contexts.fetch_sub(1, Ordering::Relaxed);
             let _blocked = Blocked::all();
-            self.pool.lock().give_back(flight);
+            self.pool.lock().give_back(in_flight);
         }
     }
 
     /// The number of a descriptor is given up: what is in flight on it keeps its file.
     pub fn closes(&self, fd: i32) {
-        if !self.flights().any(|flight| flight.uses(fd)) {
+        if !self.all_in_flight().any(|in_flight| in_flight.uses(fd)) {
             return;
         }
         if let Ok(found) = descriptor::describe(fd, 0, Fields::Identity) {
             let file = FileKey { device: found.device, inode: found.inode };
-            self.flights().for_each(|flight| flight.closes(fd, file));
+            self.all_in_flight().for_each(|in_flight| in_flight.closes(fd, file));
         }
     }
 
@@ -497,24 +497,24 @@ impl State {
     }
 
     /// What all contexts have in flight.
-    pub fn flights(&self) -> impl Iterator<Item = &'static Flight> {
+    pub fn all_in_flight(&self) -> impl Iterator<Item = &'static InFlight> {
         let used = self.entries().filter(|context| is_number(context.number.load(Ordering::Acquire)));
-        used.filter_map(Context::flight)
+        used.filter_map(Context::in_flight)
     }
 }
 
 impl Context {
-    fn flight(&self) -> Option<&'static Flight> {
-        // SeqCst: see `Submission::find`. SAFETY: flights are never freed.
-        unsafe { self.flight.load(Ordering::SeqCst).as_ref() }
+    fn in_flight(&self) -> Option<&'static InFlight> {
+        // SeqCst: see `Submission::find`. SAFETY: in-flight records are never freed.
+        unsafe { self.in_flight.load(Ordering::SeqCst).as_ref() }
     }
 
-    fn has(&self, flight: &Flight) -> bool {
-        ptr::eq(self.flight.load(Ordering::Acquire), flight)
+    fn has(&self, in_flight: &InFlight) -> bool {
+        ptr::eq(self.in_flight.load(Ordering::Acquire), in_flight)
     }
 
-    fn enter(&self, number: u64, flight: &'static Flight) {
-        self.flight.store(ptr::from_ref(flight).cast_mut(), Ordering::SeqCst);
+    fn enter(&self, number: u64, in_flight: &'static InFlight) {
+        self.in_flight.store(ptr::from_ref(in_flight).cast_mut(), Ordering::SeqCst);
         self.number.store(number, Ordering::SeqCst);
     }
 

@@ -9,8 +9,8 @@
 use libc::c_int;
 
 use super::contexts::State;
-use super::flight::{Covered, Flight, On};
-use super::kept::{self, Handle, Kept};
+use super::duplicates::{self, Duplicate, Handle};
+use super::in_flight::{InFlight, Record, Target};
 use crate::errno::Result;
 use crate::order::FileKey;
 use crate::slab::{Id, Index, NONE, Slab};
@@ -19,7 +19,7 @@ use crate::sys::clock::Nanos;
 
 /// A sync that waits.
 pub struct Deferred {
-    pub flight: &'static Flight,
+    pub in_flight: &'static InFlight,
     /// Of the context that it was submitted to: another one may have its address by now.
     pub generation: u64,
     /// The program's iocb, and what it said.
@@ -38,7 +38,7 @@ pub struct Deferred {
     /// Requests of POSIX's interface up to this number have to end first.
     posix: Option<u64>,
     /// The records that have to end first, beside those of the syncs before it.
-    covers: Id,
+    dependencies: Id,
     queue: Id,
     before: Id,
     behind: Id,
@@ -48,8 +48,8 @@ pub struct Deferred {
 unsafe impl Send for Deferred {}
 
 /// A record in a list.
-struct Cover {
-    record: Covered,
+struct Dependency {
+    record: Record,
     next: Id,
 }
 
@@ -77,9 +77,9 @@ pub struct Orphan {
 
 pub struct Syncs {
     pub slots: Slab<Deferred>,
-    pub kept: Slab<Kept>,
+    pub duplicates: Slab<Duplicate>,
     pub orphans: Slab<Orphan>,
-    covers: Slab<Cover>,
+    dependencies: Slab<Dependency>,
     queues: Slab<Queue>,
     by_file: Index,
     first_queue: Id,
@@ -96,9 +96,9 @@ impl Syncs {
     pub const fn new() -> Syncs {
         Syncs {
             slots: Slab::new(),
-            kept: Slab::new(),
+            duplicates: Slab::new(),
             orphans: Slab::new(),
-            covers: Slab::new(),
+            dependencies: Slab::new(),
             queues: Slab::new(),
             by_file: Index::new(),
             first_queue: NONE,
@@ -126,24 +126,24 @@ impl Syncs {
     }
 
     /// Whether nothing was entered since the last sync of the file came, so that this one waits for that one only.
-    pub fn covers_all(&self, file: FileKey, entered: u64) -> bool {
+    pub fn depends_on_last_only(&self, file: FileKey, entered: u64) -> bool {
         self.queue_of(file).is_some_and(|id| self.queues[id].entered == entered)
     }
 
     // ---- what a sync covers ----
 
     /// Adds a record to those that have to end first. Error: ENOMEM.
-    fn cover_one(&mut self, list: &mut Id, record: Covered) -> Result<()> {
-        self.covers.reserve(1)?;
-        *list = self.covers.insert(Cover { record, next: *list });
+    fn depend_on(&mut self, list: &mut Id, record: Record) -> Result<()> {
+        self.dependencies.reserve(1)?;
+        *list = self.dependencies.insert(Dependency { record, next: *list });
         Ok(())
     }
 
     /// Lists what was submitted before on the sync's file. False: something was left out, as it is being submitted by a call that
     /// a signal handler has interrupted, which is the caller. Error: ENOMEM; nothing is listed.
-    pub fn cover(&mut self, state: &State, sync: &mut Deferred) -> Result<bool> {
+    pub fn find_dependencies(&mut self, state: &State, sync: &mut Deferred) -> Result<bool> {
         let (mut same, mut complete) = (SameFile::new(sync.fd.number, sync.file), true);
-        for (record, on) in state.flights().filter(|flight| !flight.is_idle()).flat_map(Flight::records) {
+        for (record, on) in state.all_in_flight().filter(|in_flight| !in_flight.is_idle()).flat_map(InFlight::records) {
             if !record.is_older_than(sync.seq) || !same.is_on(on) {
                 continue;
             }
@@ -152,11 +152,11 @@ impl Syncs {
                 continue;
             }
             // One whose file is not known is listed for every file.
-            if (on == On::Unknown || record.list())
-                && let Err(error) = self.cover_one(&mut sync.covers, record)
+            if (on == Target::Unknown || record.list())
+                && let Err(error) = self.depend_on(&mut sync.dependencies, record)
             {
                 record.unlist();
-                self.uncover(sync);
+                self.drop_dependencies(sync);
                 return Err(error);
             }
         }
@@ -164,28 +164,28 @@ impl Syncs {
     }
 
     /// It is not waited for any more, by this sync nor those behind it.
-    pub fn uncover(&mut self, sync: &mut Deferred) {
-        while sync.covers != NONE {
-            let cover = self.covers.remove(sync.covers);
+    pub fn drop_dependencies(&mut self, sync: &mut Deferred) {
+        while sync.dependencies != NONE {
+            let cover = self.dependencies.remove(sync.dependencies);
             cover.record.unlist();
-            sync.covers = cover.next;
+            sync.dependencies = cover.next;
         }
     }
 
     /// Whether all that a sync covers itself has ended in the kernel. What has is not looked at again.
-    fn drain(covers: &mut Slab<Cover>, sync: &mut Deferred) -> bool {
-        while sync.covers != NONE {
-            if !covers[sync.covers].record.has_ended() {
+    fn drain(dependencies: &mut Slab<Dependency>, sync: &mut Deferred) -> bool {
+        while sync.dependencies != NONE {
+            if !dependencies[sync.dependencies].record.has_ended() {
                 return false;
             }
-            sync.covers = covers.remove(sync.covers).next;
+            sync.dependencies = dependencies.remove(sync.dependencies).next;
         }
         true
     }
 
     /// The same for one that is not in a slot yet.
-    pub fn drain_new(&mut self, sync: &mut Deferred) -> bool {
-        Syncs::drain(&mut self.covers, sync)
+    pub fn are_met(&mut self, sync: &mut Deferred) -> bool {
+        Syncs::drain(&mut self.dependencies, sync)
     }
 
     /// Whether a sync that is first in its queue is ready. `unfinished`: whether the other interface has requests.
@@ -200,7 +200,7 @@ impl Syncs {
 
     /// The same for one that is.
     pub fn drain_slot(&mut self, id: Id) -> bool {
-        self.slots.get_mut(id).is_some_and(|sync| Syncs::drain(&mut self.covers, sync))
+        self.slots.get_mut(id).is_some_and(|sync| Syncs::drain(&mut self.dependencies, sync))
     }
 
     // ---- queues ----
@@ -234,11 +234,11 @@ impl Syncs {
     }
 
     /// Takes a sync out. `record`: it is in flight as this, and the one behind it covers that.
-    pub fn remove(&mut self, id: Id, now: Nanos, record: Option<Covered>) -> Deferred {
+    pub fn remove(&mut self, id: Id, now: Nanos, record: Option<Record>) -> Deferred {
         let mut sync = self.slots.remove(id);
         self.ending -= usize::from(sync.ending);
-        sync.fd.release(&mut self.kept);
-        sync.eventfd.as_mut().into_iter().for_each(|eventfd| eventfd.release(&mut self.kept));
+        sync.fd.release(&mut self.duplicates);
+        sync.eventfd.as_mut().into_iter().for_each(|eventfd| eventfd.release(&mut self.duplicates));
         self.hand_on(&mut sync, record);
         let (queue, before, behind) = (sync.queue, sync.before, sync.behind);
         match self.slots.get_mut(before) {
@@ -259,32 +259,32 @@ impl Syncs {
     }
 
     /// What a sync leaves unfinished concerns the one behind it.
-    fn hand_on(&mut self, sync: &mut Deferred, record: Option<Covered>) {
-        let Some(heir) = self.slots.get(sync.behind).map(|heir| heir.covers) else {
-            if sync.covers != NONE {
+    fn hand_on(&mut self, sync: &mut Deferred, record: Option<Record>) {
+        let Some(heir) = self.slots.get(sync.behind).map(|heir| heir.dependencies) else {
+            if sync.dependencies != NONE {
                 // The next one has to search again.
                 self.queues[sync.queue].entered = STALE;
-                self.uncover(sync);
+                self.drop_dependencies(sync);
             }
             return;
         };
         let mut list = heir;
-        while sync.covers != NONE {
-            let id = sync.covers;
-            sync.covers = std::mem::replace(&mut self.covers[id].next, list);
+        while sync.dependencies != NONE {
+            let id = sync.dependencies;
+            sync.dependencies = std::mem::replace(&mut self.dependencies[id].next, list);
             list = id;
         }
         if let Some(record) = record {
             record.list();
-            // `reserve_cover` made the room.
-            list = self.covers.insert(Cover { record, next: list });
+            // `reserve_dependency` made the room.
+            list = self.dependencies.insert(Dependency { record, next: list });
         }
-        self.slots[sync.behind].covers = list;
+        self.slots[sync.behind].dependencies = list;
     }
 
     /// So that `remove` can have the one behind a sync cover it. Error: ENOMEM.
-    pub fn reserve_cover(&mut self) -> Result<()> {
-        self.covers.reserve(1)
+    pub fn reserve_dependency(&mut self) -> Result<()> {
+        self.dependencies.reserve(1)
     }
 
     fn remove_queue(&mut self, id: Id) {
@@ -333,20 +333,20 @@ impl Syncs {
             let file = Some(sync.file);
             for (handle, file) in [(Some(&mut sync.fd), file), (sync.eventfd.as_mut(), None)] {
                 if let Some(handle) = handle.filter(|handle| handle.is_programs() && is_closed(handle.number)) {
-                    done = done.and(handle.keep(&mut self.kept, file));
+                    done = done.and(handle.leave_number(&mut self.duplicates, file));
                 }
             }
         }
-        kept::forget_numbers(&mut self.kept);
+        duplicates::forget_numbers(&mut self.duplicates);
         done
     }
 }
 
 impl Deferred {
-    pub fn new(flight: &'static Flight, block: *mut iocb, copy: &iocb, file: FileKey, seq: u64) -> Deferred {
+    pub fn new(in_flight: &'static InFlight, block: *mut iocb, copy: &iocb, file: FileKey, seq: u64) -> Deferred {
         Deferred {
-            flight,
-            generation: flight.reaping.generation(),
+            in_flight,
+            generation: in_flight.reaping.generation(),
             block,
             copy: *copy,
             fd: Handle::new(copy.aio_fildes),
@@ -357,7 +357,7 @@ impl Deferred {
             ending: false,
             full: false,
             posix: None,
-            covers: NONE,
+            dependencies: NONE,
             queue: NONE,
             before: NONE,
             behind: NONE,
@@ -374,12 +374,12 @@ impl Deferred {
 
     /// Whether it was submitted to this context (any, if None), with a number up to this one.
     pub fn is_of(&self, context: Option<u64>, newest: u64) -> bool {
-        context.is_none_or(|context| self.flight.address() == context) && self.seq <= newest
+        context.is_none_or(|context| self.in_flight.address() == context) && self.seq <= newest
     }
 
     /// Whether its context is what it was.
     pub fn has_its_context(&self) -> bool {
-        self.flight.reaping.generation() == self.generation
+        self.in_flight.reaping.generation() == self.generation
     }
 }
 
@@ -398,12 +398,12 @@ impl SameFile {
         SameFile { fd, file, others: [None; SameFile::REMEMBERED], next: 0 }
     }
 
-    fn is_on(&mut self, on: On) -> bool {
+    fn is_on(&mut self, on: Target) -> bool {
         match on {
-            On::Descriptor(fd) if fd == self.fd => true,
-            On::Descriptor(fd) => self.is_same(fd),
-            On::File(file) => file == self.file,
-            On::Unknown => true,
+            Target::Descriptor(fd) if fd == self.fd => true,
+            Target::Descriptor(fd) => self.is_same(fd),
+            Target::File(file) => file == self.file,
+            Target::Unknown => true,
         }
     }
 
@@ -411,7 +411,7 @@ impl SameFile {
         if let Some((_, same)) = self.others.iter().flatten().find(|(other, _)| *other == fd) {
             return *same;
         }
-        let same = kept::file_of(fd) == Ok(self.file);
+        let same = duplicates::file_of(fd) == Ok(self.file);
         if let Some(place) = self.others.get_mut(self.next % SameFile::REMEMBERED) {
             *place = Some((fd, same));
         }

@@ -4,21 +4,21 @@
 //! entry ──► queue ──► kernel: reads, writes, polls, and syncs that have nothing to wait for
 //!             │ records ▲
 //!             ▼         │
-//!           flight ──► held: syncs that wait for what was submitted before them on their file
+//!         in_flight ──► scheduler: syncs that wait for what was submitted before them on their file
 //! ```
 //!
 //! `contexts` finds what belongs to a context, in memory of `pool`, and `reaping` who takes its events. Syncs are kept in
-//! `deferred`, with the descriptors in `kept`, and submitted by `handing`, with the shadow iocbs in `aliases`.
+//! `deferred`, with the descriptors in `duplicates`, and submitted by `resubmit`, with the shadow iocbs in `shadows`.
 
 pub mod abi;
-mod aliases;
 pub mod contexts;
 mod deferred;
+mod duplicates;
 pub mod entry;
-mod flight;
-mod handing;
-mod held;
-mod kept;
+mod in_flight;
 mod pool;
 pub mod queue;
 mod reaping;
+mod resubmit;
+mod scheduler;
+mod shadows;

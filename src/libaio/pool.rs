@@ -5,7 +5,7 @@ use std::ffi::c_void;
 use std::ptr::{self, NonNull};
 use std::sync::atomic::Ordering;
 
-use super::flight::Flight;
+use super::in_flight::InFlight;
 use crate::errno::{Errno, Result};
 use crate::sys::memory;
 
@@ -16,11 +16,11 @@ pub struct Pool {
     left: usize,
     /// What was mapped last.
     mapped: usize,
-    /// Flights that no context has, by the power of two of their places.
-    free: [*mut Flight; CLASSES],
+    /// Memory for in-flight records that no context has, by the power of two of their places.
+    free: [*mut InFlight; CLASSES],
 }
 
-// SAFETY: the pointers are to flights, which are `Sync` and never freed.
+// SAFETY: the pointers are to in-flight records, which are `Sync` and never freed.
 unsafe impl Send for Pool {}
 
 const CLASSES: usize = 32;
@@ -30,43 +30,43 @@ const LARGEST: usize = 64 << 20;
 const ALIGNMENT: usize = 64;
 
 impl Pool {
-    /// A flight for a ring of this size, that nobody uses. Error: ENOMEM.
-    pub fn take(&mut self, size: u32, is_used: impl Fn(&Flight) -> bool) -> Result<&'static Flight> {
-        let places = Flight::places_for(size);
-        if let Some(flight) = self.unlink(places, is_used) {
-            return Ok(flight);
+    /// Memory for a ring of this size, that nobody uses. Error: ENOMEM.
+    pub fn take(&mut self, size: u32, is_used: impl Fn(&InFlight) -> bool) -> Result<&'static InFlight> {
+        let places = InFlight::places_for(size);
+        if let Some(in_flight) = self.unlink(places, is_used) {
+            return Ok(in_flight);
         }
-        let memory = self.allocate(Flight::bytes(places))?;
+        let memory = self.allocate(InFlight::bytes(places))?;
         // SAFETY: nobody else gets these bytes; they are zeroed, and a cache line is aligned enough.
-        Ok(unsafe { Flight::lay_out(memory, places) })
+        Ok(unsafe { InFlight::lay_out(memory, places) })
     }
 
     /// The first of those with so many places that nobody uses any more.
-    fn unlink(&mut self, places: u32, is_used: impl Fn(&Flight) -> bool) -> Option<&'static Flight> {
+    fn unlink(&mut self, places: u32, is_used: impl Fn(&InFlight) -> bool) -> Option<&'static InFlight> {
         let first = self.free.get_mut(class(places))?;
-        // SAFETY: flights are never freed.
-        let look = |flight: *mut Flight| unsafe { flight.as_ref::<'static>() };
-        let mut before: Option<&'static Flight> = None;
+        // SAFETY: in-flight records are never freed.
+        let look = |in_flight: *mut InFlight| unsafe { in_flight.as_ref::<'static>() };
+        let mut before: Option<&'static InFlight> = None;
         let mut next = look(*first);
-        while let Some(flight) = next {
-            let after = flight.next().load(Ordering::Relaxed);
-            if !is_used(flight) {
+        while let Some(in_flight) = next {
+            let after = in_flight.next().load(Ordering::Relaxed);
+            if !is_used(in_flight) {
                 match before {
                     Some(before) => before.next().store(after, Ordering::Relaxed),
                     None => *first = after,
                 }
-                return Some(flight);
+                return Some(in_flight);
             }
-            (before, next) = (Some(flight), look(after));
+            (before, next) = (Some(in_flight), look(after));
         }
         None
     }
 
     /// No context has it any more. Somebody may still use it.
-    pub fn give_back(&mut self, flight: &'static Flight) {
-        if let Some(first) = self.free.get_mut(class(flight.places())) {
-            flight.next().store(*first, Ordering::Relaxed);
-            *first = ptr::from_ref(flight).cast_mut();
+    pub fn give_back(&mut self, in_flight: &'static InFlight) {
+        if let Some(first) = self.free.get_mut(class(in_flight.places())) {
+            in_flight.next().store(*first, Ordering::Relaxed);
+            *first = ptr::from_ref(in_flight).cast_mut();
         }
     }
 

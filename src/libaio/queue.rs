@@ -1,5 +1,5 @@
 //! What the calls of `<libaio.h>` do. Contexts are the kernel's; reads, writes and polls go to it as they are; syncs, too, unless
-//! something of their file has not completed (`held`).
+//! something of their file has not completed (`scheduler`).
 
 use std::sync::atomic::Ordering;
 
@@ -7,8 +7,8 @@ use libc::{c_int, c_long, c_uint, timespec};
 
 use super::abi::{io_callback_t, io_context_t};
 use super::contexts::{self, Seen, State, Submission};
-use super::flight::{self, Flight, On};
-use super::held::{self, Fate};
+use super::in_flight::{self, InFlight, Target};
+use super::scheduler::{self, Fate};
 use crate::engine;
 use crate::errno::{Errno, Result};
 use crate::stats;
@@ -29,7 +29,7 @@ pub unsafe fn setup(count: c_int, place: *mut io_context_t) -> Result<()> {
     // SAFETY: the kernel has just stored it there.
     let number = number(unsafe { place.read_unaligned() });
     if let Some(hidden) = state.is_new(number) {
-        held::abandon(state, number);
+        scheduler::abandon(state, number);
         state.end(hidden);
     }
     Ok(())
@@ -39,16 +39,16 @@ pub unsafe fn setup(count: c_int, place: *mut io_context_t) -> Result<()> {
 pub fn destroy(context: io_context_t) -> Result<()> {
     let number = number(context);
     let Some(state) = contexts::state() else { return kernel::destroy(number) };
-    held::finish(state, Some(number));
+    scheduler::finish(state, Some(number));
     let hidden = state.hide(number);
-    held::abandon(state, number);
+    scheduler::abandon(state, number);
     let read_still = hidden.as_ref().and_then(|hidden| state.wait_for_readers(hidden));
     let done = kernel::destroy(number);
     read_still.into_iter().for_each(|ring| ring.stand_in());
     if let Some(hidden) = hidden {
         state.end(hidden);
     }
-    held::dismiss(state);
+    scheduler::dismiss(state);
     done
 }
 
@@ -60,26 +60,26 @@ pub fn submit(context: io_context_t, count: c_long, list: *const *mut iocb) -> R
         return kernel::submit(number, count, list);
     }
     let state = contexts::get().map_err(|_| Errno::AGAIN)?;
-    held::look(state);
+    scheduler::look(state);
     let submission = state.submission();
-    let Some(mut flight) = submission.find_or_adopt(number)? else { return kernel::submit(number, count, list) };
-    if state.held.load(Ordering::Acquire) > 0 {
-        flight = submission.look_closely(number, false)?;
+    let Some(mut in_flight) = submission.find_or_adopt(number)? else { return kernel::submit(number, count, list) };
+    if state.deferred.load(Ordering::Acquire) > 0 {
+        in_flight = submission.look_closely(number, false)?;
     }
     // As the kernel does.
-    let total = total.min(flight.longest_list());
+    let total = total.min(in_flight.longest_list());
     let mut pages = ReadablePages::new(&state.steady);
     let mut looked = false;
     let mut done = 0;
     while done < total {
         let rest = list.wrapping_add(done);
-        let step = match Run::find(state, flight, &submission, &mut pages, rest, total - done) {
-            Run::Plain { len, first_seq } => submit_plain(&submission, flight, &mut pages, rest, len, first_seq),
+        let step = match Run::find(state, in_flight, &submission, &mut pages, rest, total - done) {
+            Run::Plain { len, first_seq } => submit_plain(&submission, in_flight, &mut pages, rest, len, first_seq),
             Run::Sync(block, copy) => {
                 let closely = submission.look_closely(number, true);
                 closely.and_then(|now| {
-                    flight = now;
-                    submit_sync(state, &submission, flight, &mut pages, rest, block, &copy)
+                    in_flight = now;
+                    submit_sync(state, &submission, in_flight, &mut pages, rest, block, &copy)
                 })
             }
             Run::Unreadable => kernel::submit(number, 1, rest).map(|accepted| (1, accepted)),
@@ -87,7 +87,7 @@ pub fn submit(context: io_context_t, count: c_long, list: *const *mut iocb) -> R
             Run::Full => {
                 looked = true;
                 submission.look_closely(number, false).map(|now| {
-                    flight = now;
+                    in_flight = now;
                     (0, 0)
                 })
             }
@@ -123,7 +123,7 @@ enum Run {
 impl Run {
     fn find(
         state: &'static State,
-        flight: &Flight,
+        in_flight: &InFlight,
         submission: &Submission,
         pages: &mut ReadablePages<'_>,
         list: *const *mut iocb,
@@ -142,10 +142,10 @@ impl Run {
                 let sync = kernel::copy_iocb(block).map_or(Run::Unreadable, |copy| Run::Sync(block, copy));
                 return Run::plain_or(state, len, first_seq, sync);
             }
-            if !flight.reserve() {
+            if !in_flight.reserve() {
                 return Run::plain_or(state, len, first_seq, Run::Full);
             }
-            flight.enter(name, seq, On::Descriptor(fd));
+            in_flight.enter(name, seq, Target::Descriptor(fd));
             len += 1;
             seq += 1;
         }
@@ -168,7 +168,7 @@ struct Entry {
     block: *mut iocb,
     opcode: i16,
     fd: i32,
-    /// See `flight::name`.
+    /// See `in_flight::name`.
     name: u64,
 }
 
@@ -188,29 +188,29 @@ fn read_entry(pages: &mut ReadablePages<'_>, entry: *const *mut iocb) -> Option<
         let fd = (&raw const (*block).aio_fildes).read_unaligned();
         (opcode, fd, (&raw const (*block).data).read_unaligned())
     };
-    Some(Entry { block, opcode, fd, name: flight::name(block, data) })
+    Some(Entry { block, opcode, fd, name: in_flight::name(block, data) })
 }
 
 /// Hands over what has its records. How many were tried, and accepted.
 fn submit_plain(
     submission: &Submission,
-    flight: &'static Flight,
+    in_flight: &'static InFlight,
     pages: &mut ReadablePages<'_>,
     list: *const *mut iocb,
     len: usize,
     first_seq: u64,
 ) -> Result<(c_long, c_long)> {
     let tried = c_long::try_from(len).unwrap_or(0);
-    let done = kernel::submit(flight.address(), tried, list);
+    let done = kernel::submit(in_flight.address(), tried, list);
     let accepted = done.map_or(0, |done| usize::try_from(done).unwrap_or(0));
     for (index, seq) in (accepted..len).zip(first_seq + u64::try_from(accepted).unwrap_or(0)..) {
         match read_entry(pages, list.wrapping_add(index)) {
-            Some(entry) => flight.withdraw(entry.name, seq),
-            None => flight.withdraw_unnamed(seq),
+            Some(entry) => in_flight.withdraw(entry.name, seq),
+            None => in_flight.withdraw_unnamed(seq),
         }
     }
-    if accepted > 0 && submission.look(flight) == Seen::Another {
-        submission.move_records(flight, first_seq);
+    if accepted > 0 && submission.look(in_flight) == Seen::Another {
+        submission.move_records(in_flight, first_seq);
     }
     done.map(|accepted| (tried, accepted))
 }
@@ -218,7 +218,7 @@ fn submit_plain(
 fn submit_sync(
     state: &'static State,
     submission: &Submission,
-    flight: &'static Flight,
+    in_flight: &'static InFlight,
     pages: &mut ReadablePages<'_>,
     entry: *const *mut iocb,
     block: *mut iocb,
@@ -228,26 +228,26 @@ fn submit_sync(
     let zeroes = (common.nbytes, common.offset, common.__pad3, copy.aio_rw_flags) == (0, 0, 0, 0);
     let plain = common.buf.is_null() && zeroes;
     // What the kernel refuses at once it shall refuse.
-    let fate = if plain { held::hold(state, flight, block, copy)? } else { Fate::Free };
-    if matches!(fate, Fate::Held) {
+    let fate = if plain { scheduler::defer(state, in_flight, block, copy)? } else { Fate::Free };
+    if matches!(fate, Fate::Deferred) {
         return Ok((1, 1));
     }
-    if state.held.load(Ordering::Acquire) == 0 {
-        flight.lift_limit();
+    if state.deferred.load(Ordering::Acquire) == 0 {
+        in_flight.lift_limit();
     }
-    if !flight.reserve() {
+    if !in_flight.reserve() {
         return Err(Errno::AGAIN);
     }
     let seq = state.number_requests(1);
-    flight.enter(flight::name(block, copy.data), seq, On::Descriptor(copy.aio_fildes));
+    in_flight.enter(in_flight::name(block, copy.data), seq, Target::Descriptor(copy.aio_fildes));
     state.newest_entered.store(seq, Ordering::Release);
-    submit_plain(submission, flight, pages, entry, 1, seq)
+    submit_plain(submission, in_flight, pages, entry, 1, seq)
 }
 
 /// io_cancel. A sync that is held back is cancelled here and now: its event is stored, and 0 returned. Errors: those of
 /// io_cancel(2); EINPROGRESS, the kernel has begun to cancel, and the event will come.
 pub fn cancel(context: io_context_t, block: *mut iocb, event: *mut io_event) -> Result<()> {
-    let held = contexts::state().and_then(|state| held::cancel(state, number(context), block, event));
+    let held = contexts::state().and_then(|state| scheduler::cancel(state, number(context), block, event));
     held.unwrap_or_else(|| kernel::cancel(number(context), block, event))
 }
 
@@ -262,11 +262,11 @@ pub unsafe fn get_events(
 ) -> Result<c_long> {
     let number = number(context);
     let Some(state) = contexts::state() else { return take(number, wanted, mask) };
-    let flight = state.find(number);
+    let in_flight = state.find(number);
     // Before the look: a sync may wait for it.
-    flight.into_iter().for_each(|flight| flight.reaping.announce());
-    held::look(state);
-    let visit = flight.map(|flight| flight.reaping.visit());
+    in_flight.into_iter().for_each(|in_flight| in_flight.reaping.announce());
+    scheduler::look(state);
+    let visit = in_flight.map(|in_flight| in_flight.reaping.visit());
     let got = take(number, wanted, mask)?;
     if let Ok(len) = usize::try_from(got)
         && len > 0
@@ -275,13 +275,13 @@ pub unsafe fn get_events(
         unsafe { translate(state, wanted.events, len) };
         visit.iter().for_each(|visit| visit.took(u64::try_from(len).unwrap_or(0)));
         // What has ended need not be looked through by `closes`.
-        if state.find(number).is_some_and(|flight| !flight.is_empty()) {
+        if state.find(number).is_some_and(|in_flight| !in_flight.is_empty()) {
             let submission = state.submission();
-            submission.find(number).map(|flight| submission.look(flight));
+            submission.find(number).map(|in_flight| submission.look(in_flight));
         }
     }
     drop(visit);
-    held::look(state);
+    scheduler::look(state);
     Ok(got)
 }
 
@@ -292,13 +292,13 @@ pub unsafe fn get_events(
 unsafe fn translate(state: &State, events: *mut io_event, len: usize) {
     if events.is_aligned() {
         // SAFETY: the caller's promise.
-        return state.aliases.translate(unsafe { std::slice::from_raw_parts_mut(events, len) });
+        return state.shadows.translate(unsafe { std::slice::from_raw_parts_mut(events, len) });
     }
     for place in (0..len).map(|index| events.wrapping_add(index)) {
         // SAFETY: the caller's promise.
         unsafe {
             let mut event = place.read_unaligned();
-            state.aliases.translate(std::slice::from_mut(&mut event));
+            state.shadows.translate(std::slice::from_mut(&mut event));
             place.write_unaligned(event);
         }
     }
@@ -346,16 +346,16 @@ pub fn wait(context: io_context_t, timeout: *const timespec) -> Result<()> {
 pub fn closes(fd: c_int) {
     if let Some(state) = in_use() {
         state.closes(fd);
-        held::closes(state, fd.cast_unsigned(), fd.cast_unsigned());
+        scheduler::closes(state, fd.cast_unsigned(), fd.cast_unsigned());
     }
 }
 
 /// The same for all from `first` to `last`.
 pub fn closes_range(first: c_uint, last: c_uint) {
     let Some(state) = in_use() else { return };
-    held::closes(state, first, last);
-    for (_, on) in state.flights().flat_map(Flight::records) {
-        if let On::Descriptor(fd) = on
+    scheduler::closes(state, first, last);
+    for (_, on) in state.all_in_flight().flat_map(InFlight::records) {
+        if let Target::Descriptor(fd) = on
             && (first..=last).contains(&fd.cast_unsigned())
         {
             state.closes(fd);
@@ -364,8 +364,8 @@ pub fn closes_range(first: c_uint, last: c_uint) {
 }
 
 /// While this exists the library makes no descriptor of its own here.
-pub fn fix_descriptors() -> Option<held::Fixed> {
-    in_use().map(held::fix)
+pub fn fix_descriptors() -> Option<scheduler::Fixed> {
+    in_use().map(scheduler::fix)
 }
 
 fn in_use() -> Option<&'static State> {
@@ -379,7 +379,7 @@ pub fn owns(fd: c_int) -> bool {
 
 /// The lowest of the library's own descriptors from `first` on.
 pub fn lowest_own(first: c_int) -> Option<c_int> {
-    held::lowest_own(contexts::state()?, first)
+    scheduler::lowest_own(contexts::state()?, first)
 }
 
 fn number(context: io_context_t) -> u64 {

@@ -40,8 +40,8 @@ impl Arguments {
 
     fn parse(given: &[String], own: &[&str]) -> Result<Arguments, String> {
         let number = |value: String| value.parse().ok().filter(|number| *number > 0);
-        let mut parsed = Arguments::default();
-        parsed.test_threads = std::env::var("RUST_TEST_THREADS").ok().and_then(number);
+        let test_threads = std::env::var("RUST_TEST_THREADS").ok().and_then(number);
+        let mut parsed = Arguments { test_threads, ..Arguments::default() };
         let mut given = given.iter();
         while let Some(argument) = given.next() {
             let Some(option) = argument.strip_prefix("--") else {

@@ -19,10 +19,10 @@ use lock_api::MutexGuard;
 
 use super::contexts::State;
 use super::deferred::{Deferred, Orphan, Syncs};
-use super::flight::{Covered, Flight};
-use super::handing::{SILENT, hand_over, is_unchanged, reaper_of, submit_refusal, submit_shadow};
-use super::kept;
+use super::duplicates;
+use super::in_flight::{InFlight, Record};
 use super::reaping::Reaper;
+use super::resubmit::{SILENT, is_unchanged, reaper_of, submit_as, submit_refusal, submit_shadow};
 use crate::calls::submit;
 use crate::dispatch::caller_reap;
 use crate::engine::{self, Caller, Engine};
@@ -60,13 +60,13 @@ pub struct Holding {
 pub enum Fate {
     /// It waits for nothing.
     Free,
-    Held,
+    Deferred,
 }
 
 /// What became of the attempt to submit one.
-enum Handed {
+enum Resubmitted {
     /// It is in the kernel.
-    Over(Option<Covered>),
+    Done(Option<Record>),
     /// Its context is gone.
     Orphaned,
     Later,
@@ -86,15 +86,15 @@ fn users_of(number: c_int) -> &'static AtomicU32 {
 
 /// A sync is about to be submitted: holds it back if something of its file has not completed. Errors: EBADF; EAGAIN, no
 /// memory, no thread, no room in the context.
-pub fn hold(state: &'static State, flight: &'static Flight, block: *mut iocb, copy: &iocb) -> Result<Fate> {
+pub fn defer(state: &'static State, in_flight: &'static InFlight, block: *mut iocb, copy: &iocb) -> Result<Fate> {
     let posix = posix_has_unfinished();
     let seq = state.number_requests(1);
-    if !posix && state.held.load(Ordering::Acquire) == 0 && state.flights().all(Flight::is_empty) {
+    if !posix && state.deferred.load(Ordering::Acquire) == 0 && state.all_in_flight().all(InFlight::is_empty) {
         return Ok(Fate::Free);
     }
     let Some(file) = file_to_sync(copy)? else { return Ok(Fate::Free) };
     let newest = if posix { newest_unfinished(file) } else { None };
-    let sync = Deferred::new(flight, block, copy, file, seq).after_posix(newest);
+    let sync = Deferred::new(in_flight, block, copy, file, seq).after_posix(newest);
     finish_at_exit();
     let _blocked = Blocked::all();
     state.holding.lock().defer(state, sync).map_err(|_| Errno::AGAIN)
@@ -166,31 +166,31 @@ impl Holding {
         self.begin().reserve()?;
         // Acquire: whatever was entered before it was stored is found by the search.
         let mut entered = Some(state.newest_entered.load(Ordering::Acquire));
-        if !self.begin().covers_all(sync.file, entered.unwrap_or(0)) {
+        if !self.begin().depends_on_last_only(sync.file, entered.unwrap_or(0)) {
             self.look_at_rings(state);
-            if !self.begin().cover(state, &mut sync)? {
+            if !self.begin().find_dependencies(state, &mut sync)? {
                 entered = None;
             }
         }
         let first = self.begin().queue_of(sync.file).is_none();
-        if first && self.begin().drain_new(&mut sync) && !sync.waits_for_posix() {
+        if first && self.begin().are_met(&mut sync) && !sync.waits_for_posix() {
             return Ok(Fate::Free);
         }
-        if self.is_watched(state) && has_room(sync.flight) {
+        if self.is_watched(state) && has_room(sync.in_flight) {
             self.keep(state, sync, entered, first);
-            return Ok(Fate::Held);
+            return Ok(Fate::Deferred);
         }
-        self.begin().uncover(&mut sync);
+        self.begin().drop_dependencies(&mut sync);
         Err(Errno::AGAIN)
     }
 
     fn keep(&mut self, state: &'static State, sync: Deferred, entered: Option<u64>, first: bool) {
-        sync.flight.reaping.deferred.fetch_add(1, Ordering::AcqRel);
+        sync.in_flight.reaping.deferred.fetch_add(1, Ordering::AcqRel);
         numbers_of(&sync).for_each(|number| {
             users_of(number).fetch_add(1, Ordering::AcqRel);
         });
         self.begin().insert(sync, clock::now(), entered);
-        state.held.fetch_add(1, Ordering::Release);
+        state.deferred.fetch_add(1, Ordering::Release);
         stats::slot().libaio_syncs_held.fetch_add(1, Ordering::Relaxed);
         if first {
             PARKER.call();
@@ -207,15 +207,15 @@ impl Holding {
     }
 
     /// Takes a sync out. Its record is still reserved, unless it is in flight.
-    fn take(&mut self, state: &State, id: Id, record: Option<Covered>) -> Deferred {
+    fn take(&mut self, state: &State, id: Id, record: Option<Record>) -> Deferred {
         let sync = self.begin().remove(id, clock::now(), record);
         if sync.has_its_context() {
-            sync.flight.reaping.deferred.fetch_sub(1, Ordering::AcqRel);
+            sync.in_flight.reaping.deferred.fetch_sub(1, Ordering::AcqRel);
         }
         numbers_of(&sync).for_each(|number| {
             users_of(number).fetch_sub(1, Ordering::AcqRel);
         });
-        state.held.fetch_sub(1, Ordering::Release);
+        state.deferred.fetch_sub(1, Ordering::Release);
         sync
     }
 
@@ -269,34 +269,34 @@ impl Holding {
 
     /// False: it has to wait.
     fn submit_and_take(&mut self, state: &'static State, id: Id, now: Nanos) -> bool {
-        if self.begin().reserve_cover().is_err() {
+        if self.begin().reserve_dependency().is_err() {
             return false;
         }
         match self.submit(state, id, now) {
-            Handed::Over(record) => drop(self.take(state, id, record)),
-            Handed::Orphaned => self.orphan(state, id),
-            Handed::Later => return false,
+            Resubmitted::Done(record) => drop(self.take(state, id, record)),
+            Resubmitted::Orphaned => self.orphan(state, id),
+            Resubmitted::Later => return false,
         }
         true
     }
 
     /// Hands a sync to the kernel.
-    fn submit(&mut self, state: &'static State, id: Id, now: Nanos) -> Handed {
+    fn submit(&mut self, state: &'static State, id: Id, now: Nanos) -> Resubmitted {
         let syncs = self.begin();
-        let Some(sync) = syncs.slots.get_mut(id) else { return Handed::Later };
-        let address = sync.flight.address();
+        let Some(sync) = syncs.slots.get_mut(id) else { return Resubmitted::Later };
+        let address = sync.in_flight.address();
         if !sync.has_its_context() || !contexts::exists(address) {
-            return Handed::Orphaned;
+            return Resubmitted::Orphaned;
         }
-        let Some(reaper) = reaper_of(sync, now) else { return Handed::Later };
+        let Some(reaper) = reaper_of(sync, now) else { return Resubmitted::Later };
         let sync = &*sync;
-        let fd = sync.fd.descriptor(&syncs.kept, Some(sync.file));
-        let eventfd = sync.eventfd.map(|handle| handle.descriptor(&syncs.kept, None));
+        let fd = sync.fd.descriptor(&syncs.duplicates, Some(sync.file));
+        let eventfd = sync.eventfd.map(|handle| handle.descriptor(&syncs.duplicates, None));
         let own = fd.is_ok() && reaper != Reaper::Library && is_unchanged(sync);
         let refused = |error: Errno| error != Errno::AGAIN && error != Errno(libc::ENOMEM);
         let mut done = Err(Errno(libc::EFAULT));
         if own {
-            done = hand_over(sync, sync.block);
+            done = submit_as(sync, sync.block);
         }
         if done.is_err_and(refused) {
             done = fd.and_then(|fd| submit_shadow(state, sync, iocb { aio_fildes: fd, ..sync.copy }, eventfd));
@@ -309,13 +309,13 @@ impl Holding {
             done = submit_refusal(state, sync, eventfd, error);
         }
         match done {
-            Ok(record) => Handed::Over(record),
-            Err(error) if sync.ending && error != Errno::AGAIN => Handed::Orphaned,
+            Ok(record) => Resubmitted::Done(record),
+            Err(error) if sync.ending && error != Errno::AGAIN => Resubmitted::Orphaned,
             Err(error) => {
                 if let Some(sync) = self.begin().slots.get_mut(id) {
                     sync.full = error == Errno::AGAIN;
                 }
-                Handed::Later
+                Resubmitted::Later
             }
         }
     }
@@ -325,14 +325,14 @@ impl Holding {
         let syncs = self.begin();
         let Some(sync) = syncs.slots.get(id) else { return };
         let data_only = sync.copy.aio_lio_opcode == IO_CMD_FDSYNC;
-        let descriptor = sync.fd.descriptor(&syncs.kept, Some(sync.file)).and_then(descriptor::duplicate);
+        let descriptor = sync.fd.descriptor(&syncs.duplicates, Some(sync.file)).and_then(descriptor::duplicate);
         let sync = self.take(state, id, None);
         if sync.has_its_context() {
-            sync.flight.release();
+            sync.in_flight.release();
         }
         // `reserve` made the room.
         if let Ok(descriptor) = descriptor {
-            state.held.fetch_add(1, Ordering::Release);
+            state.deferred.fetch_add(1, Ordering::Release);
             self.begin().orphans.insert(Orphan { descriptor, data_only });
             PARKER.call();
         }
@@ -347,17 +347,17 @@ impl Holding {
 
     /// Under the lock, which whoever destroys a context takes before.
     fn look_at_rings(&self, state: &'static State) {
-        for flight in state.flights().filter(|flight| !flight.is_idle()) {
-            let (newest, address) = (state.newest(), flight.address());
+        for in_flight in state.all_in_flight().filter(|in_flight| !in_flight.is_idle()) {
+            let (newest, address) = (state.newest(), in_flight.address());
             let exists = contexts::exists(address);
             // SAFETY: the kernel has just said that it is there.
             let ring = if exists { unsafe { Completions::of(address) } } else { None };
             match ring {
                 // Nothing interrupts this: signals are blocked.
-                Some(ring) if flight.is_of(&ring) => flight.look(&ring, &AtomicU64::new(0)),
+                Some(ring) if in_flight.is_of(&ring) => in_flight.look(&ring, &AtomicU64::new(0)),
                 // Destroyed by a raw system call. (Or moved, and not used since.)
-                Some(_) => flight.end_all_up_to(newest),
-                None if !exists => flight.end_all_up_to(newest),
+                Some(_) => in_flight.end_all_up_to(newest),
+                None if !exists => in_flight.end_all_up_to(newest),
                 None => {}
             }
         }
@@ -368,24 +368,24 @@ fn numbers_of(sync: &Deferred) -> impl Iterator<Item = c_int> {
     [Some(sync.copy.aio_fildes), sync.copy.eventfd()].into_iter().flatten()
 }
 
-/// Reserves a record, if the context has room for a sync that waits: see `Flight::limit`.
-fn has_room(flight: &Flight) -> bool {
-    let address = flight.address();
+/// Reserves a record, if the context has room for a sync that waits: see `InFlight::limit`.
+fn has_room(in_flight: &InFlight) -> bool {
+    let address = in_flight.address();
     // SAFETY: the kernel has just said that it is there.
     let ring = contexts::exists(address).then(|| unsafe { Completions::of(address) }).flatten();
-    if let Some(ring) = ring.filter(|ring| flight.is_of(ring)) {
+    if let Some(ring) = ring.filter(|ring| in_flight.is_of(ring)) {
         // Events may have come since the limit was set last.
-        flight.look(&ring, &AtomicU64::new(0));
-        flight.limit(&ring);
+        in_flight.look(&ring, &AtomicU64::new(0));
+        in_flight.limit(&ring);
     }
-    flight.reserve()
+    in_flight.reserve()
 }
 
 // ---- callers ----
 
 /// Looks whether something can go on, if something is held and nobody else looks.
 pub fn look(state: &'static State) {
-    if state.held.load(Ordering::Acquire) == 0 {
+    if state.deferred.load(Ordering::Acquire) == 0 {
         return;
     }
     let _blocked = Blocked::all();
@@ -399,13 +399,13 @@ pub fn look(state: &'static State) {
 /// Cancels a sync that is held, and stores its event, which comes by no other way. None: it is not held. Error: EFAULT, the event
 /// cannot be stored, and the sync stays.
 pub fn cancel(state: &'static State, context: u64, block: *mut iocb, place: *mut io_event) -> Option<Result<()>> {
-    if state.held.load(Ordering::Acquire) == 0 {
+    if state.deferred.load(Ordering::Acquire) == 0 {
         return None;
     }
     let _blocked = Blocked::all();
     let mut holding = state.holding.lock();
     let syncs = holding.begin();
-    let is_it = |sync: &Deferred| sync.flight.address() == context && ptr::eq(sync.block, block);
+    let is_it = |sync: &Deferred| sync.in_flight.address() == context && ptr::eq(sync.block, block);
     let found = syncs.ids().filter_map(|id| Some((id, syncs.slots.get(id).filter(|sync| is_it(sync))?)));
     let (id, sync) = found.min_by_key(|(_, sync)| sync.seq)?;
     let canceled = i64::from(-libc::ECANCELED).cast_unsigned();
@@ -415,7 +415,7 @@ pub fn cancel(state: &'static State, context: u64, block: *mut iocb, place: *mut
     }
     let sync = holding.take(state, id, None);
     if sync.has_its_context() {
-        sync.flight.release();
+        sync.in_flight.release();
     }
     holding.look(state);
     Some(Ok(()))
@@ -429,7 +429,7 @@ pub fn finish(state: &'static State, context: Option<u64>) {
     loop {
         let blocked = Blocked::all();
         let mut holding = state.holding.lock();
-        if state.held.load(Ordering::Acquire) == 0 {
+        if state.deferred.load(Ordering::Acquire) == 0 {
             return;
         }
         holding.hurry(context, newest);
@@ -464,7 +464,7 @@ impl Holding {
     /// Whether a sync of a context is left: which context, and whether that has no room for it.
     fn first_left(&mut self, context: Option<u64>, newest: u64) -> Option<(u64, bool)> {
         let left = self.begin().slots.iter().filter(|sync| sync.is_of(context, newest));
-        left.map(|sync| (sync.flight.address(), sync.full)).max_by_key(|(_, full)| *full)
+        left.map(|sync| (sync.in_flight.address(), sync.full)).max_by_key(|(_, full)| *full)
     }
 }
 
@@ -480,7 +480,7 @@ fn drop_events(address: u64) {
 pub fn abandon(state: &'static State, context: u64) {
     let _blocked = Blocked::all();
     let mut holding = state.holding.lock();
-    if state.held.load(Ordering::Acquire) == 0 {
+    if state.deferred.load(Ordering::Acquire) == 0 {
         return;
     }
     for id in holding.begin().ids() {
@@ -492,13 +492,13 @@ pub fn abandon(state: &'static State, context: u64) {
 
 /// The lowest of the descriptors that are kept for syncs, from `first` on.
 pub fn lowest_own(state: &'static State, first: c_int) -> Option<c_int> {
-    if state.held.load(Ordering::Acquire) == 0 || !state.is_of_this_process() {
+    if state.deferred.load(Ordering::Acquire) == 0 || !state.is_of_this_process() {
         return None;
     }
     let _blocked = Blocked::all();
     let mut holding = state.holding.lock();
     let orphans = holding.begin().orphans.iter().map(|orphan| orphan.descriptor).filter(|fd| *fd >= first).min();
-    [kept::lowest(&holding.begin().kept, first), orphans].into_iter().flatten().min()
+    [duplicates::lowest(&holding.begin().duplicates, first), orphans].into_iter().flatten().min()
 }
 
 /// While this exists no descriptor is kept that was not before.
@@ -517,7 +517,7 @@ pub fn fix(state: &'static State) -> Fixed {
 pub fn closes(state: &'static State, first: c_uint, last: c_uint) {
     let concerned = || {
         let users = first..=last.min(first.saturating_add(255));
-        state.held.load(Ordering::Acquire) > 0
+        state.deferred.load(Ordering::Acquire) > 0
             && users.map(c_uint::cast_signed).any(|number| users_of(number).load(Ordering::Acquire) > 0)
     };
     let mut pause = Pause::new();
@@ -571,7 +571,7 @@ extern "C-unwind" fn watch(state: *mut c_void) -> *mut c_void {
         make_orphans(state);
         let called = PARKER.wait(Duration::from_nanos(pace.unwrap_or(idle)), false);
         let mut holding = state.holding.lock();
-        let done = state.held.load(Ordering::Acquire) == 0 && (holding.dismissed || pace.is_none() && !called);
+        let done = state.deferred.load(Ordering::Acquire) == 0 && (holding.dismissed || pace.is_none() && !called);
         if done {
             holding.watched = false;
             return ptr::null_mut();
@@ -586,6 +586,6 @@ fn make_orphans(state: &'static State) {
         let mut holding = state.holding.lock();
         holding.begin().orphans.remove(id);
         descriptor::close_quietly(descriptor);
-        state.held.fetch_sub(1, Ordering::Release);
+        state.deferred.fetch_sub(1, Ordering::Release);
     }
 }

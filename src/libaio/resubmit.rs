@@ -7,11 +7,11 @@ use std::sync::atomic::AtomicU64;
 
 use libc::c_int;
 
-use super::aliases::StandsFor;
 use super::contexts::State;
 use super::deferred::Deferred;
-use super::flight::{self, Covered, Flight, On};
+use super::in_flight::{self, InFlight, Record, Target};
 use super::reaping::Reaper;
+use super::shadows::StandsFor;
 use crate::errno::{Errno, Result};
 use crate::sys::aio_abi::{IO_CMD_PREAD, iocb};
 use crate::sys::aio_ring::Completions;
@@ -29,10 +29,10 @@ pub fn reaper_of(sync: &mut Deferred, now: Nanos) -> Option<Reaper> {
     if sync.ending {
         return Some(Reaper::Library);
     }
-    let reaping = &sync.flight.reaping;
+    let reaping = &sync.in_flight.reaping;
     let (since, calls) = *sync.ready_since.get_or_insert_with(|| (now, reaping.calls()));
     // SAFETY: the kernel knows it.
-    let ring = unsafe { Completions::of(sync.flight.address()) };
+    let ring = unsafe { Completions::of(sync.in_flight.address()) };
     let reaper = ring.map_or(Reaper::Program, |ring| reaping.reaper(ring.size(), calls, || ring.head()));
     let waited = now.saturating_sub(since);
     match reaper {
@@ -56,16 +56,16 @@ pub fn is_unchanged(sync: &Deferred) -> bool {
 }
 
 /// Submits `block` for a sync, with a record. Errors: those of io_submit(2).
-pub fn hand_over(sync: &Deferred, block: *mut iocb) -> Result<Option<Covered>> {
-    let object = flight::name(block, sync.copy.data);
+pub fn submit_as(sync: &Deferred, block: *mut iocb) -> Result<Option<Record>> {
+    let object = in_flight::name(block, sync.copy.data);
     // It was reserved when the sync was taken in.
-    let record = sync.flight.enter(object, sync.seq, On::File(sync.file));
-    let done = contexts::submit(sync.flight.address(), 1, &raw const block);
+    let record = sync.in_flight.enter(object, sync.seq, Target::File(sync.file));
+    let done = contexts::submit(sync.in_flight.address(), 1, &raw const block);
     if done == Ok(1) {
         return Ok(record);
     }
-    sync.flight.withdraw(object, sync.seq);
-    sync.flight.reserve_again();
+    sync.in_flight.withdraw(object, sync.seq);
+    sync.in_flight.reserve_again();
     Err(done.err().unwrap_or(Errno::AGAIN))
 }
 
@@ -75,7 +75,7 @@ pub fn submit_shadow(
     sync: &Deferred,
     mut copy: iocb,
     eventfd: Option<Result<c_int>>,
-) -> Result<Option<Covered>> {
+) -> Result<Option<Record>> {
     let mut done = Err(Errno::BADF);
     if let Ok(eventfd) = eventfd.unwrap_or(Ok(-1)) {
         if sync.eventfd.is_some() {
@@ -91,27 +91,27 @@ pub fn submit_shadow(
     done
 }
 
-fn submit_copy(state: &State, sync: &Deferred, copy: &iocb, result: Option<Errno>) -> Result<Option<Covered>> {
-    let stands_for = StandsFor { block: sync.block, seq: sync.seq, flight: sync.flight, result };
-    let block = state.aliases.make(copy, stands_for, has_gone()).ok_or(Errno(libc::ENOMEM))?;
-    hand_over(sync, block).inspect_err(|_| state.aliases.give_back(block))
+fn submit_copy(state: &State, sync: &Deferred, copy: &iocb, result: Option<Errno>) -> Result<Option<Record>> {
+    let stands_for = StandsFor { block: sync.block, seq: sync.seq, in_flight: sync.in_flight, result };
+    let block = state.shadows.make(copy, stands_for, has_gone()).ok_or(Errno(libc::ENOMEM))?;
+    submit_as(sync, block).inspect_err(|_| state.shadows.give_back(block))
 }
 
 /// Whether a sync's event is no longer in its ring, nor on its way through the library; or its context is gone.
-fn has_gone() -> impl Fn(&'static Flight, u64, u64) -> bool {
-    let drained = Cell::new(None::<(*const Flight, bool)>);
-    move |flight, object, seq| {
-        if flight.has(object, seq) {
+fn has_gone() -> impl Fn(&'static InFlight, u64, u64) -> bool {
+    let drained = Cell::new(None::<(*const InFlight, bool)>);
+    move |in_flight, object, seq| {
+        if in_flight.has(object, seq) {
             return false;
         }
-        let known = drained.get().filter(|(of, _)| ptr::eq(*of, flight));
+        let known = drained.get().filter(|(of, _)| ptr::eq(*of, in_flight));
         let (_, gone) = known.unwrap_or_else(|| {
             // SAFETY: the kernel has just said that it is there.
-            let ring = contexts::exists(flight.address()).then(|| unsafe { Completions::of(flight.address()) });
+            let ring = contexts::exists(in_flight.address()).then(|| unsafe { Completions::of(in_flight.address()) });
             let empty = ring.is_none_or(|ring| ring.is_some_and(|ring| ring.filled() == 0));
-            (ptr::from_ref(flight), empty && flight.reaping.is_calm())
+            (ptr::from_ref(in_flight), empty && in_flight.reaping.is_calm())
         });
-        drained.set(Some((ptr::from_ref(flight), gone)));
+        drained.set(Some((ptr::from_ref(in_flight), gone)));
         gone
     }
 }
@@ -123,7 +123,7 @@ pub fn submit_refusal(
     sync: &Deferred,
     eventfd: Option<Result<c_int>>,
     error: Errno,
-) -> Result<Option<Covered>> {
+) -> Result<Option<Record>> {
     static NOWHERE: AtomicU64 = AtomicU64::new(0);
     let mut copy = iocb { aio_lio_opcode: IO_CMD_PREAD, aio_rw_flags: 0, ..sync.copy };
     let common = copy.common_mut();

@@ -6,16 +6,16 @@ use std::mem::MaybeUninit;
 use std::ptr;
 use std::sync::atomic::{AtomicI64, AtomicPtr, AtomicU64, Ordering};
 
-use super::flight::{self, Flight};
+use super::in_flight::{self, InFlight};
 use crate::errno::Errno;
 use crate::sys::aio_abi::{io_event, iocb};
 use crate::sys::memory;
 
 /// Starts from all zeroes. Shadows are taken under the lock, looked up and given back without.
-pub struct Aliases {
-    chunks: [AtomicPtr<Alias>; CHUNKS],
+pub struct Shadows {
+    chunks: [AtomicPtr<Shadow>; CHUNKS],
     /// Those that are free. Only the lock's holder takes one off, so that a link it has read cannot change meanwhile.
-    free: AtomicPtr<Alias>,
+    free: AtomicPtr<Shadow>,
 }
 
 /// Chunks of 64, 128, 256, …: never unmapped.
@@ -23,7 +23,7 @@ const CHUNKS: usize = 20;
 const FIRST_CHUNK: usize = 64;
 
 #[repr(C)]
-pub struct Alias {
+pub struct Shadow {
     copy: UnsafeCell<MaybeUninit<iocb>>,
     /// The program's, or 0: this one is free.
     block: AtomicU64,
@@ -31,34 +31,34 @@ pub struct Alias {
     result: AtomicI64,
     /// Of the sync.
     seq: AtomicU64,
-    flight: AtomicPtr<Flight>,
-    next: AtomicPtr<Alias>,
+    in_flight: AtomicPtr<InFlight>,
+    next: AtomicPtr<Shadow>,
 }
 
 // SAFETY: the cell is written under the lock only, while it is free; the kernel reads it.
-unsafe impl Sync for Alias {}
+unsafe impl Sync for Shadow {}
 
 /// What a shadow stands for.
 #[derive(Clone, Copy)]
 pub struct StandsFor {
     pub block: *mut iocb,
     pub seq: u64,
-    pub flight: &'static Flight,
+    pub in_flight: &'static InFlight,
     /// What its event is to say if the kernel is asked to do something else.
     pub result: Option<Errno>,
 }
 
-impl Alias {
+impl Shadow {
     /// What the sync is in flight as. Under the lock.
     fn object(&self) -> u64 {
         let place = self.copy.get().cast::<iocb>();
         // SAFETY: it was written when the shadow was made.
-        flight::name(place, unsafe { (*place).data })
+        in_flight::name(place, unsafe { (*place).data })
     }
 }
 
-impl Aliases {
-    fn chunks(&self) -> impl Iterator<Item = &'static [Alias]> {
+impl Shadows {
+    fn chunks(&self) -> impl Iterator<Item = &'static [Shadow]> {
         self.chunks.iter().enumerate().filter_map(|(index, first)| {
             let first = first.load(Ordering::Acquire);
             // SAFETY: `grow` has mapped so many, never to be unmapped; all zeroes is a free one.
@@ -72,40 +72,40 @@ impl Aliases {
         &self,
         copy: &iocb,
         sync: StandsFor,
-        has_gone: impl Fn(&'static Flight, u64, u64) -> bool,
+        has_gone: impl Fn(&'static InFlight, u64, u64) -> bool,
     ) -> Option<*mut iocb> {
-        let alias = self.take().or_else(|| {
+        let shadow = self.take().or_else(|| {
             self.reclaim(has_gone);
             self.take()
         })?;
-        let place = alias.copy.get().cast::<iocb>();
+        let place = shadow.copy.get().cast::<iocb>();
         // SAFETY: it is free, so nobody reads it; it lies in a cell.
         unsafe { place.write(*copy) };
-        alias.seq.store(sync.seq, Ordering::Relaxed);
-        alias.result.store(sync.result.map_or(0, |error| -i64::from(error.0)), Ordering::Relaxed);
-        alias.flight.store(ptr::from_ref(sync.flight).cast_mut(), Ordering::Relaxed);
-        alias.block.store(u64::try_from(sync.block.expose_provenance()).unwrap_or(0), Ordering::Release);
+        shadow.seq.store(sync.seq, Ordering::Relaxed);
+        shadow.result.store(sync.result.map_or(0, |error| -i64::from(error.0)), Ordering::Relaxed);
+        shadow.in_flight.store(ptr::from_ref(sync.in_flight).cast_mut(), Ordering::Relaxed);
+        shadow.block.store(u64::try_from(sync.block.expose_provenance()).unwrap_or(0), Ordering::Release);
         Some(place)
     }
 
-    fn take(&self) -> Option<&'static Alias> {
+    fn take(&self) -> Option<&'static Shadow> {
         let mut first = self.free.load(Ordering::Acquire);
         loop {
             // SAFETY: never unmapped.
-            let alias = unsafe { first.as_ref() }?;
-            let next = alias.next.load(Ordering::Relaxed);
+            let shadow = unsafe { first.as_ref() }?;
+            let next = shadow.next.load(Ordering::Relaxed);
             match self.free.compare_exchange_weak(first, next, Ordering::AcqRel, Ordering::Acquire) {
-                Ok(_) => return Some(alias),
+                Ok(_) => return Some(shadow),
                 Err(now) => first = now,
             }
         }
     }
 
-    fn give(&self, alias: &'static Alias) {
+    fn give(&self, shadow: &'static Shadow) {
         let mut first = self.free.load(Ordering::Relaxed);
         loop {
-            alias.next.store(first, Ordering::Relaxed);
-            let new = ptr::from_ref(alias).cast_mut();
+            shadow.next.store(first, Ordering::Relaxed);
+            let new = ptr::from_ref(shadow).cast_mut();
             match self.free.compare_exchange_weak(first, new, Ordering::Release, Ordering::Relaxed) {
                 Ok(_) => return,
                 Err(now) => first = now,
@@ -115,16 +115,16 @@ impl Aliases {
 
     /// Frees those whose events the library will not see, as the program has taken them itself or their context is gone; and
     /// maps more if these were few, so that the search is paid for by what it finds.
-    fn reclaim(&self, has_gone: impl Fn(&'static Flight, u64, u64) -> bool) {
+    fn reclaim(&self, has_gone: impl Fn(&'static InFlight, u64, u64) -> bool) {
         let (mut all, mut freed) = (0, 0);
-        for alias in self.chunks().flatten() {
+        for shadow in self.chunks().flatten() {
             all += 1;
-            let (block, seq) = (alias.block.load(Ordering::Acquire), alias.seq.load(Ordering::Relaxed));
-            // SAFETY: flights are never freed.
-            let flight = unsafe { alias.flight.load(Ordering::Relaxed).as_ref() };
-            let gone = block != 0 && flight.is_some_and(|flight| has_gone(flight, alias.object(), seq));
-            if gone && alias.block.compare_exchange(block, 0, Ordering::AcqRel, Ordering::Relaxed).is_ok() {
-                self.give(alias);
+            let (block, seq) = (shadow.block.load(Ordering::Acquire), shadow.seq.load(Ordering::Relaxed));
+            // SAFETY: in-flight records are never freed.
+            let in_flight = unsafe { shadow.in_flight.load(Ordering::Relaxed).as_ref() };
+            let gone = block != 0 && in_flight.is_some_and(|in_flight| has_gone(in_flight, shadow.object(), seq));
+            if gone && shadow.block.compare_exchange(block, 0, Ordering::AcqRel, Ordering::Relaxed).is_ok() {
+                self.give(shadow);
                 freed += 1;
             }
         }
@@ -139,25 +139,25 @@ impl Aliases {
             return;
         };
         let count = FIRST_CHUNK << index;
-        let Ok(pages) = memory::map(count * size_of::<Alias>()) else { return };
+        let Ok(pages) = memory::map(count * size_of::<Shadow>()) else { return };
         place.store(pages.cast().as_ptr(), Ordering::Release);
         // SAFETY: just mapped; all zeroes is a free one.
-        let made: &'static [Alias] = unsafe { std::slice::from_raw_parts(pages.cast().as_ptr(), count) };
-        made.iter().rev().for_each(|alias| self.give(alias));
+        let made: &'static [Shadow] = unsafe { std::slice::from_raw_parts(pages.cast().as_ptr(), count) };
+        made.iter().rev().for_each(|shadow| self.give(shadow));
     }
 
     /// It was not handed in after all.
     pub fn give_back(&self, copy: *mut iocb) {
-        if let Some(alias) = self.find(copy) {
-            alias.block.store(0, Ordering::Relaxed);
-            self.give(alias);
+        if let Some(shadow) = self.find(copy) {
+            shadow.block.store(0, Ordering::Relaxed);
+            self.give(shadow);
         }
     }
 
-    fn find(&self, copy: *const iocb) -> Option<&'static Alias> {
+    fn find(&self, copy: *const iocb) -> Option<&'static Shadow> {
         self.chunks().find_map(|chunk| {
             let distance = copy.addr().checked_sub(chunk.as_ptr().addr())?;
-            chunk.get(distance / size_of::<Alias>())
+            chunk.get(distance / size_of::<Shadow>())
         })
     }
 
@@ -167,18 +167,18 @@ impl Aliases {
             return;
         }
         for event in events {
-            if let Some(alias) = self.find(event.obj) {
-                let block = alias.block.load(Ordering::Acquire);
+            if let Some(shadow) = self.find(event.obj) {
+                let block = shadow.block.load(Ordering::Acquire);
                 if block == 0 {
                     continue;
                 }
                 event.obj = ptr::with_exposed_provenance_mut(usize::try_from(block).unwrap_or(0));
-                let result = alias.result.load(Ordering::Relaxed);
+                let result = shadow.result.load(Ordering::Relaxed);
                 if result != 0 {
                     event.res = result.cast_unsigned();
                 }
-                alias.block.store(0, Ordering::Relaxed);
-                self.give(alias);
+                shadow.block.store(0, Ordering::Relaxed);
+                self.give(shadow);
             }
         }
     }

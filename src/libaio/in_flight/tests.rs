@@ -113,40 +113,40 @@ fn action() -> impl Strategy<Value = Action> {
     ]
 }
 
-fn made(size: u32, tail: u32) -> (Kernel, &'static Flight) {
+fn made(size: u32, tail: u32) -> (Kernel, &'static InFlight) {
     let kernel = Kernel::new(size, tail % size);
-    let places = Flight::places_for(size);
+    let places = InFlight::places_for(size);
     // SAFETY: as many zeroed bytes as it needs, never unmapped.
-    let flight = unsafe { Flight::lay_out(memory::map(Flight::bytes(places)).unwrap(), places) };
-    flight.begin(0x1000, &kernel.ring);
-    (kernel, flight)
+    let in_flight = unsafe { InFlight::lay_out(memory::map(InFlight::bytes(places)).unwrap(), places) };
+    in_flight.begin(0x1000, &kernel.ring);
+    (kernel, in_flight)
 }
 
 type Prepared = Vec<(u64, u64)>;
 
 /// The first half of `queue::submit`.
-fn prepare(kernel: &Kernel, flight: &Flight, objects: &[u64], seq: &mut u64) -> Prepared {
-    let look = || flight.look(&kernel.ring, &AtomicU64::new(0));
+fn prepare(kernel: &Kernel, in_flight: &InFlight, objects: &[u64], seq: &mut u64) -> Prepared {
+    let look = || in_flight.look(&kernel.ring, &AtomicU64::new(0));
     let reserve = || {
-        flight.reserve() || {
+        in_flight.reserve() || {
             look();
-            flight.reserve()
+            in_flight.reserve()
         }
     };
     let reserved = objects.iter().take_while(|_| reserve());
     let enter = |&object| {
         *seq += 1;
-        assert!(flight.enter(object, *seq, On::Descriptor(i32::try_from(object % 4).unwrap())).is_some());
+        assert!(in_flight.enter(object, *seq, Target::Descriptor(i32::try_from(object % 4).unwrap())).is_some());
         (object, *seq)
     };
     reserved.map(enter).collect()
 }
 
 /// The second.
-fn hand_over(kernel: &mut Kernel, flight: &Flight, records: &Prepared) {
+fn submit_as(kernel: &mut Kernel, in_flight: &InFlight, records: &Prepared) {
     let refused = records.iter().position(|(object, _)| !kernel.accepts(*object)).unwrap_or(records.len());
-    records[refused..].iter().for_each(|(object, seq)| flight.withdraw(*object, *seq));
-    flight.look(&kernel.ring, &AtomicU64::new(0));
+    records[refused..].iter().for_each(|(object, seq)| in_flight.withdraw(*object, *seq));
+    in_flight.look(&kernel.ring, &AtomicU64::new(0));
 }
 
 proptest! {
@@ -156,33 +156,33 @@ proptest! {
     /// all has ended.
     #[test]
     fn records_are_what_is_in_flight(size in 2u32..20, tail in 0u32..20, actions in prop::collection::vec(action(), 1..200)) {
-        let (mut kernel, flight) = made(size, tail);
+        let (mut kernel, in_flight) = made(size, tail);
         let (mut seq, mut prepared) = (0, Vec::new());
         for action in actions {
             match action {
                 Action::Submit(objects) => {
-                    let records = prepare(&kernel, flight, &objects, &mut seq);
-                    hand_over(&mut kernel, flight, &records);
+                    let records = prepare(&kernel, in_flight, &objects, &mut seq);
+                    submit_as(&mut kernel, in_flight, &records);
                 }
-                Action::Prepare(objects) => prepared.push(prepare(&kernel, flight, &objects, &mut seq)),
+                Action::Prepare(objects) => prepared.push(prepare(&kernel, in_flight, &objects, &mut seq)),
                 Action::GoOn(which) if !prepared.is_empty() => {
                     let records = prepared.remove(which % prepared.len());
-                    hand_over(&mut kernel, flight, &records);
+                    submit_as(&mut kernel, in_flight, &records);
                 }
                 Action::GoOn(_) => {}
                 Action::Complete(which) => kernel.completes(which),
                 Action::Take(most) => kernel.takes(most),
-                Action::Look => flight.look(&kernel.ring, &AtomicU64::new(0)),
-                Action::Close(fd) => flight.closes(fd, FileKey { device: 1, inode: 2 }),
+                Action::Look => in_flight.look(&kernel.ring, &AtomicU64::new(0)),
+                Action::Close(fd) => in_flight.closes(fd, FileKey { device: 1, inode: 2 }),
             }
             // Without a look there may be more, never fewer.
-            prop_assert!(flight.count() >= kernel.in_flight.len());
-            prop_assert_eq!(flight.count(), flight.records().count());
+            prop_assert!(in_flight.count() >= kernel.in_flight.len());
+            prop_assert_eq!(in_flight.count(), in_flight.records().count());
         }
-        prepared.iter().for_each(|records| hand_over(&mut kernel, flight, records));
-        flight.look(&kernel.ring, &AtomicU64::new(0));
-        prop_assert_eq!(flight.count(), kernel.in_flight.len());
-        let mut objects: Vec<u64> = flight.places.iter().map(|place| place.object.load(Ordering::Relaxed)).collect();
+        prepared.iter().for_each(|records| submit_as(&mut kernel, in_flight, records));
+        in_flight.look(&kernel.ring, &AtomicU64::new(0));
+        prop_assert_eq!(in_flight.count(), kernel.in_flight.len());
+        let mut objects: Vec<u64> = in_flight.places.iter().map(|place| place.object.load(Ordering::Relaxed)).collect();
         objects.retain(|object| *object != FREE);
         objects.sort_unstable();
         kernel.in_flight.sort_unstable();
@@ -190,34 +190,34 @@ proptest! {
         while !kernel.in_flight.is_empty() {
             kernel.completes(0);
         }
-        flight.look(&kernel.ring, &AtomicU64::new(0));
-        prop_assert!(flight.is_empty());
-        prop_assert!(flight.places.iter().all(|place| place.object.load(Ordering::Relaxed) == FREE));
+        in_flight.look(&kernel.ring, &AtomicU64::new(0));
+        prop_assert!(in_flight.is_empty());
+        prop_assert!(in_flight.places.iter().all(|place| place.object.load(Ordering::Relaxed) == FREE));
     }
 }
 
-fn submit(kernel: &mut Kernel, flight: &Flight, object: u64, seq: &mut u64) -> Covered {
-    let records = prepare(kernel, flight, &[object], seq);
-    hand_over(kernel, flight, &records);
-    flight.records().map(|(covered, _)| covered).find(|covered| covered.seq() == *seq).unwrap()
+fn submit(kernel: &mut Kernel, in_flight: &InFlight, object: u64, seq: &mut u64) -> Record {
+    let records = prepare(kernel, in_flight, &[object], seq);
+    submit_as(kernel, in_flight, &records);
+    in_flight.records().map(|(record, _)| record).find(|record| record.seq() == *seq).unwrap()
 }
 
 /// A record that a sync waits for ends with its own event, not with another one's at the same address later; and of two at one
 /// address the older one is first.
 #[test]
 fn an_end_is_seen_although_the_place_is_used_again() {
-    let (mut kernel, flight) = made(8, 3);
+    let (mut kernel, in_flight) = made(8, 3);
     let mut seq = 0;
-    let first = submit(&mut kernel, flight, 64, &mut seq);
+    let first = submit(&mut kernel, in_flight, 64, &mut seq);
     assert!(!first.has_ended());
     kernel.completes(0);
     kernel.takes(1);
-    let second = submit(&mut kernel, flight, 64, &mut seq);
+    let second = submit(&mut kernel, in_flight, 64, &mut seq);
     assert!(first.has_ended());
-    let third = submit(&mut kernel, flight, 64, &mut seq);
-    assert_eq!(flight.count(), 2);
+    let third = submit(&mut kernel, in_flight, 64, &mut seq);
+    assert_eq!(in_flight.count(), 2);
     kernel.completes(0);
-    flight.look(&kernel.ring, &AtomicU64::new(0));
+    in_flight.look(&kernel.ring, &AtomicU64::new(0));
     assert!(second.has_ended() && !third.has_ended());
 }
 
@@ -225,26 +225,26 @@ fn an_end_is_seen_although_the_place_is_used_again() {
 #[test]
 fn threads_share_a_context() {
     const ROUNDS: u64 = 20_000;
-    let (kernel, flight) = made(16, 0);
-    let shared = Arc::new((Mutex::new(kernel), flight));
+    let (kernel, in_flight) = made(16, 0);
+    let shared = Arc::new((Mutex::new(kernel), in_flight));
     let seqs = Arc::new(AtomicU64::new(0));
     std::thread::scope(|scope| {
         for thread in 0..3 {
             let (shared, seqs) = (Arc::clone(&shared), Arc::clone(&seqs));
             scope.spawn(move || {
-                let (kernel, flight) = (&shared.0, shared.1);
+                let (kernel, in_flight) = (&shared.0, shared.1);
                 // The ring is read without the kernel's lock.
                 let ring = std::ptr::from_ref(&kernel.lock().unwrap().ring);
                 // SAFETY: the kernel outlives the threads; all fields are atomics, and the vector does not change.
                 let ring = unsafe { &*ring };
                 for round in 0..ROUNDS {
-                    flight.look(ring, &AtomicU64::new(0));
+                    in_flight.look(ring, &AtomicU64::new(0));
                     let object = 64 * (1 + thread * 8 + round % 5);
                     let seq = seqs.fetch_add(1, Ordering::Relaxed) + 1;
-                    if flight.reserve() {
-                        assert!(flight.enter(object, seq, On::Descriptor(3)).is_some());
+                    if in_flight.reserve() {
+                        assert!(in_flight.enter(object, seq, Target::Descriptor(3)).is_some());
                         if !kernel.lock().unwrap().accepts(object) {
-                            flight.withdraw(object, seq);
+                            in_flight.withdraw(object, seq);
                         }
                     }
                     let mut kernel = kernel.lock().unwrap();
@@ -254,12 +254,12 @@ fn threads_share_a_context() {
             });
         }
     });
-    let (kernel, flight) = (&shared.0, shared.1);
+    let (kernel, in_flight) = (&shared.0, shared.1);
     let mut kernel = kernel.lock().unwrap();
     while !kernel.in_flight.is_empty() {
         kernel.completes(0);
     }
-    flight.look(&kernel.ring, &AtomicU64::new(0));
-    assert!(flight.is_empty());
-    assert_eq!(flight.records().count(), 0);
+    in_flight.look(&kernel.ring, &AtomicU64::new(0));
+    assert!(in_flight.is_empty());
+    assert_eq!(in_flight.records().count(), 0);
 }

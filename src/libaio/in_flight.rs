@@ -35,12 +35,12 @@ pub trait Ring {
 
 /// One context's at a time. Never freed, and used again for another context only when nobody refers to it; its places stay the
 /// same, so a scan needs nothing else to be consistent.
-pub struct Flight {
+pub struct InFlight {
     /// The context's number, and the kernel's for the ring, which stays when the program moves it.
     address: AtomicU64,
     id: AtomicU32,
     /// A power of two, at least twice `most`.
-    places: &'static [Place],
+    places: &'static [Slot],
     /// Records at a time. 0: the context is gone.
     most: AtomicU32,
     /// The same while a sync is held back; otherwise `NO_LIMIT`.
@@ -56,14 +56,14 @@ pub struct Flight {
     /// How far a record is from its place at most.
     reach: AtomicU32,
     /// The next one that nobody uses.
-    next: AtomicPtr<Flight>,
+    next: AtomicPtr<InFlight>,
     /// How often somebody was about to end a record.
     ends: AtomicU64,
     pub reaping: Reaping,
 }
 
 /// One record. It is told from a later one at the same place by `seq`.
-pub struct Place {
+pub struct Slot {
     object: AtomicU64,
     seq: AtomicU64,
     /// The descriptor; `CLOSED`: it was given up since, and `device` and `inode` say what it was.
@@ -91,7 +91,7 @@ const CLOSING: i32 = -2;
 
 /// Whose file a request is on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum On {
+pub enum Target {
     Descriptor(i32),
     File(FileKey),
     /// Its descriptor is being closed right now: on any.
@@ -100,12 +100,12 @@ pub enum On {
 
 /// A record, as long as it is that one: what a sync waits for.
 #[derive(Clone, Copy)]
-pub struct Covered {
-    place: &'static Place,
+pub struct Record {
+    place: &'static Slot,
     seq: u64,
 }
 
-impl Covered {
+impl Record {
     pub fn seq(&self) -> u64 {
         self.seq
     }
@@ -149,7 +149,7 @@ impl Covered {
     }
 }
 
-impl Flight {
+impl InFlight {
     /// The window that a context begins with, unless it has fewer places.
     const NARROW: u32 = 64;
 
@@ -161,21 +161,21 @@ impl Flight {
     /// Bytes for so many places.
     pub fn bytes(places: u32) -> usize {
         let places = usize::try_from(places).unwrap_or(usize::MAX);
-        places.saturating_mul(size_of::<Place>()).saturating_add(size_of::<Flight>())
+        places.saturating_mul(size_of::<Slot>()).saturating_add(size_of::<InFlight>())
     }
 
     /// Without a context.
     ///
     /// # Safety
-    /// `memory` is as many bytes as `bytes` says, zeroed, aligned for a `Flight`, nobody else's and never to be freed.
-    pub unsafe fn lay_out(memory: NonNull<c_void>, places: u32) -> &'static Flight {
-        let flight = memory.cast::<Flight>();
+    /// `memory` is as many bytes as `bytes` says, zeroed, aligned for a `InFlight`, nobody else's and never to be freed.
+    pub unsafe fn lay_out(memory: NonNull<c_void>, places: u32) -> &'static InFlight {
+        let in_flight = memory.cast::<InFlight>();
         let len = usize::try_from(places).unwrap_or(0);
         // SAFETY: the places follow the header, whose size is a multiple of their alignment; all zeroes are free ones.
-        let places = unsafe { std::slice::from_raw_parts(flight.add(1).cast::<Place>().as_ptr(), len) };
+        let places = unsafe { std::slice::from_raw_parts(in_flight.add(1).cast::<Slot>().as_ptr(), len) };
         // SAFETY: the caller's promise.
         unsafe {
-            flight.write(Flight {
+            in_flight.write(InFlight {
                 address: AtomicU64::new(0),
                 id: AtomicU32::new(0),
                 places,
@@ -190,7 +190,7 @@ impl Flight {
                 ends: AtomicU64::new(0),
                 reaping: Reaping::new(),
             });
-            flight.as_ref()
+            in_flight.as_ref()
         }
     }
 
@@ -203,7 +203,7 @@ impl Flight {
         self.count.store(0, Ordering::Relaxed);
         self.limit.store(NO_LIMIT, Ordering::Relaxed);
         self.reach.store(0, Ordering::Relaxed);
-        let window = self.places().min(Flight::NARROW);
+        let window = self.places().min(InFlight::NARROW);
         self.window.store(window, Ordering::Relaxed);
         self.narrowest.store(window, Ordering::Relaxed);
         self.cursor.store(u64::from(ring.tail() % ring.size()), Ordering::Relaxed);
@@ -214,7 +214,7 @@ impl Flight {
 
     /// What `older` knows of requests with numbers from `seq` on goes on here: they turned out to be this context's. As many
     /// events as that may have come already.
-    pub fn take_over(&self, older: &Flight, seq: u64, ring: &impl Ring) {
+    pub fn take_over(&self, older: &InFlight, seq: u64, ring: &impl Ring) {
         let mut taken = 0;
         for (record, on) in older.records().filter(|(record, _)| record.seq >= seq) {
             if self.reserve() {
@@ -272,7 +272,7 @@ impl Flight {
         usize::try_from(self.most.load(Ordering::Relaxed)).map_or(usize::MAX, |most| most + 1)
     }
 
-    pub fn next(&self) -> &AtomicPtr<Flight> {
+    pub fn next(&self) -> &AtomicPtr<InFlight> {
         &self.next
     }
 
@@ -286,7 +286,7 @@ impl Flight {
     }
 
     /// Where records are.
-    fn used_places(&self) -> &'static [Place] {
+    fn used_places(&self) -> &'static [Slot] {
         // Acquire: a record that the caller has to see was entered after the window was wide enough for it.
         let window = usize::try_from(self.window.load(Ordering::Acquire)).unwrap_or(usize::MAX);
         self.places.get(..window).unwrap_or(self.places)
@@ -354,7 +354,7 @@ impl Flight {
     }
 
     /// Fills a reserved record. None: there is no place for it, which cannot be.
-    pub fn enter(&self, object: u64, seq: u64, on: On) -> Option<Covered> {
+    pub fn enter(&self, object: u64, seq: u64, on: Target) -> Option<Record> {
         for (distance, place) in (0u32..).zip(probe(self.used_places(), object)) {
             if place.object.compare_exchange(FREE, CLAIMED, Ordering::Acquire, Ordering::Relaxed).is_err() {
                 continue;
@@ -364,7 +364,7 @@ impl Flight {
             self.reach.fetch_max(distance, Ordering::Relaxed);
             place.seq.store(seq, Ordering::Release);
             place.object.store(object, Ordering::Release);
-            return Some(Covered { place, seq });
+            return Some(Record { place, seq });
         }
         None
     }
@@ -414,7 +414,7 @@ impl Flight {
         loop {
             // SeqCst: whoever ends a record counts that first, so that it is seen below or its outcome in the search.
             let ends = self.ends.load(Ordering::SeqCst);
-            let mut oldest: Option<Covered> = None;
+            let mut oldest: Option<Record> = None;
             self.for_each_of(object, |record| {
                 if oldest.is_none_or(|oldest| record.seq < oldest.seq) {
                     oldest = Some(record);
@@ -431,7 +431,7 @@ impl Flight {
         }
     }
 
-    fn end_one(&self, record: &Covered) -> bool {
+    fn end_one(&self, record: &Record) -> bool {
         self.ends.fetch_add(1, Ordering::SeqCst);
         let ended = record.end();
         if ended {
@@ -441,7 +441,7 @@ impl Flight {
     }
 
     /// Records of an iocb.
-    fn for_each_of(&self, object: u64, mut tell: impl FnMut(Covered)) {
+    fn for_each_of(&self, object: u64, mut tell: impl FnMut(Record)) {
         let reach = usize::try_from(self.reach.load(Ordering::Relaxed)).unwrap_or(usize::MAX).saturating_add(1);
         let narrowest = usize::try_from(self.narrowest.load(Ordering::Relaxed)).unwrap_or(0).max(1);
         let mut places = self.used_places();
@@ -449,7 +449,7 @@ impl Flight {
         while !places.is_empty() {
             for place in probe(places, object).take(reach) {
                 let seq = place.seq.load(Ordering::Acquire);
-                let found = Covered { place, seq };
+                let found = Record { place, seq };
                 // In this order: the number tells whether the place was used again while its iocb was read.
                 if seq != ENDED && place.object.load(Ordering::Acquire) == object && !found.has_ended() {
                     tell(found);
@@ -461,7 +461,7 @@ impl Flight {
     }
 
     /// What is in flight, and on what.
-    pub fn records(&self) -> impl Iterator<Item = (Covered, On)> {
+    pub fn records(&self) -> impl Iterator<Item = (Record, Target)> {
         let places = if self.is_empty() { &[] } else { self.used_places() };
         places.iter().filter_map(|place| {
             let seq = place.seq.load(Ordering::Acquire);
@@ -469,8 +469,8 @@ impl Flight {
                 return None;
             }
             let on = place.on();
-            let covered = Covered { place, seq };
-            (!covered.has_ended()).then_some((covered, on))
+            let record = Record { place, seq };
+            (!record.has_ended()).then_some((record, on))
         })
     }
 
@@ -488,33 +488,33 @@ impl Flight {
 
     /// Whether something in flight was submitted on this number.
     pub fn uses(&self, fd: i32) -> bool {
-        self.records().any(|(_, on)| on == On::Descriptor(fd))
+        self.records().any(|(_, on)| on == Target::Descriptor(fd))
     }
 
     /// The number is about to stand for something else.
     pub fn closes(&self, fd: i32, file: FileKey) {
         for (record, on) in self.records() {
             // Or it has ended, and the place is another's.
-            if on == On::Descriptor(fd) && record.place.claim_number(fd) {
-                record.place.set(On::File(file));
+            if on == Target::Descriptor(fd) && record.place.claim_number(fd) {
+                record.place.set(Target::File(file));
             }
         }
     }
 }
 
 /// The places where a record may be, nearest first.
-fn probe(places: &'static [Place], object: u64) -> impl Iterator<Item = &'static Place> {
+fn probe(places: &'static [Slot], object: u64) -> impl Iterator<Item = &'static Slot> {
     let start = if places.is_empty() { 0 } else { mix(object) % places.len() };
     let (before, from) = places.split_at(start);
     from.iter().chain(before)
 }
 
-impl Place {
-    fn set(&self, on: On) {
+impl Slot {
+    fn set(&self, on: Target) {
         match on {
-            On::Descriptor(fd) => self.fd.store(fd, Ordering::Relaxed),
-            On::Unknown => self.fd.store(CLOSING, Ordering::Relaxed),
-            On::File(FileKey { device, inode }) => {
+            Target::Descriptor(fd) => self.fd.store(fd, Ordering::Relaxed),
+            Target::Unknown => self.fd.store(CLOSING, Ordering::Relaxed),
+            Target::File(FileKey { device, inode }) => {
                 self.device.store(device, Ordering::Relaxed);
                 self.inode.store(inode, Ordering::Relaxed);
                 // Release: whoever finds it closed finds the file.
@@ -528,14 +528,14 @@ impl Place {
         self.fd.compare_exchange(fd, CLOSING, Ordering::AcqRel, Ordering::Relaxed).is_ok()
     }
 
-    fn on(&self) -> On {
+    fn on(&self) -> Target {
         match self.fd.load(Ordering::Acquire) {
-            CLOSING => On::Unknown,
+            CLOSING => Target::Unknown,
             CLOSED => {
                 let (device, inode) = (self.device.load(Ordering::Relaxed), self.inode.load(Ordering::Relaxed));
-                On::File(FileKey { device, inode })
+                Target::File(FileKey { device, inode })
             }
-            fd => On::Descriptor(fd),
+            fd => Target::Descriptor(fd),
         }
     }
 
