@@ -15,10 +15,9 @@ const LONGEST_FILE: usize = 600;
 const LONGEST_FUNCTION: usize = 60;
 
 // What breaks a rule today. An entry that is no longer needed fails the test, so that the lists only shrink.
-const IN_CIRCLES: &[&str] =
-    &["src/libaio/contexts.rs", "src/libaio/deferred.rs", "src/libaio/handing.rs", "src/libaio/held.rs"];
-const IMPORTED_BY_SYS: &[&str] = &["src/errno.rs", "src/libaio/abi.rs"];
-const UPWARD: &[&str] = &["src/libaio/held.rs"];
+const IN_CIRCLES: &[&str] = &[];
+const IMPORTED_BY_SYS: &[&str] = &["src/errno.rs"];
+const UPWARD: &[&str] = &[];
 const LONG_FILES: &[&str] = &[];
 const LONG_FUNCTIONS: &[&str] = &["src/calls/parse.rs: transfer"];
 

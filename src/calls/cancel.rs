@@ -3,7 +3,6 @@
 use libc::c_int;
 
 use crate::abi::aiocb;
-use crate::calls::submit;
 use crate::dispatch::complete;
 use crate::engine::{Caller, Engine, Locked};
 use crate::errno::{Errno, Result};
@@ -12,6 +11,7 @@ use crate::slab::Id;
 use crate::sys::clock::{self, Nanos};
 use crate::sys::descriptor::{self, Nature};
 use crate::sys::thread::Pause;
+use crate::threads::threadless;
 
 /// aio_cancel. Returns AIO_CANCELED, AIO_NOTCANCELED or AIO_ALLDONE. Errors: EBADF; EINVAL, an aiocb of another descriptor.
 ///
@@ -78,7 +78,7 @@ fn cancel_pass(engine: &'static Engine, fd: c_int, block: *const aiocb, newest: 
     }
     let retired = table.retired.take();
     // Successors may run, and notifications are pending.
-    submit::unlock_and_wake(&caller, table);
+    threadless::unlock_and_wake(&caller, table);
     if let Some(fd) = retired {
         engine.duplicates.close(fd);
     }

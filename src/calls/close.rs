@@ -12,8 +12,6 @@ use libc::c_int;
 use libc::c_uint;
 
 use crate::calls::cancel;
-use crate::calls::submit;
-use crate::calls::threadless;
 use crate::dispatch::wakeups::wake_poller;
 use crate::engine::{Caller, Engine};
 use crate::errno::{Errno, Result};
@@ -26,6 +24,7 @@ use crate::sys::descriptor::Nature;
 use crate::sys::thread::{self, Pause};
 use crate::sys::{clock, descriptor};
 use crate::table;
+use crate::threads::threadless;
 
 /// close.
 pub fn close(fd: c_int) -> Result<c_int> {
@@ -242,7 +241,7 @@ fn cancel_waiting_reads(caller: &Caller, fd: c_int) {
             table.order.payload_mut(id).abandoned = true;
         }
     }
-    submit::unlock_and_wake(caller, table);
+    threadless::unlock_and_wake(caller, table);
 }
 
 /// Sends what is left to a duplicate, and waits until nobody can still use the number. Without a free descriptor for the

@@ -3,11 +3,11 @@
 use std::sync::atomic::Ordering;
 
 use crate::abi::aioinit;
-use crate::calls::submit;
 use crate::dispatch::wakeups::{wake_poller, wake_reaper};
 use crate::engine::{Caller, Engine};
 use crate::errno::{Errno, Result};
 use crate::table::roles::ReaperState;
+use crate::threads::threadless;
 
 /// However many aio_init is told to expect: more than that costs too much time under the lock.
 const MOST_EXPECTED: usize = 65_536;
@@ -43,5 +43,5 @@ fn rouse(caller: &Caller) {
         // SAFETY: slots are never freed, and their links are only changed under the lock.
         slot = unsafe { idle.next.load(Ordering::Relaxed).as_ref() };
     }
-    submit::unlock_and_wake(caller, table);
+    threadless::unlock_and_wake(caller, table);
 }

@@ -22,6 +22,7 @@ use crate::table::in_kernel::Own;
 use crate::table::list_calls::ListCall;
 use crate::table::notifications::PendingNotification;
 use crate::threads::starter;
+use crate::threads::threadless;
 
 /// Entries per lock section; they stand on the caller's stack, which may be a signal's small one.
 const GROUP: usize = 8;
@@ -107,7 +108,7 @@ fn close_list_call(engine: &'static Engine, list_call: Id) {
     if is_pending && let Some(notify) = table.member_delivered(list_call) {
         table.notifications.push(PendingNotification { notify, ..PendingNotification::NONE });
     }
-    submit::unlock_and_wake(&caller, table);
+    threadless::unlock_and_wake(&caller, table);
 }
 
 /// Submits some entries. Returns the worst error of those that were refused.
@@ -151,7 +152,7 @@ unsafe fn submit_group(engine: &'static Engine, group: &[*mut aiocb], list_call:
             refused = worse(refused, Some(error));
         }
     }
-    submit::unlock_and_wake(&caller, table);
+    threadless::unlock_and_wake(&caller, table);
     direct::submit(engine, &mut own.into_iter().flatten());
     refused
 }

@@ -9,4 +9,3 @@ mod parse;
 pub mod stats;
 pub mod submit;
 pub mod suspend;
-pub mod threadless;

@@ -3,10 +3,9 @@
 
 use crate::abi::aiocb;
 use crate::calls::inline::{self, Inline};
-use crate::calls::{parse, threadless};
-use crate::dispatch::wakeups::Wakeups;
+use crate::calls::parse;
 use crate::dispatch::{deliver, direct};
-use crate::engine::{Caller, Engine, Locked};
+use crate::engine::{Caller, Engine};
 use crate::errno::{Errno, Result};
 use crate::lock_free::LockFree;
 use crate::notify::Notify;
@@ -15,6 +14,7 @@ use crate::request::{self, Operation, Request};
 use crate::slab::NONE;
 use crate::table::in_kernel::Own;
 use crate::threads::starter;
+use crate::threads::threadless;
 use crate::worker_slot::WorkerSlot;
 
 /// aio_read, aio_write, aio_fsync.
@@ -74,7 +74,7 @@ fn tell(engine: &'static Engine, notify: Notify) -> Option<Result<()>> {
     Caller::enter(engine).map(|caller| {
         let mut table = starter::ensure(&caller)?;
         table.add_pending(notify).map_err(|_| Errno::AGAIN)?;
-        unlock_and_wake(&caller, table);
+        threadless::unlock_and_wake(&caller, table);
         Ok(())
     })
 }
@@ -93,7 +93,7 @@ fn admit(caller: &Caller, new: &Admission<Request>) -> Result<()> {
     let mut table = starter::ensure(caller).inspect_err(|_| caller.engine.lock_free.refuse(new))?;
     let id = table.admit(new, NONE)?;
     let own = Own::of(&table, id);
-    unlock_and_wake(caller, table);
+    threadless::unlock_and_wake(caller, table);
     if new.direct {
         direct::submit(caller.engine, &mut [own].into_iter());
     }
@@ -114,12 +114,4 @@ fn post(engine: &'static Engine, new: &Admission<Request>) -> bool {
         in_flight.end(key);
     };
     submissions.put(key, new, claim, unclaim, WorkerSlot::call)
-}
-
-/// Releases the lock and wakes whoever runs what is ready, or runs it.
-pub fn unlock_and_wake(caller: &Caller, mut table: Locked) {
-    let wakeups = Wakeups::collect(&mut table);
-    drop(table);
-    wakeups.send(caller.engine);
-    threadless::run_all(caller);
 }

@@ -7,12 +7,12 @@ use std::slice;
 use libc::{c_int, timespec};
 
 use crate::abi::aiocb;
-use crate::calls::threadless;
 use crate::dispatch::caller_reap::{self, Reaped};
 use crate::errno::{Errno, Result};
 use crate::status::{Seen, Status};
 use crate::sys::clock::{self, Nanos};
 use crate::sys::wait::{self, WaitMode};
+use crate::threads::threadless;
 
 /// aio_suspend. Errors: EINVAL (n < 0, a bad timeout), EAGAIN (time-out), EINTR.
 ///

@@ -1,210 +1,40 @@
-//! The contexts that the program has, found by their numbers without a lock; and all else that this side of the library keeps.
-//! In a child of fork it is gone, as the contexts are.
+//! The contexts that the program has: found by their numbers, and through them what is in flight, without a lock.
+//!
+//! "The lock" is that of the deferred syncs (`State::lock`). Contexts are entered, replaced and hidden under it, and nobody
+//! destroys a context that another thread has found under it: see `hide`.
 
 use std::ptr;
-use std::sync::atomic::{
-    AtomicBool, AtomicI32, AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering, compiler_fence,
-};
+use std::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, Ordering};
 
 use lock_api::Mutex;
 
-use super::in_flight::{InFlight, Record};
+use super::in_flight::InFlight;
 use super::pool::Pool;
-use super::scheduler::Holding;
-use super::shadows::Shadows;
-use crate::errno::{Errno, Result, thread_identity};
+use super::submitters::{Submitter, Submitters};
+use crate::errno::{Errno, Result};
 use crate::order::FileKey;
-use crate::stats;
 use crate::sys::aio_ring::Completions;
-use crate::sys::clock::{self, Nanos};
 use crate::sys::contexts;
+use crate::sys::descriptor;
 use crate::sys::hash::mix;
 use crate::sys::inode::Fields;
 use crate::sys::lock::RawLock;
-use crate::sys::readable::SteadyPages;
 use crate::sys::signals::Blocked;
-use crate::sys::thread::Pause;
-use crate::sys::{descriptor, fork, memory, thread};
 
-/// Starts from all zeroes, and is all zeroes in a child.
-pub struct State {
+/// All zeroes is one without contexts.
+pub struct Contexts {
     chains: [AtomicPtr<Context>; CHAINS],
     /// The last number given to a request. Not all that are given are used.
     newest: AtomicU64,
-    /// One of those that were given last to requests which are not deferred: another one than before, if any was entered since.
-    pub newest_entered: AtomicU64,
+    /// The number of a request that was entered and is not a deferred sync: another one than before, if any was entered since.
+    newest_entered: AtomicU64,
     /// Contexts that were submitted to and not destroyed.
-    pub contexts: AtomicU32,
-    /// Syncs that wait. What they are is under the lock.
-    pub deferred: AtomicU32,
-    pub steady: SteadyPages,
-    submitting: [Submitting; SUBMITTERS],
-    /// Threads that found no place among those.
-    unplaced: AtomicU32,
+    count: AtomicU32,
+    pub submitters: Submitters,
     pool: Mutex<RawLock, Pool>,
-    process: AtomicI32,
-    pub shadows: Shadows,
-    pub holding: Mutex<RawLock, Holding>,
-    /// Taken before `holding`: while descriptors are kept for syncs, and while the program closes a range of them.
-    pub keeping: Mutex<RawLock, ()>,
 }
 
 const CHAINS: usize = 512;
-const SUBMITTERS: usize = 64;
-/// Nobody reads a ring for so long, unless a signal handler has interrupted it.
-const LONGEST_READ: Nanos = 1_000 * clock::MILLISECOND;
-
-/// What a thread is in the middle of. A signal handler that interrupts it there must not wait for that.
-pub struct Submitting {
-    /// 0: nobody's.
-    thread: AtomicUsize,
-    /// Requests with these numbers have records, but may not be submitted yet.
-    first: AtomicU64,
-    end: AtomicU64,
-    /// An iocb whose event was seen, but whose record may not have ended yet.
-    pub ending: AtomicU64,
-    /// What it uses: not given to another context meanwhile.
-    in_flight: AtomicPtr<InFlight>,
-    /// It reads that one's ring: not unmapped meanwhile.
-    reads: AtomicBool,
-}
-
-/// Ends when dropped.
-pub struct Submission {
-    state: &'static State,
-    place: Option<&'static Submitting>,
-    spare: AtomicU64,
-}
-
-/// What has become of a context's ring.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub enum Seen {
-    Looked,
-    /// It is destroyed.
-    Gone,
-    /// Another one is at its address.
-    Another,
-}
-
-impl Submission {
-    pub fn numbers(&self, first: u64, count: u64) {
-        if let Some(place) = self.place {
-            // Never a range that is not one of them, for a handler that interrupts this.
-            place.first.store(u64::MAX, Ordering::Relaxed);
-            compiler_fence(Ordering::SeqCst);
-            place.end.store(first.saturating_add(count), Ordering::Relaxed);
-            compiler_fence(Ordering::SeqCst);
-            place.first.store(first, Ordering::Relaxed);
-        }
-    }
-
-    pub fn ending(&self) -> &AtomicU64 {
-        self.place.map_or(&self.spare, |place| &place.ending)
-    }
-
-    /// What is known of a context. It stays that context's, or nobody's, while this lives.
-    pub fn find(&self, number: u64) -> Option<&'static InFlight> {
-        loop {
-            let in_flight = self.state.find(number)?;
-            let Some(place) = self.place else { return Some(in_flight) };
-            // SeqCst: either it is found again below, or whoever gives it to another context sees it here.
-            place.in_flight.store(ptr::from_ref(in_flight).cast_mut(), Ordering::SeqCst);
-            if self.state.find(number).is_some_and(|again| ptr::eq(again, in_flight)) {
-                return Some(in_flight);
-            }
-        }
-    }
-
-    /// The same for one that the library has not met, if the kernel knows it. Error: EAGAIN, no memory.
-    pub fn find_or_adopt(&self, number: u64) -> Result<Option<&'static InFlight>> {
-        if let Some(in_flight) = self.find(number) {
-            return Ok(Some(in_flight));
-        }
-        self.state.meet(number)?;
-        Ok(self.find(number))
-    }
-
-    /// Looks at the ring of a context that the kernel has just known. (A raw io_destroy in another thread at this moment is not
-    /// noticed.)
-    pub fn look(&self, in_flight: &'static InFlight) -> Seen {
-        let Some(place) = self.place else {
-            // Nobody destroys it under the lock.
-            let _blocked = Blocked::all();
-            let _locked = self.state.holding.lock();
-            let is_child = self.state.unplaced.load(Ordering::Relaxed) == 0;
-            return if is_child { Seen::Gone } else { self.look_now(in_flight) };
-        };
-        if place.thread.load(Ordering::Relaxed) != thread_identity() {
-            // A signal handler has forked; this is the child.
-            return Seen::Gone;
-        }
-        // SeqCst: either it is seen closed, or `destroy` waits.
-        place.reads.store(true, Ordering::SeqCst);
-        let seen = self.look_now(in_flight);
-        place.reads.store(false, Ordering::Release);
-        seen
-    }
-
-    fn look_now(&self, in_flight: &InFlight) -> Seen {
-        if in_flight.is_closed() {
-            return Seen::Gone;
-        }
-        // SAFETY: the kernel has just known it, and the library does not destroy it meanwhile.
-        let Some(ring) = (unsafe { Completions::of(in_flight.address()) }) else { return Seen::Another };
-        if !in_flight.is_of(&ring) {
-            return Seen::Another;
-        }
-        in_flight.look(&ring, self.ending());
-        Seen::Looked
-    }
-
-    /// What is in flight in a context that may be gone, or another one at the same address, as of now. With the limit if a sync is
-    /// to be held back, or is. Errors: EINVAL, it is gone; EAGAIN, no memory.
-    pub fn look_closely(&self, number: u64, holds: bool) -> Result<&'static InFlight> {
-        let _blocked = Blocked::all();
-        let _locked = self.state.holding.lock();
-        if !contexts::exists(number) {
-            return Err(Errno::INVAL);
-        }
-        let found = self.find(number).ok_or(Errno::INVAL)?;
-        if self.look_now(found) == Seen::Another {
-            self.state.replace(number, found, u64::MAX)?;
-        }
-        let in_flight = self.find(number).ok_or(Errno::INVAL)?;
-        if holds || in_flight.is_limited() && self.state.deferred.load(Ordering::Acquire) > 0 {
-            // SAFETY: the kernel has just said that it is there, and nobody destroys under the lock what was found under it.
-            let ring = unsafe { Completions::of(number) };
-            ring.into_iter().for_each(|ring| in_flight.limit(&ring));
-        } else {
-            in_flight.lift_limit();
-        }
-        Ok(in_flight)
-    }
-
-    /// Requests with numbers from `seq` on were accepted by a context that is not the one of `in_flight`, but another at its address.
-    /// What they are on is on record there.
-    pub fn move_records(&self, in_flight: &'static InFlight, seq: u64) {
-        let _blocked = Blocked::all();
-        let _locked = self.state.holding.lock();
-        // Without memory they stay where they are, and end when the context does.
-        let _ = self.state.replace(in_flight.address(), in_flight, seq);
-    }
-}
-
-impl Drop for Submission {
-    fn drop(&mut self) {
-        let Some(place) = self.place else {
-            let one_less = |unplaced: u32| unplaced.checked_sub(1);
-            // In a child that a signal handler has made it is 0.
-            let _ = self.state.unplaced.fetch_update(Ordering::Release, Ordering::Relaxed, one_less);
-            return;
-        };
-        place.first.store(0, Ordering::Relaxed);
-        place.end.store(0, Ordering::Relaxed);
-        place.in_flight.store(ptr::null_mut(), Ordering::Release);
-        place.thread.store(0, Ordering::Release);
-    }
-}
 
 /// A number, and what it stands for. Never freed; used again for a context with the same place in the chains.
 struct Context {
@@ -214,82 +44,72 @@ struct Context {
     next: AtomicPtr<Context>,
 }
 
-/// A context that is being destroyed: nobody finds it, or takes it for a new one. And what it had in flight, if that is known.
-pub struct Hidden(&'static Context, Option<&'static InFlight>);
+/// A context that is being destroyed: nobody finds it, or takes it for a new one.
+pub struct Hidden {
+    context: &'static Context,
+    /// What it has in flight. None: the library has not met the context.
+    pub in_flight: Option<&'static InFlight>,
+}
 
 const FREE: u64 = 0;
 const TAKEN: u64 = 1;
 /// No ring begins at such an address.
 const DYING: u64 = 2;
 
-static STATE: AtomicPtr<State> = AtomicPtr::new(ptr::null_mut());
-
-/// What there is, if the program has used this interface.
-pub fn state() -> Option<&'static State> {
-    // SAFETY: never unmapped; all zeroes is a `State`.
-    unsafe { STATE.load(Ordering::Acquire).as_ref() }
+/// What a submission finds of the ring of a context.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Seen {
+    Looked,
+    /// It is destroyed.
+    Gone,
+    /// Another one is at its address.
+    Another,
 }
 
-/// The same, made now if there is none. Error: ENOMEM.
-pub fn get() -> Result<&'static State> {
-    if let Some(state) = state() {
-        // In a child of _Fork it is all zeroes.
-        if state.process.load(Ordering::Relaxed) == 0 {
-            state.process.store(thread::process_id(), Ordering::Relaxed);
-            stats::forget_parent();
-        }
-        return Ok(state);
+impl Contexts {
+    pub fn has_any(&self) -> bool {
+        self.count.load(Ordering::Relaxed) > 0
     }
-    let made = memory::map(size_of::<State>())?.cast::<State>();
-    fork::forget_in_child(made.cast(), size_of::<State>());
-    let first = STATE.compare_exchange(ptr::null_mut(), made.as_ptr(), Ordering::AcqRel, Ordering::Acquire);
-    if first.is_ok() {
-        thread::at_fork_in_child(forget_parent);
-    }
-    // SAFETY: as below.
-    unsafe { made.as_ref() }.process.store(thread::process_id(), Ordering::Relaxed);
-    // SAFETY: mapped, zeroed, never unmapped. (Whoever comes second leaves its own pages unused.)
-    Ok(unsafe { &*first.map_or_else(|theirs| theirs, |_| made.as_ptr()) })
-}
 
-/// Where the kernel does not wipe it. The child's contexts are its own.
-extern "C" fn forget_parent() {
-    STATE.store(ptr::null_mut(), Ordering::Release);
-}
-
-impl State {
     /// Numbers for so many requests; the first of them.
     pub fn number_requests(&self, count: u64) -> u64 {
         self.newest.fetch_add(count, Ordering::Relaxed) + 1
     }
 
-    /// The calling thread begins to submit, or to look.
-    pub fn submission(&'static self) -> Submission {
-        let me = thread_identity();
-        let take =
-            |place: &&Submitting| place.thread.compare_exchange(0, me, Ordering::Acquire, Ordering::Relaxed).is_ok();
-        // Without a place (so many threads at once) only a handler that waits for its own sync may have to wait for ever.
-        let place = self.submitting.iter().find(take);
-        if place.is_none() {
-            // SeqCst: as `Submission::find`.
-            self.unplaced.fetch_add(1, Ordering::SeqCst);
+    /// The number of the request that was entered last. Acquire: those entered before it can be found.
+    pub fn newest_entered(&self) -> u64 {
+        self.newest_entered.load(Ordering::Acquire)
+    }
+
+    /// The request with this number, and perhaps some after it, can be found.
+    pub fn entered(&self, seq: u64) {
+        self.newest_entered.store(seq, Ordering::Release);
+    }
+
+    /// What a context has in flight. It stays that context's, or nobody's, while `submitter` exists.
+    pub fn find_for(&self, number: u64, submitter: &Submitter) -> Option<&'static InFlight> {
+        loop {
+            let in_flight = self.find(number)?;
+            // SeqCst inside: either it is found again below, or whoever gives the memory to another context sees it in use.
+            if !submitter.uses(in_flight) || self.find(number).is_some_and(|again| ptr::eq(again, in_flight)) {
+                return Some(in_flight);
+            }
         }
-        Submission { state: self, place, spare: AtomicU64::new(0) }
     }
 
-    /// Whether the calling thread was interrupted while it handed this request over, or ended it.
-    pub fn is_under_way_here(&self, record: &Record) -> bool {
-        let me = thread_identity();
-        self.submitting.iter().filter(|place| place.thread.load(Ordering::Relaxed) == me).any(|place| {
-            let numbers = place.first.load(Ordering::Relaxed)..place.end.load(Ordering::Relaxed);
-            let ending = place.ending.load(Ordering::Relaxed);
-            numbers.contains(&record.seq()) || ending != 0 && record.names(ending)
-        })
-    }
-
-    /// Whether this is the process that the contexts are of: a child of vfork only shares its memory.
-    pub fn is_of_this_process(&self) -> bool {
-        self.process.load(Ordering::Relaxed) == thread::process_id()
+    /// Ends the records of the events that have come, if the ring is still the context's. The context exists, and its ring stays
+    /// mapped meanwhile.
+    pub fn look(&self, in_flight: &InFlight, submitter: &Submitter) -> Seen {
+        if in_flight.is_closed() {
+            return Seen::Gone;
+        }
+        // SAFETY: the caller's promise.
+        let Some(ring) = (unsafe { Completions::of(in_flight.address()) }) else { return Seen::Another };
+        if !in_flight.is_of(&ring) {
+            return Seen::Another;
+        }
+        in_flight.look(&ring, submitter.ending());
+        Seen::Looked
     }
 
     fn chain(&self, number: u64) -> &AtomicPtr<Context> {
@@ -306,21 +126,19 @@ impl State {
         self.entry(number)?.in_flight()
     }
 
-    /// The program uses a context that is not known: it was just made, or moved. Error: EAGAIN, no memory.
-    fn meet(&self, number: u64) -> Result<()> {
-        if !is_number(number) {
+    /// Enters a context that the kernel knows and the library does not: it was just made, or the program has moved its ring
+    /// (mremap). Under the lock. Error: EAGAIN, no memory.
+    pub fn meet(&self, number: u64) -> Result<()> {
+        let is_dying = |context: &'static Context| context.number.load(Ordering::Acquire) == number | DYING;
+        if !is_number(number) || self.find(number).is_some() || walk(self.chain(number)).any(is_dying) {
             return Ok(());
         }
-        let _blocked = Blocked::all();
-        let _one_at_a_time = self.holding.lock();
-        let is_dying = walk(self.chain(number)).any(|context| context.number.load(Ordering::Acquire) == number | DYING);
-        if self.find(number).is_some() || is_dying || !contexts::exists(number) {
+        if !contexts::exists(number) {
             return Ok(());
         }
         self.adopt(number).map_err(|_| Errno::AGAIN)
     }
 
-    /// Under the lock. Error: ENOMEM.
     fn adopt(&self, number: u64) -> Result<()> {
         // SAFETY: the kernel has just said that it is there.
         let Some(ring) = (unsafe { Completions::of(number) }) else { return Ok(()) };
@@ -349,22 +167,19 @@ impl State {
         in_flight.begin(number, ring);
         ring.mark();
         context.enter(number, in_flight);
-        self.contexts.fetch_add(1, Ordering::Relaxed);
+        self.count.fetch_add(1, Ordering::Relaxed);
         Ok(())
     }
 
     /// Signals are blocked.
     fn unused_memory(&self, ring: &Completions) -> Result<&'static InFlight> {
-        let is_used = |in_flight: &InFlight| {
-            self.unplaced.load(Ordering::SeqCst) > 0
-                || self.submitting.iter().any(|place| ptr::eq(place.in_flight.load(Ordering::SeqCst), in_flight))
-        };
+        let is_used = |in_flight: &InFlight| self.submitters.may_use(in_flight);
         self.pool.lock().take(ring.size(), is_used)
     }
 
-    /// Another context is at an address than the one that `old` is of, made by a raw system call. Requests with numbers from `seq`
-    /// on are its. Under the lock, while nobody destroys it. Error: EAGAIN, no memory.
-    fn replace(&self, number: u64, old: &'static InFlight, seq: u64) -> Result<()> {
+    /// If the context at this address is another than that of `old`, made by a raw system call: enters it. Requests with numbers
+    /// from `seq` on are its. Under the lock; the kernel knows the context. Error: EAGAIN, no memory.
+    pub fn replace(&self, number: u64, old: &'static InFlight, seq: u64) -> Result<()> {
         let Some(context) = self.entry(number).filter(|context| context.has(old)) else { return Ok(()) };
         // SAFETY: the caller's promise.
         let Some(ring) = (unsafe { Completions::of(number) }) else { return Ok(()) };
@@ -381,8 +196,8 @@ impl State {
         ring.mark();
         old.close();
         old.end_all_up_to(u64::MAX);
-        // A sync that is held knows the old one.
-        if self.deferred.load(Ordering::Acquire) == 0 {
+        // A deferred sync refers to it until it is taken out.
+        if old.reaping.deferred.load(Ordering::Acquire) == 0 {
             self.pool.lock().give_back(old);
         }
         Ok(())
@@ -417,71 +232,48 @@ impl State {
         self.newest.load(Ordering::Relaxed)
     }
 
-    /// The context is about to be destroyed: nobody finds it any more. None: there is no memory to say so, or no such context.
+    /// The context is about to be destroyed: nobody finds it any more. Under the lock, so that whoever has found it under the lock
+    /// before is through as soon as the caller has had the lock again. None: there is no memory to say so, or no such context.
     pub fn hide(&self, number: u64) -> Option<Hidden> {
         if !is_number(number) {
             return None;
         }
-        let _blocked = Blocked::all();
-        let _locked = self.holding.lock();
         let Some(context) = self.entry(number) else {
             let context = self.take(number).ok()?;
             context.number.store(number | DYING, Ordering::SeqCst);
-            return Some(Hidden(context, None));
+            return Some(Hidden { context, in_flight: None });
         };
         context.number.store(number | DYING, Ordering::SeqCst);
         let in_flight = context.in_flight();
         in_flight.into_iter().for_each(InFlight::close);
-        Some(Hidden(context, in_flight))
+        Some(Hidden { context, in_flight })
     }
 
-    /// The kernel has made a context with this number: one that is being destroyed is another one. One that is known was destroyed by
-    /// a raw system call.
-    pub fn is_new(&self, number: u64) -> Option<Hidden> {
+    /// The kernel has just made a context with this number. One of that number that is being destroyed is another one; one that is
+    /// known was destroyed by a raw system call, and is hidden. Under the lock.
+    pub fn forget_predecessor(&self, number: u64) -> Option<Hidden> {
         for context in walk(self.chain(number)) {
             let _ = context.number.compare_exchange(number | DYING, TAKEN, Ordering::SeqCst, Ordering::Relaxed);
         }
         self.entry(number)?;
         let hidden = self.hide(number)?;
-        hidden.0.number.store(TAKEN, Ordering::SeqCst);
+        hidden.context.number.store(TAKEN, Ordering::SeqCst);
         Some(hidden)
     }
 
-    /// Waits until no other thread reads its ring. The ring, if somebody does all the same: this thread, below a signal handler, or
-    /// one that a handler has kept from it, perhaps for ever.
-    pub fn wait_for_readers(&self, Hidden(_, in_flight): &Hidden) -> Option<Completions> {
-        let in_flight = (*in_flight)?;
-        let me = thread_identity();
-        let patience = clock::now().saturating_add(LONGEST_READ);
-        let reads = |place: &&Submitting| {
-            place.reads.load(Ordering::SeqCst) && ptr::eq(place.in_flight.load(Ordering::SeqCst), in_flight)
-        };
-        let is_awaited = |place: &Submitting| place.thread.load(Ordering::Relaxed) != me && clock::now() < patience;
-        let mut pause = Pause::new();
-        while let Some(place) = self.submitting.iter().find(reads) {
-            if !is_awaited(place) {
-                let number = in_flight.address();
-                // SAFETY: the kernel has just said that it is there.
-                return contexts::exists(number).then(|| unsafe { Completions::of(number) }).flatten();
-            }
-            pause.once();
-        }
-        None
-    }
-
     /// The context is no more, and all that it had in flight has ended.
-    pub fn end(&self, Hidden(context, in_flight): Hidden) {
+    pub fn end(&self, Hidden { context, in_flight }: Hidden) {
         context.in_flight.store(ptr::null_mut(), Ordering::SeqCst);
         context.give_back();
         if let Some(in_flight) = in_flight {
             in_flight.end_all_up_to(u64::MAX);
-            self.contexts.fetch_sub(1, Ordering::Relaxed);
+            self.count.fetch_sub(1, Ordering::Relaxed);
             let _blocked = Blocked::all();
             self.pool.lock().give_back(in_flight);
         }
     }
 
-    /// The number of a descriptor is given up: what is in flight on it keeps its file.
+    /// The number of a descriptor is about to be closed: records of it name its file from now on.
     pub fn closes(&self, fd: i32) {
         if !self.all_in_flight().any(|in_flight| in_flight.uses(fd)) {
             return;
@@ -505,7 +297,7 @@ impl State {
 
 impl Context {
     fn in_flight(&self) -> Option<&'static InFlight> {
-        // SeqCst: see `Submission::find`. SAFETY: in-flight records are never freed.
+        // SeqCst: see `find_for`. SAFETY: in-flight records are never freed.
         unsafe { self.in_flight.load(Ordering::SeqCst).as_ref() }
     }
 

@@ -6,9 +6,11 @@
 //!
 //! All of this is under the lock.
 
+use std::mem::MaybeUninit;
+
 use libc::c_int;
 
-use super::contexts::State;
+use super::contexts::Contexts;
 use super::duplicates::{self, Duplicate, Handle};
 use super::in_flight::{InFlight, Record, Target};
 use crate::errno::Result;
@@ -60,7 +62,7 @@ struct Queue {
     last: Id,
     /// When the first became that.
     since: Nanos,
-    /// `State::newest_entered` before the last search for what to cover; or `STALE`.
+    /// `Contexts::newest_entered` before the last search for what to cover; or `STALE`.
     entered: u64,
     before: Id,
     behind: Id,
@@ -86,6 +88,29 @@ pub struct Syncs {
     pub queue_count: usize,
     /// Syncs whose context is being destroyed.
     pub ending: usize,
+}
+
+/// What the lock protects. All zeroes is one without syncs, as it is in a child of fork.
+pub struct DeferredSyncs {
+    begun: bool,
+    syncs: MaybeUninit<Syncs>,
+    /// There is a thread that looks.
+    pub watched: bool,
+    /// It is to end as soon as no sync is deferred.
+    pub dismissed: bool,
+    /// Callers do not look before this: there is much to look at.
+    pub next_look: Nanos,
+}
+
+impl DeferredSyncs {
+    pub fn syncs(&mut self) -> &mut Syncs {
+        if !self.begun {
+            self.syncs.write(Syncs::new());
+            self.begun = true;
+        }
+        // SAFETY: written above, or before.
+        unsafe { self.syncs.assume_init_mut() }
+    }
 }
 
 fn key(file: FileKey) -> u64 {
@@ -141,13 +166,15 @@ impl Syncs {
 
     /// Lists what was submitted before on the sync's file. False: something was left out, as it is being submitted by a call that
     /// a signal handler has interrupted, which is the caller. Error: ENOMEM; nothing is listed.
-    pub fn find_dependencies(&mut self, state: &State, sync: &mut Deferred) -> Result<bool> {
+    pub fn find_dependencies(&mut self, contexts: &Contexts, sync: &mut Deferred) -> Result<bool> {
         let (mut same, mut complete) = (SameFile::new(sync.fd.number, sync.file), true);
-        for (record, on) in state.all_in_flight().filter(|in_flight| !in_flight.is_idle()).flat_map(InFlight::records) {
+        for (record, on) in
+            contexts.all_in_flight().filter(|in_flight| !in_flight.is_idle()).flat_map(InFlight::records)
+        {
             if !record.is_older_than(sync.seq) || !same.is_on(on) {
                 continue;
             }
-            if state.is_under_way_here(&record) {
+            if contexts.submitters.is_under_way_here(&record) {
                 complete = false;
                 continue;
             }
@@ -188,17 +215,20 @@ impl Syncs {
         Syncs::drain(&mut self.dependencies, sync)
     }
 
-    /// Whether a sync that is first in its queue is ready. `unfinished`: whether the other interface has requests.
-    pub fn is_ready(&mut self, id: Id, unfinished: impl Fn(FileKey, u64) -> bool) -> bool {
-        if !self.drain_slot(id) {
-            return false;
-        }
-        let Some(sync) = self.slots.get_mut(id) else { return false };
-        sync.posix = sync.posix.filter(|newest| !sync.ending && unfinished(sync.file, *newest));
-        sync.posix.is_none()
+    /// What a sync has to wait for in the other interface: requests on its file up to this number. None: nothing.
+    pub fn posix_dependency(&self, id: Id) -> Option<(FileKey, u64)> {
+        let sync = self.slots.get(id).filter(|sync| !sync.ending)?;
+        sync.posix.map(|newest| (sync.file, newest))
     }
 
-    /// The same for one that is.
+    /// They have ended.
+    pub fn posix_is_met(&mut self, id: Id) {
+        if let Some(sync) = self.slots.get_mut(id) {
+            sync.posix = None;
+        }
+    }
+
+    /// Whether all in the kernel that a sync waits for, beside the syncs before it, has ended.
     pub fn drain_slot(&mut self, id: Id) -> bool {
         self.slots.get_mut(id).is_some_and(|sync| Syncs::drain(&mut self.dependencies, sync))
     }

@@ -1,14 +1,24 @@
-//! The interface of `<libaio.h>`, over the kernel's own AIO, with syncs that keep their promise.
+//! The interface of `<libaio.h>`, over the kernel's own AIO, with syncs that complete after what was submitted before them on their
+//! file.
+//!
+//! Imports go from the left to the right, and downwards:
 //!
 //! ```text
-//! entry ──► queue ──► kernel: reads, writes, polls, and syncs that have nothing to wait for
-//!             │ records ▲
-//!             ▼         │
-//!         in_flight ──► scheduler: syncs that wait for what was submitted before them on their file
+//! entry ► queue ► syncs ► scheduler ► resubmit       what is done: the exported functions; io_submit and its like; what they ask of
+//!                                        │           the deferred syncs; when one is submitted; how
+//!                                        ▼
+//!                                      state         all that is kept, and the lock
+//!                     ┌──────────────┬───┴──────┐
+//!                     ▼              ▼          ▼
+//!                  deferred ───► contexts    shadows  which syncs wait, for what; contexts by their numbers; iocbs for deferred syncs
+//!                     ▼              ▼          │
+//!                 duplicates  submitters, pool  │    the descriptors of deferred syncs; who is inside; memory for records
+//!                                    ▼          ▼
+//!                                 in_flight ► reaping  what a context has in flight, and who takes its events
 //! ```
 //!
-//! `contexts` finds what belongs to a context, in memory of `pool`, and `reaping` who takes its events. Syncs are kept in
-//! `deferred`, with the descriptors in `duplicates`, and submitted by `resubmit`, with the shadow iocbs in `shadows`.
+//! Reads, writes and polls go to the kernel as they are, with a record in `in_flight`. A sync that finds records of its file waits
+//! in `deferred` until they have ended.
 
 pub mod abi;
 pub mod contexts;
@@ -22,3 +32,6 @@ mod reaping;
 mod resubmit;
 mod scheduler;
 mod shadows;
+mod state;
+mod submitters;
+mod syncs;

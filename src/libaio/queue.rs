@@ -6,9 +6,12 @@ use std::sync::atomic::Ordering;
 use libc::{c_int, c_long, c_uint, timespec};
 
 use super::abi::{io_callback_t, io_context_t};
-use super::contexts::{self, Seen, State, Submission};
+use super::contexts::{Hidden, Seen};
 use super::in_flight::{self, InFlight, Target};
-use super::scheduler::{self, Fate};
+use super::scheduler::Fate;
+use super::state::{self, NoDuplicates, State};
+use super::submitters::Submitter;
+use super::syncs;
 use crate::engine;
 use crate::errno::{Errno, Result};
 use crate::stats;
@@ -25,30 +28,35 @@ pub unsafe fn setup(count: c_int, place: *mut io_context_t) -> Result<()> {
     engine::configuration();
     // SAFETY: the caller's promise.
     unsafe { kernel::setup(count, place.cast()) }?;
-    let Some(state) = contexts::state() else { return Ok(()) };
+    let Some(state) = state::state() else { return Ok(()) };
     // SAFETY: the kernel has just stored it there.
     let number = number(unsafe { place.read_unaligned() });
-    if let Some(hidden) = state.is_new(number) {
-        scheduler::abandon(state, number);
-        state.end(hidden);
+    if let Some(hidden) = forget_predecessor(state, number) {
+        syncs::abandon(state, number);
+        state.contexts.end(hidden);
     }
     Ok(())
+}
+
+fn forget_predecessor(state: &'static State, number: u64) -> Option<Hidden> {
+    let _locked = state.lock();
+    state.contexts.forget_predecessor(number)
 }
 
 /// io_destroy. Syncs that are held back are made first, as the kernel makes all that was submitted. Error: EINVAL.
 pub fn destroy(context: io_context_t) -> Result<()> {
     let number = number(context);
-    let Some(state) = contexts::state() else { return kernel::destroy(number) };
-    scheduler::finish(state, Some(number));
+    let Some(state) = state::state() else { return kernel::destroy(number) };
+    syncs::finish(state, Some(number));
     let hidden = state.hide(number);
-    scheduler::abandon(state, number);
-    let read_still = hidden.as_ref().and_then(|hidden| state.wait_for_readers(hidden));
+    syncs::abandon(state, number);
+    let read_still = hidden.as_ref().and_then(|hidden| state.ring_still_read(hidden));
     let done = kernel::destroy(number);
     read_still.into_iter().for_each(|ring| ring.stand_in());
     if let Some(hidden) = hidden {
-        state.end(hidden);
+        state.contexts.end(hidden);
     }
-    scheduler::dismiss(state);
+    syncs::dismiss(state);
     done
 }
 
@@ -59,12 +67,14 @@ pub fn submit(context: io_context_t, count: c_long, list: *const *mut iocb) -> R
     if total == 0 {
         return kernel::submit(number, count, list);
     }
-    let state = contexts::get().map_err(|_| Errno::AGAIN)?;
-    scheduler::look(state);
-    let submission = state.submission();
-    let Some(mut in_flight) = submission.find_or_adopt(number)? else { return kernel::submit(number, count, list) };
-    if state.deferred.load(Ordering::Acquire) > 0 {
-        in_flight = submission.look_closely(number, false)?;
+    let state = state::get().map_err(|_| Errno::AGAIN)?;
+    syncs::look(state);
+    let submitter = state.contexts.submitters.enter();
+    let Some(mut in_flight) = state.find_or_meet(number, &submitter)? else {
+        return kernel::submit(number, count, list);
+    };
+    if state.has_deferred() {
+        in_flight = state.look_closely(number, &submitter, false)?;
     }
     // As the kernel does.
     let total = total.min(in_flight.longest_list());
@@ -73,20 +83,22 @@ pub fn submit(context: io_context_t, count: c_long, list: *const *mut iocb) -> R
     let mut done = 0;
     while done < total {
         let rest = list.wrapping_add(done);
-        let step = match Run::find(state, in_flight, &submission, &mut pages, rest, total - done) {
-            Run::Plain { len, first_seq } => submit_plain(&submission, in_flight, &mut pages, rest, len, first_seq),
+        let step = match Run::find(state, in_flight, &submitter, &mut pages, rest, total - done) {
+            Run::Plain { len, first_seq } => {
+                submit_plain(state, &submitter, in_flight, &mut pages, rest, len, first_seq)
+            }
             Run::Sync(block, copy) => {
-                let closely = submission.look_closely(number, true);
+                let closely = state.look_closely(number, &submitter, true);
                 closely.and_then(|now| {
                     in_flight = now;
-                    submit_sync(state, &submission, in_flight, &mut pages, rest, block, &copy)
+                    submit_sync(state, &submitter, in_flight, &mut pages, rest, block, &copy)
                 })
             }
             Run::Unreadable => kernel::submit(number, 1, rest).map(|accepted| (1, accepted)),
             Run::Full if looked => Err(Errno::AGAIN),
             Run::Full => {
                 looked = true;
-                submission.look_closely(number, false).map(|now| {
+                state.look_closely(number, &submitter, false).map(|now| {
                     in_flight = now;
                     (0, 0)
                 })
@@ -124,15 +136,15 @@ impl Run {
     fn find(
         state: &'static State,
         in_flight: &InFlight,
-        submission: &Submission,
+        submitter: &Submitter,
         pages: &mut ReadablePages<'_>,
         list: *const *mut iocb,
         count: usize,
     ) -> Run {
         let mut len = 0;
         let numbers = u64::try_from(count).unwrap_or(0);
-        let first_seq = state.number_requests(numbers);
-        submission.numbers(first_seq, numbers);
+        let first_seq = state.contexts.number_requests(numbers);
+        submitter.submits(first_seq, numbers);
         let mut seq = first_seq;
         while len < count {
             let Some(Entry { block, opcode, fd, name }) = read_entry(pages, list.wrapping_add(len)) else {
@@ -153,8 +165,7 @@ impl Run {
     }
 
     fn entered(state: &State, len: usize, first_seq: u64) -> Run {
-        // Release: see `Holding::defer`.
-        state.newest_entered.store(first_seq, Ordering::Release);
+        state.contexts.entered(first_seq);
         Run::Plain { len, first_seq }
     }
 
@@ -193,7 +204,8 @@ fn read_entry(pages: &mut ReadablePages<'_>, entry: *const *mut iocb) -> Option<
 
 /// Hands over what has its records. How many were tried, and accepted.
 fn submit_plain(
-    submission: &Submission,
+    state: &'static State,
+    submitter: &Submitter,
     in_flight: &'static InFlight,
     pages: &mut ReadablePages<'_>,
     list: *const *mut iocb,
@@ -209,15 +221,15 @@ fn submit_plain(
             None => in_flight.withdraw_unnamed(seq),
         }
     }
-    if accepted > 0 && submission.look(in_flight) == Seen::Another {
-        submission.move_records(in_flight, first_seq);
+    if accepted > 0 && state.look(in_flight, submitter) == Seen::Another {
+        state.move_records(in_flight, first_seq);
     }
     done.map(|accepted| (tried, accepted))
 }
 
 fn submit_sync(
     state: &'static State,
-    submission: &Submission,
+    submitter: &Submitter,
     in_flight: &'static InFlight,
     pages: &mut ReadablePages<'_>,
     entry: *const *mut iocb,
@@ -228,26 +240,26 @@ fn submit_sync(
     let zeroes = (common.nbytes, common.offset, common.__pad3, copy.aio_rw_flags) == (0, 0, 0, 0);
     let plain = common.buf.is_null() && zeroes;
     // What the kernel refuses at once it shall refuse.
-    let fate = if plain { scheduler::defer(state, in_flight, block, copy)? } else { Fate::Free };
+    let fate = if plain { syncs::defer(state, in_flight, block, copy)? } else { Fate::Free };
     if matches!(fate, Fate::Deferred) {
         return Ok((1, 1));
     }
-    if state.deferred.load(Ordering::Acquire) == 0 {
+    if !state.has_deferred() {
         in_flight.lift_limit();
     }
     if !in_flight.reserve() {
         return Err(Errno::AGAIN);
     }
-    let seq = state.number_requests(1);
+    let seq = state.contexts.number_requests(1);
     in_flight.enter(in_flight::name(block, copy.data), seq, Target::Descriptor(copy.aio_fildes));
-    state.newest_entered.store(seq, Ordering::Release);
-    submit_plain(submission, in_flight, pages, entry, 1, seq)
+    state.contexts.entered(seq);
+    submit_plain(state, submitter, in_flight, pages, entry, 1, seq)
 }
 
 /// io_cancel. A sync that is held back is cancelled here and now: its event is stored, and 0 returned. Errors: those of
 /// io_cancel(2); EINPROGRESS, the kernel has begun to cancel, and the event will come.
 pub fn cancel(context: io_context_t, block: *mut iocb, event: *mut io_event) -> Result<()> {
-    let held = contexts::state().and_then(|state| scheduler::cancel(state, number(context), block, event));
+    let held = state::state().and_then(|state| syncs::cancel(state, number(context), block, event));
     held.unwrap_or_else(|| kernel::cancel(number(context), block, event))
 }
 
@@ -261,11 +273,11 @@ pub unsafe fn get_events(
     mask: Option<*const libc::sigset_t>,
 ) -> Result<c_long> {
     let number = number(context);
-    let Some(state) = contexts::state() else { return take(number, wanted, mask) };
-    let in_flight = state.find(number);
+    let Some(state) = state::state() else { return take(number, wanted, mask) };
+    let in_flight = state.contexts.find(number);
     // Before the look: a sync may wait for it.
     in_flight.into_iter().for_each(|in_flight| in_flight.reaping.announce());
-    scheduler::look(state);
+    syncs::look(state);
     let visit = in_flight.map(|in_flight| in_flight.reaping.visit());
     let got = take(number, wanted, mask)?;
     if let Ok(len) = usize::try_from(got)
@@ -275,13 +287,14 @@ pub unsafe fn get_events(
         unsafe { translate(state, wanted.events, len) };
         visit.iter().for_each(|visit| visit.took(u64::try_from(len).unwrap_or(0)));
         // What has ended need not be looked through by `closes`.
-        if state.find(number).is_some_and(|in_flight| !in_flight.is_empty()) {
-            let submission = state.submission();
-            submission.find(number).map(|in_flight| submission.look(in_flight));
+        if state.contexts.find(number).is_some_and(|in_flight| !in_flight.is_empty()) {
+            let submitter = state.contexts.submitters.enter();
+            let found = state.contexts.find_for(number, &submitter);
+            found.map(|in_flight| state.look(in_flight, &submitter));
         }
     }
     drop(visit);
-    scheduler::look(state);
+    syncs::look(state);
     Ok(got)
 }
 
@@ -345,31 +358,31 @@ pub fn wait(context: io_context_t, timeout: *const timespec) -> Result<()> {
 /// The program gives a descriptor up: requests in flight keep its file.
 pub fn closes(fd: c_int) {
     if let Some(state) = in_use() {
-        state.closes(fd);
-        scheduler::closes(state, fd.cast_unsigned(), fd.cast_unsigned());
+        state.contexts.closes(fd);
+        syncs::closes(state, fd.cast_unsigned(), fd.cast_unsigned());
     }
 }
 
 /// The same for all from `first` to `last`.
 pub fn closes_range(first: c_uint, last: c_uint) {
     let Some(state) = in_use() else { return };
-    scheduler::closes(state, first, last);
-    for (_, on) in state.all_in_flight().flat_map(InFlight::records) {
+    syncs::closes(state, first, last);
+    for (_, on) in state.contexts.all_in_flight().flat_map(InFlight::records) {
         if let Target::Descriptor(fd) = on
             && (first..=last).contains(&fd.cast_unsigned())
         {
-            state.closes(fd);
+            state.contexts.closes(fd);
         }
     }
 }
 
 /// While this exists the library makes no descriptor of its own here.
-pub fn fix_descriptors() -> Option<scheduler::Fixed> {
-    in_use().map(scheduler::fix)
+pub fn fix_descriptors() -> Option<NoDuplicates> {
+    in_use().map(State::forbid_duplicates)
 }
 
 fn in_use() -> Option<&'static State> {
-    contexts::state().filter(|state| state.contexts.load(Ordering::Relaxed) > 0 && state.is_of_this_process())
+    state::state().filter(|state| state.contexts.has_any() && state.is_of_this_process())
 }
 
 /// Whether the descriptor is the library's own.
@@ -379,7 +392,7 @@ pub fn owns(fd: c_int) -> bool {
 
 /// The lowest of the library's own descriptors from `first` on.
 pub fn lowest_own(first: c_int) -> Option<c_int> {
-    scheduler::lowest_own(contexts::state()?, first)
+    syncs::lowest_own(state::state()?, first)
 }
 
 fn number(context: io_context_t) -> u64 {

@@ -1,17 +1,16 @@
 //! How a deferred sync comes into the kernel: by a shadow iocb, or, where the program looks for its own in the ring, by that; and
 //! what is submitted instead if the kernel refuses it. Under the lock of the deferred syncs.
 
-use std::cell::Cell;
 use std::ptr;
 use std::sync::atomic::AtomicU64;
 
 use libc::c_int;
 
-use super::contexts::State;
 use super::deferred::Deferred;
 use super::in_flight::{self, InFlight, Record, Target};
 use super::reaping::Reaper;
 use super::shadows::StandsFor;
+use super::state::State;
 use crate::errno::{Errno, Result};
 use crate::sys::aio_abi::{IO_CMD_PREAD, iocb};
 use crate::sys::aio_ring::Completions;
@@ -93,27 +92,40 @@ pub fn submit_shadow(
 
 fn submit_copy(state: &State, sync: &Deferred, copy: &iocb, result: Option<Errno>) -> Result<Option<Record>> {
     let stands_for = StandsFor { block: sync.block, seq: sync.seq, in_flight: sync.in_flight, result };
-    let block = state.shadows.make(copy, stands_for, has_gone()).ok_or(Errno(libc::ENOMEM))?;
+    let shadow = state.shadows.make(copy, stands_for).or_else(|| {
+        reclaim_shadows(state);
+        state.shadows.make(copy, stands_for)
+    });
+    let block = shadow.ok_or(Errno(libc::ENOMEM))?;
     submit_as(sync, block).inspect_err(|_| state.shadows.give_back(block))
 }
 
-/// Whether a sync's event is no longer in its ring, nor on its way through the library; or its context is gone.
-fn has_gone() -> impl Fn(&'static InFlight, u64, u64) -> bool {
-    let drained = Cell::new(None::<(*const InFlight, bool)>);
-    move |in_flight, object, seq| {
-        if in_flight.has(object, seq) {
-            return false;
+/// Frees the shadows whose events the library will not see, as the program has taken them itself or their context is gone. If these
+/// are few, makes more, so that the search is paid for by what it finds.
+fn reclaim_shadows(state: &State) {
+    // Shadows of one context often lie side by side.
+    let mut last: Option<(&InFlight, bool)> = None;
+    let mut freed = 0;
+    for shadow in state.shadows.in_use() {
+        if shadow.in_flight.has(shadow.object, shadow.seq) {
+            continue;
         }
-        let known = drained.get().filter(|(of, _)| ptr::eq(*of, in_flight));
-        let (_, gone) = known.unwrap_or_else(|| {
-            // SAFETY: the kernel has just said that it is there.
-            let ring = contexts::exists(in_flight.address()).then(|| unsafe { Completions::of(in_flight.address()) });
-            let empty = ring.is_none_or(|ring| ring.is_some_and(|ring| ring.filled() == 0));
-            (ptr::from_ref(in_flight), empty && in_flight.reaping.is_calm())
-        });
-        drained.set(Some((ptr::from_ref(in_flight), gone)));
-        gone
+        let known = last.filter(|(of, _)| ptr::eq(*of, shadow.in_flight)).map(|(_, drained)| drained);
+        let drained = known.unwrap_or_else(|| is_drained(shadow.in_flight));
+        last = Some((shadow.in_flight, drained));
+        freed += usize::from(drained && state.shadows.free(&shadow));
     }
+    if freed * 2 <= state.shadows.count() {
+        state.shadows.grow();
+    }
+}
+
+/// Whether a context has no event in its ring or on its way through the library; or is gone.
+fn is_drained(in_flight: &InFlight) -> bool {
+    let address = in_flight.address();
+    // SAFETY: the kernel has just said that it is there.
+    let ring = contexts::exists(address).then(|| unsafe { Completions::of(address) });
+    ring.is_none_or(|ring| ring.is_some_and(|ring| ring.filled() == 0)) && in_flight.reaping.is_calm()
 }
 
 /// Has the kernel store an event with an error instead of the sync's own: by a read that it refuses. The library puts `error` into

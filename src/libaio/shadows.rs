@@ -11,7 +11,7 @@ use crate::errno::Errno;
 use crate::sys::aio_abi::{io_event, iocb};
 use crate::sys::memory;
 
-/// Starts from all zeroes. Shadows are taken under the lock, looked up and given back without.
+/// All zeroes is one without shadows. They are taken under the lock, looked up and given back without.
 pub struct Shadows {
     chunks: [AtomicPtr<Shadow>; CHUNKS],
     /// Those that are free. Only the lock's holder takes one off, so that a link it has read cannot change meanwhile.
@@ -48,6 +48,16 @@ pub struct StandsFor {
     pub result: Option<Errno>,
 }
 
+/// A shadow that stands for a sync in the kernel.
+pub struct InUse {
+    shadow: &'static Shadow,
+    block: u64,
+    pub in_flight: &'static InFlight,
+    /// The sync's record, if that has not ended.
+    pub object: u64,
+    pub seq: u64,
+}
+
 impl Shadow {
     /// What the sync is in flight as. Under the lock.
     fn object(&self) -> u64 {
@@ -66,18 +76,9 @@ impl Shadows {
         })
     }
 
-    /// An iocb that says `copy`. Under the lock. `has_gone`: whether the event of a sync, that `object` is in flight as, was
-    /// taken without the library, or will never be. None: no memory.
-    pub fn make(
-        &self,
-        copy: &iocb,
-        sync: StandsFor,
-        has_gone: impl Fn(&'static InFlight, u64, u64) -> bool,
-    ) -> Option<*mut iocb> {
-        let shadow = self.take().or_else(|| {
-            self.reclaim(has_gone);
-            self.take()
-        })?;
+    /// An iocb that says `copy`. Under the lock. None: none is free; see `in_use` and `grow`.
+    pub fn make(&self, copy: &iocb, sync: StandsFor) -> Option<*mut iocb> {
+        let shadow = self.take()?;
         let place = shadow.copy.get().cast::<iocb>();
         // SAFETY: it is free, so nobody reads it; it lies in a cell.
         unsafe { place.write(*copy) };
@@ -113,27 +114,33 @@ impl Shadows {
         }
     }
 
-    /// Frees those whose events the library will not see, as the program has taken them itself or their context is gone; and
-    /// maps more if these were few, so that the search is paid for by what it finds.
-    fn reclaim(&self, has_gone: impl Fn(&'static InFlight, u64, u64) -> bool) {
-        let (mut all, mut freed) = (0, 0);
-        for shadow in self.chunks().flatten() {
-            all += 1;
-            let (block, seq) = (shadow.block.load(Ordering::Acquire), shadow.seq.load(Ordering::Relaxed));
+    /// Those whose events were not translated: for the caller to `free` if they will never be. Under the lock.
+    pub fn in_use(&self) -> impl Iterator<Item = InUse> {
+        self.chunks().flatten().filter_map(|shadow| {
+            let block = shadow.block.load(Ordering::Acquire);
             // SAFETY: in-flight records are never freed.
-            let in_flight = unsafe { shadow.in_flight.load(Ordering::Relaxed).as_ref() };
-            let gone = block != 0 && in_flight.is_some_and(|in_flight| has_gone(in_flight, shadow.object(), seq));
-            if gone && shadow.block.compare_exchange(block, 0, Ordering::AcqRel, Ordering::Relaxed).is_ok() {
-                self.give(shadow);
-                freed += 1;
-            }
-        }
-        if freed * 2 <= all {
-            self.grow();
-        }
+            let in_flight = unsafe { shadow.in_flight.load(Ordering::Relaxed).as_ref() }?;
+            let (object, seq) = (shadow.object(), shadow.seq.load(Ordering::Relaxed));
+            (block != 0).then_some(InUse { shadow, block, in_flight, object, seq })
+        })
     }
 
-    fn grow(&self) {
+    /// No event will name it. False: its event has been translated in the meantime.
+    pub fn free(&self, in_use: &InUse) -> bool {
+        let freed = in_use.shadow.block.compare_exchange(in_use.block, 0, Ordering::AcqRel, Ordering::Relaxed).is_ok();
+        if freed {
+            self.give(in_use.shadow);
+        }
+        freed
+    }
+
+    /// How many there are, free ones included.
+    pub fn count(&self) -> usize {
+        self.chunks().map(<[Shadow]>::len).sum()
+    }
+
+    /// Makes more, if there is memory. Under the lock.
+    pub fn grow(&self) {
         let places = self.chunks.iter().enumerate();
         let Some((index, place)) = places.into_iter().find(|(_, first)| first.load(Ordering::Relaxed).is_null()) else {
             return;

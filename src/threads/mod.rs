@@ -9,5 +9,6 @@ mod reaper;
 pub mod run_inline;
 mod spawn;
 pub mod starter;
+pub mod threadless;
 mod watchdog;
 mod worker;

@@ -6,7 +6,8 @@
 //! call, aio_error included, and by whoever waits, every millisecond. What only a thread could do is refused with EAGAIN: a
 //! function to call, and a write that cannot be told not to wait (to a terminal, say).
 
-use crate::engine::{Caller, Engine};
+use crate::dispatch::wakeups::Wakeups;
+use crate::engine::{Caller, Engine, Locked};
 use crate::sys::cancellation::put_off;
 use crate::sys::clock::{self, Nanos};
 use crate::sys::signals::without_those_of_writes;
@@ -47,4 +48,12 @@ pub fn help_and_look_again(deadline: Option<Nanos>) -> Option<Nanos> {
     }
     let soon = clock::now().saturating_add(clock::MILLISECOND);
     Some(deadline.map_or(soon, |deadline| deadline.min(soon)))
+}
+
+/// Releases the lock and wakes whoever runs what is ready, or runs it.
+pub fn unlock_and_wake(caller: &Caller, mut table: Locked) {
+    let wakeups = Wakeups::collect(&mut table);
+    drop(table);
+    wakeups.send(caller.engine);
+    run_all(caller);
 }
