@@ -8,8 +8,8 @@ use std::cell::UnsafeCell;
 use std::mem::MaybeUninit;
 use std::sync::atomic::{AtomicIsize, AtomicU64, AtomicUsize, Ordering};
 
-use crate::errno::{Errno, Result};
 use crate::sys::clock::Nanos;
+use crate::sys::errno::{Errno, Result};
 use crate::task::Task;
 
 /// Transfers in a batch at most. Measured (2 processors, depth 32, cached reads of 4 KiB): batches of 4 take 0.92 of the

@@ -9,11 +9,11 @@ use std::time::Duration;
 use lock_api::Mutex;
 
 use crate::config::Config;
-use crate::errno::{Errno, Result};
 use crate::mailbox::{Mailbox, Woken};
 use crate::notify::{Attributes, Call};
 use crate::slab::{Id, Slab};
 use crate::stack::{Linked, Stack};
+use crate::sys::errno::{Errno, Result};
 use crate::sys::lock::RawLock;
 use crate::sys::memory;
 

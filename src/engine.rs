@@ -9,12 +9,12 @@ use lock_api::{Mutex, MutexGuard};
 
 use crate::callback_pool::Callbacks;
 use crate::config::{self, Config};
-use crate::errno::{Errno, Result};
 use crate::figures::{Slot, aio_rs_stats};
 use crate::lock_free::LockFree;
 use crate::order::Policy;
 use crate::ring_owner::RingOwner;
 use crate::sys::descriptor::Duplicates;
+use crate::sys::errno::{Errno, Result};
 use crate::sys::fork::{self, Mark};
 use crate::sys::kaio::Context;
 use crate::sys::owned_lock::OwnedLock;

@@ -42,7 +42,6 @@ mod worker_slot;
 
 pub mod abi;
 mod config;
-mod errno;
 #[allow(dead_code)] // the command uses the rest
 mod figures;
 mod load;

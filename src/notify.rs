@@ -3,7 +3,7 @@
 use libc::{c_int, pthread_attr_t};
 
 use crate::abi::{NotifyFunction, sigevent};
-use crate::errno::{Errno, Result};
+use crate::sys::errno::{Errno, Result};
 use crate::sys::signals;
 
 /// How the program wants to be told.

@@ -3,12 +3,12 @@
 use libc::{c_int, c_void};
 
 use crate::abi::aiocb;
-use crate::errno::{Errno, Result};
 use crate::notify::Notify;
 use crate::order::Admission;
 use crate::slab::Id;
 use crate::sys::clock::{self, Nanos};
 use crate::sys::descriptor::Nature;
+use crate::sys::errno::{Errno, Result};
 
 /// What a caller asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -3,7 +3,7 @@
 use std::ptr;
 use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
-use crate::errno::thread_identity;
+use crate::sys::errno::thread_identity;
 use crate::worker_slot::WorkerSlot;
 
 /// The ownership, and what the reaper's thread and callers tell each other about it. All zeroes: nobody owns the ring.

@@ -7,7 +7,7 @@ use std::mem::size_of;
 use std::ops;
 use std::ptr::NonNull;
 
-use crate::errno::{Errno, Result};
+use crate::sys::errno::{Errno, Result};
 use crate::sys::hash::mix;
 use crate::sys::memory;
 

@@ -4,10 +4,10 @@ use std::ops::{Deref, DerefMut};
 use std::ptr;
 use std::sync::atomic::{AtomicI32, AtomicPtr, Ordering};
 
-use crate::errno::Errno;
 use crate::figures::{Segment, Slot, aio_rs_stats};
 use crate::order::Kind;
 use crate::sys::clock::Nanos;
+use crate::sys::errno::Errno;
 use crate::sys::{environment, shared, thread};
 
 /// For a process that shares its figures with nobody.

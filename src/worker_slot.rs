@@ -5,9 +5,9 @@ use std::sync::atomic::{AtomicBool, AtomicI32, AtomicPtr, AtomicU64, Ordering};
 use std::time::Duration;
 
 use crate::batch::Batch;
-use crate::errno::{Errno, Result};
 use crate::mailbox::{Mailbox, Woken};
 use crate::stack::Linked;
+use crate::sys::errno::{Errno, Result};
 use crate::sys::{memory, thread};
 use crate::task::Task;
 

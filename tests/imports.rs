@@ -16,7 +16,7 @@ const LONGEST_FUNCTION: usize = 60;
 
 // What breaks a rule today. An entry that is no longer needed fails the test, so that the lists only shrink.
 const IN_CIRCLES: &[&str] = &[];
-const IMPORTED_BY_SYS: &[&str] = &["src/errno.rs"];
+const IMPORTED_BY_SYS: &[&str] = &[];
 const UPWARD: &[&str] = &[];
 const LONG_FILES: &[&str] = &[];
 const LONG_FUNCTIONS: &[&str] = &["src/calls/parse.rs: transfer"];

@@ -5,11 +5,11 @@ use libc::c_int;
 use crate::abi::aiocb;
 use crate::dispatch::complete;
 use crate::engine::{Caller, Engine, Locked};
-use crate::errno::{Errno, Result};
 use crate::request::Handle;
 use crate::slab::Id;
 use crate::sys::clock::{self, Nanos};
 use crate::sys::descriptor::{self, Nature};
+use crate::sys::errno::{Errno, Result};
 use crate::sys::thread::Pause;
 use crate::threads::threadless;
 

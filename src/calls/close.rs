@@ -14,13 +14,13 @@ use libc::c_uint;
 use crate::calls::cancel;
 use crate::dispatch::wakeups::wake_poller;
 use crate::engine::{Caller, Engine};
-use crate::errno::{Errno, Result};
 #[cfg(libaio)]
 use crate::libaio::queue;
 use crate::order::{Kind, State};
 use crate::slab::Id;
 use crate::sys::clock::Nanos;
 use crate::sys::descriptor::Nature;
+use crate::sys::errno::{Errno, Result};
 use crate::sys::thread::{self, Pause};
 use crate::sys::{clock, descriptor};
 use crate::table;

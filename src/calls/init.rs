@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 use crate::abi::aioinit;
 use crate::dispatch::wakeups::{wake_poller, wake_reaper};
 use crate::engine::{Caller, Engine};
-use crate::errno::{Errno, Result};
+use crate::sys::errno::{Errno, Result};
 use crate::table::roles::ReaperState;
 use crate::threads::threadless;
 

@@ -4,7 +4,6 @@ use libc::c_int;
 
 use crate::abi::{aiocb, sigevent};
 use crate::engine::Engine;
-use crate::errno::{Errno, Result};
 use crate::lock_free::LockFree;
 use crate::lock_free::fd_cache::paths::Reads;
 use crate::notify::Notify;
@@ -13,6 +12,7 @@ use crate::request::{Buffer, Handle, Operation, Request};
 use crate::slab::NONE;
 use crate::sys::clock::{self, Nanos};
 use crate::sys::descriptor::{self, Description, Nature};
+use crate::sys::errno::{Errno, Result};
 use crate::sys::inode::Fields;
 use crate::sys::kaio;
 

@@ -3,8 +3,8 @@
 use std::ptr;
 
 use crate::engine;
-use crate::errno::{Errno, Result};
 use crate::figures::aio_rs_stats;
+use crate::sys::errno::{Errno, Result};
 
 /// For the caller's structure of `size` bytes, which may be an older or a newer one. Errors: EINVAL (NULL), E2BIG.
 ///

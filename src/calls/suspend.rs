@@ -8,9 +8,9 @@ use libc::{c_int, timespec};
 
 use crate::abi::aiocb;
 use crate::dispatch::caller_reap::{self, Reaped};
-use crate::errno::{Errno, Result};
 use crate::status::{Seen, Status};
 use crate::sys::clock::{self, Nanos};
+use crate::sys::errno::{Errno, Result};
 use crate::sys::wait::{self, WaitMode};
 use crate::threads::threadless;
 

@@ -14,10 +14,10 @@ use libc::{c_int, size_t, ssize_t, timespec};
 use crate::abi::{aiocb, aioinit, sigevent};
 use crate::calls::{self, cancel, close, init, listio, submit, suspend};
 use crate::dispatch::caller_reap;
-use crate::errno::{Errno, Result, to_c};
 use crate::figures::aio_rs_stats;
 use crate::request::Operation;
 use crate::sys::cancellation::defer;
+use crate::sys::errno::{Errno, Result, to_c};
 use crate::sys::tools;
 use crate::threads::threadless;
 

@@ -9,9 +9,9 @@ use std::ptr;
 use crate::dispatch::complete::Rest;
 use crate::dispatch::kernel_reap;
 use crate::engine::{Caller, Engine};
-use crate::errno::{Errno, Result};
 use crate::ring_owner::Token;
 use crate::sys::clock::{self, Nanos};
+use crate::sys::errno::{Errno, Result};
 use crate::sys::signals::{self, Blocked};
 use crate::sys::wait;
 

@@ -4,9 +4,9 @@
 use crate::dispatch::wakeups::Wakeups;
 use crate::dispatch::{deliver, number};
 use crate::engine::{Engine, Locked};
-use crate::errno::Result;
 use crate::order::NO_NUMBER;
 use crate::slab::Id;
+use crate::sys::errno::Result;
 use crate::sys::{io, thread, wait};
 use crate::table::notifications::PendingNotification;
 use crate::table::{Ended, Table};

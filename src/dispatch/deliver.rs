@@ -9,9 +9,9 @@ use std::ffi::c_int;
 use crate::callback_pool::Callbacks;
 use crate::dispatch::wakeups::Wakeups;
 use crate::engine::{Caller, Engine};
-use crate::errno::{Errno, Result};
 use crate::notify::Notify;
 use crate::slab::NONE;
+use crate::sys::errno::{Errno, Result};
 use crate::sys::signals;
 use crate::table::notifications::PendingNotification;
 

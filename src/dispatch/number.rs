@@ -3,11 +3,11 @@
 //! request has no descriptor any more, and must not touch that file.
 
 use crate::engine::Engine;
-use crate::errno::{Errno, Result};
 use crate::order::{FileKey, NO_NUMBER};
 use crate::slab::Id;
 use crate::sys::clock::Nanos;
 use crate::sys::descriptor;
+use crate::sys::errno::{Errno, Result};
 use crate::task::Task;
 
 /// A request that is run so soon after its submission has not waited for anything.

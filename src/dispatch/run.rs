@@ -4,10 +4,10 @@ use libc::off_t;
 
 use crate::dispatch::number;
 use crate::engine::Engine;
-use crate::errno::{Errno, Result};
 use crate::order::Kind;
 use crate::sys::clock::{self, Nanos};
 use crate::sys::descriptor::Nature;
+use crate::sys::errno::{Errno, Result};
 use crate::sys::io;
 use crate::task::Task;
 

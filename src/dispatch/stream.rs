@@ -2,11 +2,11 @@
 
 use crate::dispatch::number;
 use crate::engine::Engine;
-use crate::errno::{Errno, Result};
 use crate::order::{Kind, NO_NUMBER};
 use crate::request::Buffer;
 use crate::sys::clock;
 use crate::sys::descriptor::Nature;
+use crate::sys::errno::{Errno, Result};
 use crate::sys::io;
 use crate::task::Task;
 

@@ -13,11 +13,11 @@ use libc::c_int;
 use super::contexts::Contexts;
 use super::duplicates::{self, Duplicate, Handle};
 use super::in_flight::{InFlight, Record, Target};
-use crate::errno::Result;
 use crate::order::FileKey;
 use crate::slab::{Id, Index, NONE, Slab};
 use crate::sys::aio_abi::iocb;
 use crate::sys::clock::Nanos;
+use crate::sys::errno::Result;
 
 /// A sync that waits.
 pub struct Deferred {

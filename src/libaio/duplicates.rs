@@ -3,10 +3,10 @@
 
 use libc::c_int;
 
-use crate::errno::{Errno, Result};
 use crate::order::FileKey;
 use crate::slab::{Id, NONE, Slab};
 use crate::sys::descriptor;
+use crate::sys::errno::{Errno, Result};
 use crate::sys::inode::Fields;
 
 /// The library's copy of a descriptor that the program closes.

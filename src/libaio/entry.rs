@@ -8,8 +8,8 @@ use libc::{c_int, c_long, c_longlong, c_void, iovec, sigset_t, size_t, timespec}
 
 use super::abi::*;
 use super::queue;
-use crate::errno::{Errno, Result};
 use crate::sys::contexts::Wanted;
+use crate::sys::errno::{Errno, Result};
 
 /// Makes a context for `maxevents` requests at a time. `*ctxp` has to be 0. 0, -EINVAL, -EFAULT, -ENOMEM, -EAGAIN.
 #[unsafe(no_mangle)]

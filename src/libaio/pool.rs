@@ -6,7 +6,7 @@ use std::ptr::{self, NonNull};
 use std::sync::atomic::Ordering;
 
 use super::in_flight::InFlight;
-use crate::errno::{Errno, Result};
+use crate::sys::errno::{Errno, Result};
 use crate::sys::memory;
 
 /// Under a lock. Starts from all zeroes.

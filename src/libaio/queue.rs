@@ -13,10 +13,10 @@ use super::state::{self, NoDuplicates, State};
 use super::submitters::Submitter;
 use super::syncs;
 use crate::engine;
-use crate::errno::{Errno, Result};
 use crate::stats;
 use crate::sys::aio_abi::{IO_CMD_FDSYNC, IO_CMD_FSYNC, io_event, iocb};
 use crate::sys::contexts::{self as kernel, Wanted};
+use crate::sys::errno::{Errno, Result};
 use crate::sys::readable::ReadablePages;
 
 /// io_setup. The library meets the context when it is submitted to. Errors: those of io_setup(2).

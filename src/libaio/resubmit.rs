@@ -11,12 +11,12 @@ use super::in_flight::{self, InFlight, Record, Target};
 use super::reaping::Reaper;
 use super::shadows::StandsFor;
 use super::state::State;
-use crate::errno::{Errno, Result};
 use crate::sys::aio_abi::{IO_CMD_PREAD, iocb};
 use crate::sys::aio_ring::Completions;
 use crate::sys::clock::{self, Nanos};
 use crate::sys::contexts;
 use crate::sys::descriptor;
+use crate::sys::errno::{Errno, Result};
 
 /// A ready sync waits so long for the program to show who takes the events of its context, if nobody did so far; and so long if
 /// that was the library: the program may go on by itself.

@@ -22,7 +22,6 @@ use super::resubmit::{SILENT, is_unchanged, reaper_of, submit_as, submit_refusal
 use super::state::{Locked, State};
 use crate::dispatch::caller_reap;
 use crate::engine::{self, Engine};
-use crate::errno::{Errno, Result};
 use crate::order::FileKey;
 use crate::slab::{Id, NONE};
 use crate::stats;
@@ -31,6 +30,7 @@ use crate::sys::aio_ring::Completions;
 use crate::sys::clock::{self, Nanos};
 use crate::sys::contexts;
 use crate::sys::descriptor;
+use crate::sys::errno::{Errno, Result};
 use crate::sys::park::Parker;
 use crate::sys::thread;
 use crate::sys::transfer;

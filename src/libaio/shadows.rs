@@ -7,8 +7,8 @@ use std::ptr;
 use std::sync::atomic::{AtomicI64, AtomicPtr, AtomicU64, Ordering};
 
 use super::in_flight::{self, InFlight};
-use crate::errno::Errno;
 use crate::sys::aio_abi::{io_event, iocb};
+use crate::sys::errno::Errno;
 use crate::sys::memory;
 
 /// All zeroes is one without shadows. They are taken under the lock, looked up and given back without.

@@ -6,8 +6,8 @@ use std::ptr;
 use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering, compiler_fence};
 
 use super::in_flight::{InFlight, Record};
-use crate::errno::thread_identity;
 use crate::sys::clock::{self, Nanos};
+use crate::sys::errno::thread_identity;
 use crate::sys::thread::Pause;
 
 /// All zeroes is one without threads.

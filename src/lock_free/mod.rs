@@ -8,10 +8,10 @@ pub mod submission_queue;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use crate::errno::Result;
 use crate::order::{Admission, Kind};
 use crate::request::Request;
 use crate::ring_owner::RingOwner;
+use crate::sys::errno::Result;
 use crate::sys::memory;
 use crate::worker_slot::WorkerSlot;
 

@@ -3,8 +3,8 @@
 use super::Order;
 use super::node::{EMPTY, Place, some};
 use super::types::{Kind, Run, State};
-use crate::errno::Errno;
 use crate::slab::{Id, NONE};
+use crate::sys::errno::Errno;
 
 impl<P: Copy> Order<P> {
     pub(super) fn admit_barrier(&mut self, id: Id) {

@@ -3,8 +3,8 @@
 use super::Order;
 use super::node::{Desc, EMPTY, File, Trees, fd_key, file_hash};
 use super::types::{Admission, Target};
-use crate::errno::Result;
 use crate::slab::{Id, NONE};
+use crate::sys::errno::Result;
 
 impl<P: Copy> Order<P> {
     /// The descriptor's record. A number that names another file than its unfinished requests do was closed behind the

@@ -26,8 +26,8 @@ mod types;
 mod walk;
 mod write_queue;
 
-use crate::errno::{Errno, Result};
 use crate::slab::{Id, Index, NONE, Slab};
+use crate::sys::errno::{Errno, Result};
 use node::{Desc, EMPTY, File, List, NO_TREE, Node, Place, UNLINKED, fd_key, file_hash};
 pub use types::{Admission, FileKey, Finished, Kind, NO_NUMBER, PRIORITIES, Policy, Run, State, Target};
 

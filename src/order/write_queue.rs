@@ -3,8 +3,8 @@
 use super::Order;
 use super::node::{EMPTY, some};
 use super::types::{PRIORITIES, Run, State};
-use crate::errno::Result;
 use crate::slab::{Id, NONE};
+use crate::sys::errno::Result;
 
 impl<P: Copy> Order<P> {
     /// Each file may come to need one when requests end, and so may `count` more.

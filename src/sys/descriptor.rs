@@ -6,7 +6,7 @@ use libc::c_int;
 #[cfg(target_os = "linux")]
 use libc::c_uint;
 
-use crate::errno::{Errno, Result, check};
+use crate::sys::errno::{Errno, Result, check};
 use crate::sys::inode::{Fields, Inode, inode};
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
 use crate::sys::next;

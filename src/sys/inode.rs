@@ -4,7 +4,7 @@ use std::mem::MaybeUninit;
 
 use libc::c_int;
 
-use crate::errno::{Result, check};
+use crate::sys::errno::{Result, check};
 
 /// The type of a file, its size, and the numbers that identify it.
 pub struct Inode {
@@ -26,7 +26,7 @@ pub enum Fields {
 /// Asks for the file behind a descriptor. Error: EBADF.
 #[cfg(target_os = "linux")]
 pub fn inode(fd: c_int, fields: Fields) -> Result<Inode> {
-    use crate::errno::Errno;
+    use crate::sys::errno::Errno;
 
     // Not fstat: since Linux 6.13 asking for the ctime makes the next write give the file a new, finer time stamp, which the next
     // fsync has to write out (inode_set_ctime_current, STATX_CTIME).

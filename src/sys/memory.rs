@@ -3,7 +3,7 @@
 use std::ffi::c_void;
 use std::ptr::{self, NonNull};
 
-use crate::errno::{Errno, Result};
+use crate::sys::errno::{Errno, Result};
 
 /// Maps `bytes` of zeroed memory, private to this process. Pages cost nothing until they are touched. Error: ENOMEM.
 pub fn map(bytes: usize) -> Result<NonNull<c_void>> {

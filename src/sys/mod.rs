@@ -9,6 +9,7 @@ pub mod cancellation;
 pub mod clock;
 pub mod descriptor;
 pub mod environment;
+pub mod errno;
 pub mod hash;
 pub mod inode;
 pub mod memory;

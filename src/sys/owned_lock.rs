@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use lock_api::RawMutex;
 
 use super::lock::RawLock;
-use crate::errno::thread_identity;
+use crate::sys::errno::thread_identity;
 
 pub struct OwnedLock {
     raw: RawLock,

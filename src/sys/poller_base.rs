@@ -7,7 +7,7 @@ use libc::c_int;
 use super::clock::{self, Nanos};
 use super::signals::Blocked;
 use super::{descriptor, thread};
-use crate::errno::Result;
+use crate::sys::errno::Result;
 
 /// What a stream is ready for.
 #[derive(Clone, Copy)]

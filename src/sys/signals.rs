@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use libc::{c_int, sigset_t};
 
-use crate::errno::{Errno, Result, check};
 use crate::sys::cancellation::Deferral;
+use crate::sys::errno::{Errno, Result, check};
 
 /// All signals stay blocked in this thread until the guard is dropped. libc never blocks the signals that it uses itself, one of which
 /// cancels threads, so cancellation is deferred too.

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use libc::c_int;
 
-use crate::errno::Errno;
+use crate::sys::errno::Errno;
 use crate::sys::{inode, signals};
 
 const STDERR: c_int = 2;

@@ -5,7 +5,7 @@ use std::mem::MaybeUninit;
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use crate::errno::{Errno, Result, check_code};
+use crate::sys::errno::{Errno, Result, check_code};
 use crate::sys::fork;
 use crate::sys::signals::Blocked;
 

@@ -2,8 +2,8 @@
 
 use libc::{c_int, c_void, off_t};
 
-use crate::errno::{Errno, Result, check};
 use crate::sys::clock::{self, Nanos};
+use crate::sys::errno::{Errno, Result, check};
 
 /// A read or write for the kernel's own AIO (`kaio`).
 #[cfg_attr(not(all(target_os = "linux", not(feature = "portable"))), expect(dead_code, reason = "only Linux has it"))]

@@ -1,9 +1,9 @@
 //! Requests that the kernel's AIO has.
 
 use super::{Ended, Table};
-use crate::errno::{Errno, Result};
 use crate::order::Kind;
 use crate::slab::{Id, NONE};
+use crate::sys::errno::{Errno, Result};
 use crate::sys::kaio::Event;
 use crate::task::Task;
 

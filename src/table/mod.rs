@@ -21,7 +21,6 @@ use std::ptr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::config::{Config, MOST_THREADS};
-use crate::errno::{Errno, Result};
 use crate::lock_free::LockFree;
 use crate::lock_free::submission_queue::{self, Consumer, Emptied};
 use crate::notify::Notify;
@@ -29,6 +28,7 @@ use crate::order::{Admission, Finished, Kind, Order, State, Target};
 use crate::request::{self, Request};
 use crate::slab::{Id, Index, NONE, Slab, corrupt};
 use crate::stats::Stats;
+use crate::sys::errno::{Errno, Result};
 use crate::sys::{park, tools};
 use list_calls::ListCall;
 use notifications::{Notifications, PendingNotification};

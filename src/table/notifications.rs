@@ -1,8 +1,8 @@
 //! Notifications that a library thread still has to deliver.
 
-use crate::errno::Result;
 use crate::notify::Notify;
 use crate::slab::{Id, NONE, Slab};
+use crate::sys::errno::Result;
 
 /// A notification that is due and not delivered yet, and the list that waits for its delivery.
 #[derive(Clone, Copy)]

@@ -11,9 +11,9 @@ use std::ptr;
 
 use crate::callback_pool::Callbacks;
 use crate::engine::Engine;
-use crate::errno::{Errno, Result};
 use crate::notify::{Attributes, Call};
 use crate::slab::Id;
+use crate::sys::errno::{Errno, Result};
 use crate::sys::{signals, thread, tools};
 
 /// Has a thread run `call`. For whoever may make threads. Error: EAGAIN, no thread is free and none can be made.

@@ -13,10 +13,10 @@ use crate::dispatch::stream::{at, number_for_next_step, so_far, total, transfer}
 use crate::dispatch::wakeups::Wakeups;
 use crate::dispatch::{complete, number};
 use crate::engine::{Engine, Locked};
-use crate::errno::{Errno, Result};
 use crate::order::Kind;
 use crate::sys::clock::{self, Nanos};
 use crate::sys::descriptor::Nature;
+use crate::sys::errno::{Errno, Result};
 use crate::sys::io::{self, Tried};
 use crate::sys::poller::{EVENTS, Event};
 use crate::sys::thread;

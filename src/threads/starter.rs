@@ -12,7 +12,7 @@ use std::ptr;
 use std::time::Duration;
 
 use crate::engine::{Caller, Engine, Locked};
-use crate::errno::Result;
+use crate::sys::errno::Result;
 use crate::sys::thread;
 use crate::table::roles::StarterState;
 use crate::threads::{delivery, spawn, worker};

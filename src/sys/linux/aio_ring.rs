@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use libc::c_long;
 
 use super::aio_abi::io_event;
-use crate::errno::{Errno, Result, check};
+use crate::sys::errno::{Errno, Result, check};
 
 /// The kernel's struct aio_ring.
 #[repr(C)]

@@ -8,7 +8,7 @@ use libc::{c_int, c_long, timespec};
 use super::aio_abi::{io_event, iocb};
 use super::aio_ring::{self, IO_PGETEVENTS};
 use super::readable::{KERNEL_SET, is_readable};
-use crate::errno::{Errno, Result, check};
+use crate::sys::errno::{Errno, Result, check};
 
 /// io_setup(2). Error: as there.
 ///

@@ -4,7 +4,7 @@ use std::ffi::c_void;
 use std::ptr::{self, NonNull};
 use std::sync::atomic::{AtomicPtr, AtomicU32, Ordering};
 
-use crate::errno::Result;
+use crate::sys::errno::Result;
 use crate::sys::memory;
 
 /// A word that is 1 in the process that made it and 0 in a child: the kernel wipes its page at fork, _Fork and clone, but not at

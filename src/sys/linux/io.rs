@@ -2,8 +2,8 @@
 
 use libc::{c_int, c_void, iovec};
 
-use crate::errno::{Errno, Result, check};
 use crate::sys::descriptor::{self, Nature};
+use crate::sys::errno::{Errno, Result, check};
 
 pub use crate::sys::transfer::*;
 

@@ -9,9 +9,9 @@ use libc::{c_int, c_long, c_uint, c_ulong, timespec};
 use super::aio_abi::{IO_CMD_POLL, IO_CMD_PREAD, IO_CMD_PWRITE, io_event};
 use super::aio_ring::{self, Completions, IO_PGETEVENTS};
 use super::syscalls;
-use crate::errno::{Errno, Result, check};
 use crate::sys::cancellation::with_cleanup;
 use crate::sys::clock::{self, Nanos};
+use crate::sys::errno::{Errno, Result, check};
 use crate::sys::transfer::Transfer;
 
 pub use super::aio_abi::iocb as Iocb;

@@ -4,8 +4,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use libc::{c_int, epoll_event};
 
-use crate::errno::{Errno, Result, check};
 use crate::sys::clock::{self, Nanos};
+use crate::sys::errno::{Errno, Result, check};
 use crate::sys::poller_base::{LONGEST_WAIT, OwnPair};
 use crate::sys::{descriptor, thread};
 

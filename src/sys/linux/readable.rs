@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 
 use libc::c_int;
 
-use crate::errno::{Errno, check};
+use crate::sys::errno::{Errno, check};
 
 /// Bytes of the kernel's signal set.
 pub(super) const KERNEL_SET: usize = 8;

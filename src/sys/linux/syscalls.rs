@@ -4,8 +4,8 @@ use std::ptr;
 
 use libc::{c_int, c_long, timespec};
 
-use crate::errno::Errno;
 use crate::sys::cancellation::{ASYNCHRONOUS, set_type};
+use crate::sys::errno::Errno;
 
 unsafe extern "C" {
     // Plain "C", not "C-unwind", although a cancelled thread unwinds through the call that it sleeps in: the frames here own

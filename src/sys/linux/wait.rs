@@ -16,10 +16,10 @@ use super::spin::Spin;
 use super::syscalls::{self, cancellable};
 use super::wait_slots::{Sleeper, WaitSlot, WaiterBitmap};
 use super::waiters::Waiters;
-use crate::errno::{Errno, Result, check};
 use crate::sys::cancellation::{put_off, with_cleanup};
 use crate::sys::clock::{self, Nanos};
 use crate::sys::environment;
+use crate::sys::errno::{Errno, Result, check};
 use crate::sys::hash::mix;
 
 /// The waiters of all words with one hash.

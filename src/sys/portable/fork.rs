@@ -1,7 +1,7 @@
 //! On Linux this finds a child out even without fork handlers. POSIX has only those (pthread_atfork); the engine registers one, and it
 //! replaces what the child has inherited. A child of `_Fork`, which runs none, is not found out.
 
-use crate::errno::Result;
+use crate::sys::errno::Result;
 
 pub struct Mark;
 

@@ -2,8 +2,8 @@
 
 use libc::{c_int, c_void};
 
-use crate::errno::Result;
 use crate::sys::descriptor::Nature;
+use crate::sys::errno::Result;
 
 pub use crate::sys::transfer::*;
 

@@ -4,8 +4,8 @@ use std::ffi::c_void;
 
 use libc::c_int;
 
-use crate::errno::{Errno, Result};
 use crate::sys::clock::Nanos;
+use crate::sys::errno::{Errno, Result};
 use crate::sys::transfer::Transfer;
 
 #[derive(Clone, Copy)]

@@ -3,7 +3,7 @@
 use std::ops;
 use std::ptr::NonNull;
 
-use crate::errno::{Errno, Result};
+use crate::sys::errno::{Errno, Result};
 use crate::sys::memory;
 
 pub struct PageVec<T> {

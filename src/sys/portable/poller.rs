@@ -7,10 +7,10 @@ use libc::{c_int, pollfd};
 use parking_lot::Mutex;
 
 use super::page_vec::PageVec;
-use crate::errno::{Result, check};
 use crate::sys::cancellation::put_off;
 use crate::sys::clock::{self, Nanos};
 use crate::sys::descriptor;
+use crate::sys::errno::{Result, check};
 use crate::sys::inode::{self, Fields, Inode};
 use crate::sys::poller_base::{LONGEST_WAIT, OwnPair};
 

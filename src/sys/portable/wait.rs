@@ -14,9 +14,9 @@ use std::sync::atomic::{AtomicI32, AtomicU32, AtomicU64, AtomicUsize, Ordering, 
 
 use libc::c_int;
 
-use crate::errno::{Result, check, thread_identity};
 use crate::sys::cancellation::{put_off, with_cleanup};
 use crate::sys::clock::{self, Nanos};
+use crate::sys::errno::{Result, check, thread_identity};
 use crate::sys::{descriptor, poller};
 
 struct Slot {
@@ -77,7 +77,7 @@ pub fn sleep(
 ) -> Result<()> {
     let now = clock::now();
     if deadline.is_some_and(|deadline| deadline <= now) {
-        return Err(crate::errno::Errno(libc::ETIMEDOUT));
+        return Err(crate::sys::errno::Errno(libc::ETIMEDOUT));
     }
     let left = deadline.map(|deadline| deadline - now);
     let stay = Stay::new();
