@@ -5,14 +5,15 @@
 
 enum { COUNT = 8 };
 
-static int fd, ends[2];
+// Reads go to `other`: on some file systems one waits for a write of its file that runs.
+static int fd, other, ends[2];
 static char data[COUNT];
 
 static void in_child(io_context_t inherited, struct iocb *polls) {
     struct iocb block, sync, *list[] = {&block, &sync}, *again = polls;
     struct io_event event;
     struct timespec no_time = {0, 0}, some_time = {0, 1000};
-    io_prep_pread(&block, fd, data, 1, 0);
+    io_prep_pread(&block, other, data, 1, 0);
     io_prep_fsync(&sync, fd);
     for (int round = 0; round < 2; round++) {
         CHECK_EQ(io_submit(inherited, 1, list), -EINVAL);
@@ -113,6 +114,7 @@ int main(void) {
     struct held h = hold(BLOCK);
     struct aiocb stuck;
     fd = temp_file();
+    other = temp_file();
     CHECK_EQ(pipe(ends), 0);
     for (int i = 0; i < COUNT; i++) {
         io_prep_poll(&polls[i], ends[0], POLLIN);
