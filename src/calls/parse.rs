@@ -69,7 +69,7 @@ fn transfer(handle: Handle, block: &aiocb, notify: Notify, kind: Kind, engine: &
     // A write that has to reach the device waits for it.
     let bypass = descriptor::DIRECT | if kind == Kind::Read { 0 } else { libc::O_DSYNC };
     let unbuffered = flags & bypass != 0 || nature != Nature::File;
-    let takes_turns = kind != Kind::Read && !unbuffered && found.is_ok_and(|found| found.writes_take_turns());
+    let queued_write = kind != Kind::Read && !unbuffered && found.is_ok_and(|found| found.serializes_writes());
     let is_direct = flags & descriptor::DIRECT != 0 && nature == Nature::File && preset.is_none();
     let direct = is_direct
         && engine.kernel.is_possible()
@@ -108,7 +108,7 @@ fn transfer(handle: Handle, block: &aiocb, notify: Notify, kind: Kind, engine: &
         position,
         length,
         priority,
-        takes_turns,
+        queued_write,
         direct,
         payload,
     })
@@ -194,7 +194,7 @@ fn barrier(handle: Handle, block: &aiocb, notify: Notify, kind: Kind, needs_writ
         position: 0,
         length: 0,
         priority: 0,
-        takes_turns: false,
+        queued_write: false,
         direct: false,
         payload,
     })

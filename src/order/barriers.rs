@@ -1,7 +1,7 @@
 //! Barriers: what they wait for, and which one fsync serves together.
 
 use super::Order;
-use super::node::{EMPTY, Place, some};
+use super::node::{EMPTY, ListName, some};
 use super::types::{Kind, Run, State};
 use crate::slab::{Id, NONE};
 use crate::sys::errno::Errno;
@@ -10,7 +10,7 @@ impl<P: Copy> Order<P> {
     pub(super) fn admit_barrier(&mut self, id: Id) {
         let file = self.file_of(id);
         self.nodes[id].priority = 0;
-        self.push(Place::Barriers(file, State::Waiting), id);
+        self.push(ListName::Barriers(file, State::Waiting), id);
         self.release_barriers(file);
     }
 
@@ -59,9 +59,9 @@ impl<P: Copy> Order<P> {
             if self.nodes[barrier].seq > oldest {
                 break;
             }
-            self.unlink(Place::Barriers(file, State::Waiting), barrier);
+            self.unlink(ListName::Barriers(file, State::Waiting), barrier);
             self.nodes[barrier].state = State::Ready;
-            self.push(Place::Barriers(file, State::Ready), barrier);
+            self.push(ListName::Barriers(file, State::Ready), barrier);
         }
         self.queue_leader(file);
     }
@@ -79,7 +79,7 @@ impl<P: Copy> Order<P> {
     }
 
     pub(super) fn leave_barriers(&mut self, file: Id, id: Id) {
-        self.unlink(Place::Barriers(file, self.nodes[id].state), id);
+        self.unlink(ListName::Barriers(file, self.nodes[id].state), id);
         self.queue_leader(file);
     }
 }

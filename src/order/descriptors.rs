@@ -71,8 +71,8 @@ impl<P: Copy> Order<P> {
             ready: EMPTY,
             running: EMPTY,
             leader_queued: false,
-            turn: NONE,
-            line: NONE,
+            active_write: NONE,
+            write_queue: NONE,
             descs: 0,
         });
         if let Some(key) = key {
@@ -113,8 +113,8 @@ impl<P: Copy> Order<P> {
                 self.by_file.remove(key.hash(), gone.file, |id| file_hash(&files[id]));
             }
             let file = self.files.remove(gone.file);
-            if file.line != NONE {
-                self.lines.remove(file.line);
+            if file.write_queue != NONE {
+                self.write_queues.remove(file.write_queue);
             }
         }
         Some(gone)

@@ -1,20 +1,19 @@
 //! Which request may run now? A pure state machine: no locks, no I/O, no allocation per request.
 //!
 //! A request moves Waiting → Ready → Running → gone. It is Waiting for one of two reasons:
-//! * an older request of its descriptor that it must not overtake (overlapping ranges with a write among them, appends,
-//!   streams). It hangs on *one* such request, its blocker; when that ends, it looks for the next.
-//! * it is a barrier (fsync), and older requests of its *file* are unfinished. A file keeps its requests in the order of
-//!   submission, so the oldest barrier may run when the oldest request is younger than it.
+//! * an older request of its descriptor that it must not overtake (overlapping ranges with a write among them, appends, streams). It
+//!   hangs on one such request, its blocker; when that ends, it looks for the next one (`ranges`).
+//! * it is a barrier (fsync), and older requests of its file are unfinished. A file keeps its requests in the order of submission,
+//!   so the oldest barrier may run when the oldest request is younger than it (`barriers`).
 //!
-//! Buffered writes of one file take turns: the kernel would run them one after the other anyway, and more workers would only
-//! get in each other's way there. Those that are ready and have to wait for their turn stand in line, by priority.
+//! Nothing younger ever waits for a barrier. Barriers of one file that are ready together form a group, which one fsync serves; those
+//! that become ready while it runs form the next group.
 //!
-//! Nothing younger ever waits for a barrier. Barriers of one file that are ready together form a group, which one fsync
-//! serves; those that become ready while it runs form the next group.
+//! Buffered writes of one file run one at a time: the kernel would make them wait for the inode's lock anyway, and more workers would
+//! only get in each other's way there. Those that are ready wait in the file's write queue (`write_queue`).
 //!
-//! Cost per request is O(log n): each descriptor keeps the ranges of its unfinished requests in two treaps (reads, writes)
-//! whose nodes know the extremes of their subtrees. A descriptor that is only read, or only written in turn, needs none: its
-//! first few requests stay out, until one comes that has to ask.
+//! Cost per request is O(log n): each descriptor keeps the ranges of its unfinished requests in two treaps (reads, writes) whose nodes
+//! know the extremes of their subtrees. Where nothing can conflict the first few requests are counted instead of inserted.
 
 mod barriers;
 mod descriptors;
@@ -28,7 +27,7 @@ mod write_queue;
 
 use crate::slab::{Id, Index, NONE, Slab};
 use crate::sys::errno::{Errno, Result};
-use node::{Desc, EMPTY, File, List, NO_TREE, Node, Place, UNLINKED, fd_key, file_hash};
+use node::{Desc, EMPTY, File, List, ListName, NO_TREE, Node, UNLINKED, fd_key, file_hash};
 pub use types::{Admission, FileKey, Finished, Kind, NO_NUMBER, PRIORITIES, Policy, Run, State, Target};
 
 pub struct Order<P> {
@@ -38,14 +37,14 @@ pub struct Order<P> {
     nodes: Slab<Node<P>>,
     descs: Slab<Desc>,
     files: Slab<File>,
-    /// Requests in line, by priority.
-    lines: Slab<[List; PRIORITIES]>,
+    /// The write queues of files: by priority.
+    write_queues: Slab<[List; PRIORITIES]>,
     by_fd: Index,
     by_file: Index,
     seq: u64,
     /// Requests that a worker could run now, by priority.
     ready: [List; PRIORITIES],
-    /// Those, and those that stand in line.
+    /// Those, and those in a write queue.
     ready_count: usize,
     /// Requests and barriers that wait for others.
     blocked_count: usize,
@@ -64,7 +63,7 @@ impl<P: Copy> Order<P> {
             nodes: Slab::new(),
             descs: Slab::new(),
             files: Slab::new(),
-            lines: Slab::new(),
+            write_queues: Slab::new(),
             by_fd: Index::new(),
             by_file: Index::new(),
             seq: 0,
@@ -82,7 +81,7 @@ impl<P: Copy> Order<P> {
         self.nodes.len()
     }
 
-    /// Number of requests that wait for a worker, or stand in line for one.
+    /// Number of requests that wait for a worker, those in a write queue included.
     pub fn ready_count(&self) -> usize {
         self.ready_count
     }
@@ -158,7 +157,7 @@ impl<P: Copy> Order<P> {
         self.nodes.reserve(count)?;
         self.descs.reserve(count)?;
         self.files.reserve(count)?;
-        self.reserve_lines(count)?;
+        self.reserve_write_queues(count)?;
         let (descs, files) = (&self.descs, &self.files);
         self.by_fd.reserve(count, |id| fd_key(descs[id].fd))?;
         self.by_file.reserve(count, |id| file_hash(&files[id]))
@@ -167,19 +166,19 @@ impl<P: Copy> Order<P> {
     /// Takes in a request. Errors: ENOMEM, and then nothing has changed.
     pub fn admit(&mut self, new: &Admission<P>) -> Result<Id> {
         self.nodes.reserve(1)?;
-        self.reserve_lines(1)?;
+        self.reserve_write_queues(1)?;
         let desc = self.desc_for(new)?;
         self.seq += 1;
-        let lane = self.lane(new, desc);
-        let whole = self.is_whole(desc);
-        let (start, end) = if whole { (0, u64::MAX) } else { (new.position, new.position.saturating_add(new.length)) };
+        let tree = self.tree(new, desc);
+        let fifo = self.is_fifo(desc);
+        let (start, end) = if fifo { (0, u64::MAX) } else { (new.position, new.position.saturating_add(new.length)) };
         let id = self.nodes.insert(Node {
             payload: new.payload,
             seq: self.seq,
             position: new.position,
             start,
             end,
-            tree: NO_TREE,
+            tree_links: NO_TREE,
             in_file: UNLINKED,
             in_queue: UNLINKED,
             waiters: EMPTY,
@@ -190,9 +189,9 @@ impl<P: Copy> Order<P> {
             state: State::Waiting,
             priority: new.priority,
             for_worker: new.target == Target::Stream && !self.polls,
-            takes_turns: new.takes_turns,
+            queued_write: new.queued_write,
             direct: new.direct,
-            lane,
+            tree,
             in_tree: false,
         });
         self.descs[desc].unfinished += 1;
@@ -206,17 +205,17 @@ impl<P: Copy> Order<P> {
 
     fn admit_request(&mut self, id: Id) {
         let file = self.file_of(id);
-        self.push(Place::Requests(file), id);
-        let Some(lane) = self.nodes[id].lane else { return self.make_ready(id) };
-        if self.stays_untracked(id, lane) {
+        self.push(ListName::Requests(file), id);
+        let Some(tree) = self.nodes[id].tree else { return self.make_ready(id) };
+        if self.stays_untracked(id, tree) {
             return self.make_ready(id);
         }
-        self.track_others(id, lane);
+        self.track_others(id, tree);
         match self.latest_conflict(id) {
             Some(blocker) => self.wait_for(id, blocker),
             None => self.make_ready(id),
         }
-        self.track(id, lane);
+        self.track(id, tree);
     }
 
     /// Whether a request that its runner put aside is still there.
@@ -262,13 +261,13 @@ impl<P: Copy> Order<P> {
     }
 
     fn leave_requests(&mut self, file: Id, id: Id, error: Option<Errno>) {
-        self.unlink(Place::Requests(file), id);
+        self.unlink(ListName::Requests(file), id);
         self.untrack(id);
-        if self.files[file].turn == id {
-            self.pass_turn(file);
+        if self.files[file].active_write == id {
+            self.activate_next(file);
         }
         if self.nodes[id].blocker != NONE {
-            self.unlink(Place::Waiters(self.nodes[id].blocker), id);
+            self.unlink(ListName::Waiters(self.nodes[id].blocker), id);
         }
         if let Some(error) = error {
             self.tell_barriers(file, self.nodes[id].seq, error);

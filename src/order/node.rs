@@ -11,7 +11,7 @@ pub(super) struct Links {
 
 pub(super) const UNLINKED: Links = Links { prev: NONE, next: NONE };
 
-/// Place of a node in its descriptor's treap, and the extremes of the subtree below it.
+/// Queue of a node in its descriptor's treap, and the extremes of the subtree below it.
 #[derive(Clone, Copy)]
 pub(super) struct TreeLinks {
     pub(super) left: Id,
@@ -31,7 +31,7 @@ pub(super) struct Node<P> {
     /// What others must not overlap: [start, end).
     pub(super) start: u64,
     pub(super) end: u64,
-    pub(super) tree: TreeLinks,
+    pub(super) tree_links: TreeLinks,
     /// In one of the lists of its file.
     pub(super) in_file: Links,
     /// In a ready list, or among the waiters of its blocker.
@@ -47,10 +47,10 @@ pub(super) struct Node<P> {
     pub(super) priority: u8,
     /// A request of a stream or for the kernel's AIO that was handed to the workers instead.
     pub(super) for_worker: bool,
-    pub(super) takes_turns: bool,
+    pub(super) queued_write: bool,
     pub(super) direct: bool,
     /// Which treap of its descriptor it belongs to; None: it conflicts with nobody.
-    pub(super) lane: Option<Lane>,
+    pub(super) tree: Option<Tree>,
     /// Stands there.
     pub(super) in_tree: bool,
 }
@@ -60,8 +60,8 @@ pub(super) struct Desc {
     pub(super) fd: i32,
     pub(super) file: Id,
     pub(super) trees: Trees,
-    /// Requests that no treap knows, because nobody has asked so far: reads, or writes that take turns and have the same
-    /// priority, so that they run in call order anyway.
+    /// Requests that are in no treap: reads while nothing is written, or queued writes of one priority, which run in call order
+    /// anyway.
     pub(super) untracked_reads: u32,
     pub(super) untracked_writes: u32,
     pub(super) untracked_priority: u8,
@@ -85,9 +85,9 @@ pub(super) struct File {
     pub(super) running: List,
     /// Whether the head of `ready` stands in a ready queue.
     pub(super) leader_queued: bool,
-    /// Of the requests that take turns: the one whose turn it is, and those in line, once there are any.
-    pub(super) turn: Id,
-    pub(super) line: Id,
+    /// Of the buffered writes: the one that is ready or runs, and those that wait behind it, once there are any.
+    pub(super) active_write: Id,
+    pub(super) write_queue: Id,
     pub(super) descs: u32,
 }
 
@@ -100,7 +100,7 @@ pub(super) struct List {
 pub(super) const EMPTY: List = List { head: NONE, tail: NONE };
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Lane {
+pub(super) enum Tree {
     Reads,
     Writes,
 }
@@ -113,34 +113,34 @@ pub(super) struct Trees {
 }
 
 impl Trees {
-    pub(super) fn root(&mut self, lane: Lane) -> &mut Id {
-        match lane {
-            Lane::Reads => &mut self.reads,
-            Lane::Writes => &mut self.writes,
+    pub(super) fn root(&mut self, tree: Tree) -> &mut Id {
+        match tree {
+            Tree::Reads => &mut self.reads,
+            Tree::Writes => &mut self.writes,
         }
     }
 }
 
-/// The lists a node can stand in.
+/// The lists that a request can be in.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Place {
+pub(super) enum ListName {
     Requests(Id),
     Barriers(Id, State),
     Waiters(Id),
     Ready(usize),
-    Line(Id, usize),
+    WriteQueue(Id, usize),
     Streams,
     Direct,
     Blocking,
 }
 
-impl Place {
+impl ListName {
     pub(super) fn is_for_workers(self) -> bool {
-        !matches!(self, Place::Streams | Place::Direct | Place::Blocking)
+        !matches!(self, ListName::Streams | ListName::Direct | ListName::Blocking)
     }
 
     pub(super) fn is_for_blocked(self) -> bool {
-        matches!(self, Place::Waiters(_) | Place::Barriers(_, State::Waiting))
+        matches!(self, ListName::Waiters(_) | ListName::Barriers(_, State::Waiting))
     }
 }
 

@@ -1,7 +1,7 @@
 //! From waiting to ready to running.
 
 use super::Order;
-use super::node::{Desc, List, Place, some};
+use super::node::{Desc, List, ListName, some};
 use super::types::{Kind, Run, State};
 use crate::slab::{Id, NONE};
 
@@ -55,7 +55,7 @@ impl<P: Copy> Order<P> {
     /// A request for the kernel's AIO, which only its submitter owner over. None: it waits, or went another way meanwhile.
     pub fn start_direct(&mut self, id: Id, seq: u64) -> Option<Run> {
         let is_there =
-            self.is_current(id, seq) && self.state(id) == State::Ready && self.ready_place(id) == Place::Direct;
+            self.is_current(id, seq) && self.state(id) == State::Ready && self.ready_queue(id) == ListName::Direct;
         is_there.then(|| {
             self.unqueue_ready(id);
             self.start(id)
@@ -102,7 +102,7 @@ impl<P: Copy> Order<P> {
         self.make_ready(id);
     }
 
-    /// Takes a ready request out of its queue; a leader owner its place to the next barrier of the group.
+    /// Takes a ready request out of its queue; a leader owner its queue to the next barrier of the group.
     pub(super) fn unready(&mut self, id: Id) {
         let file = self.file_of(id);
         if !self.nodes[id].kind.is_barrier() {
@@ -123,31 +123,31 @@ impl<P: Copy> Order<P> {
 
     pub(super) fn make_ready(&mut self, id: Id) {
         self.nodes[id].state = State::Ready;
-        if self.nodes[id].takes_turns {
-            self.take_turn(id);
+        if self.nodes[id].queued_write {
+            self.enter_write_queue(id);
         }
-        let place = self.ready_place(id);
-        self.push(place, id);
-        self.ready_count += usize::from(place.is_for_workers());
+        let queue = self.ready_queue(id);
+        self.push(queue, id);
+        self.ready_count += usize::from(queue.is_for_workers());
     }
 
     pub(super) fn unqueue_ready(&mut self, id: Id) {
-        let place = self.ready_place(id);
-        self.unlink(place, id);
-        self.ready_count -= usize::from(place.is_for_workers());
+        let queue = self.ready_queue(id);
+        self.unlink(queue, id);
+        self.ready_count -= usize::from(queue.is_for_workers());
     }
 
-    pub(super) fn ready_place(&self, id: Id) -> Place {
+    pub(super) fn ready_queue(&self, id: Id) -> ListName {
         let node = &self.nodes[id];
         let Desc { target_is_stream, file, .. } = self.descs[node.desc];
         let priority = usize::from(node.priority);
         match () {
-            () if node.for_worker && target_is_stream => Place::Blocking,
-            () if node.for_worker => Place::Ready(priority),
-            () if target_is_stream => Place::Streams,
-            () if node.direct => Place::Direct,
-            () if node.takes_turns && self.files[file].turn != id => Place::Line(file, priority),
-            () => Place::Ready(priority),
+            () if node.for_worker && target_is_stream => ListName::Blocking,
+            () if node.for_worker => ListName::Ready(priority),
+            () if target_is_stream => ListName::Streams,
+            () if node.direct => ListName::Direct,
+            () if node.queued_write && self.files[file].active_write != id => ListName::WriteQueue(file, priority),
+            () => ListName::Ready(priority),
         }
     }
 }

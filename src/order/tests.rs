@@ -33,7 +33,7 @@ enum Action {
         position: u64,
         length: u64,
         priority: u8,
-        takes_turns: bool,
+        queued_write: bool,
         refused: bool,
     },
     /// A worker, or the poller, takes its next request.
@@ -74,7 +74,7 @@ struct Known {
     kind: Kind,
     range: (u64, u64),
     priority: u8,
-    takes_turns: bool,
+    queued_write: bool,
     direct: bool,
     running: bool,
     /// It was taken in line behind this one, and runs when that has ended.
@@ -102,8 +102,8 @@ impl World {
             Action::Submit { refused: true, fd, kind, priority, .. } => {
                 self.submit((fd, Target::Nothing), kind, (0, 0), priority, false)
             }
-            Action::Submit { fd, kind, position, length, priority, takes_turns, .. } => {
-                self.submit((fd, target(fd)), kind, (position, length), priority, takes_turns)
+            Action::Submit { fd, kind, position, length, priority, queued_write, .. } => {
+                self.submit((fd, target(fd)), kind, (position, length), priority, queued_write)
             }
             Action::Start => self.start(),
             Action::StartStream => self.start_stream(),
@@ -123,10 +123,10 @@ impl World {
         kind: Kind,
         (position, length): (u64, u64),
         priority: u8,
-        takes_turns: bool,
+        queued_write: bool,
     ) {
         let stream = target == Target::Stream;
-        let takes_turns = takes_turns && !stream && !kind.is_barrier();
+        let queued_write = queued_write && !stream && !kind.is_barrier();
         let barrier = kind.is_barrier() && target == Target::Nothing;
         if barrier || stream && (kind.is_barrier() || kind == Kind::Append) {
             return;
@@ -134,10 +134,10 @@ impl World {
         self.submitted += 1;
         let length = if kind == Kind::Append { u64::MAX } else { length };
         let payload = self.submitted;
-        let direct = position % 2 == 1 && !takes_turns && target != Target::Nothing && !stream;
+        let direct = position % 2 == 1 && !queued_write && target != Target::Nothing && !stream;
         let direct = direct && matches!(kind, Kind::Read | Kind::Write);
         let identity = identity(fd);
-        let new = Admission { fd, target, identity, kind, position, length, priority, takes_turns, direct, payload };
+        let new = Admission { fd, target, identity, kind, position, length, priority, queued_write, direct, payload };
         let id = self.order.admit(&new).unwrap();
         // What has to wait goes to a worker.
         let direct = direct && self.order.state(id) == State::Ready;
@@ -145,7 +145,7 @@ impl World {
         let priority = if kind.is_barrier() { 0 } else { priority };
         let seq = payload;
         let (running, behind, error) = (false, None, 0);
-        let known = Known { id, seq, fd, target, kind, range, priority, takes_turns, direct, running, behind, error };
+        let known = Known { id, seq, fd, target, kind, range, priority, queued_write, direct, running, behind, error };
         self.known.push(known);
     }
 
@@ -188,7 +188,7 @@ impl World {
         for known in &self.known {
             let (state, expected) = (self.order.state(known.id), self.expected(known));
             // One that stands in line is not asked whether it waits for the one before it.
-            let in_line = known.takes_turns && state == State::Ready && expected == State::Waiting;
+            let in_line = known.queued_write && state == State::Ready && expected == State::Waiting;
             assert!(state == expected || in_line, "{known:?} is {state:?} among {:#?}", self.known);
             assert_eq!(*self.order.payload(known.id), known.seq);
         }
@@ -221,7 +221,7 @@ impl World {
     fn can_start(&self, known: &Known) -> bool {
         let running = || self.known.iter().filter(|other| other.running && other.target == known.target);
         let syncing = known.kind.is_barrier() && running().any(|other| other.kind.is_barrier());
-        let in_turn = known.takes_turns && running().any(|other| other.takes_turns);
+        let in_turn = known.queued_write && running().any(|other| other.queued_write);
         self.expected(known) == State::Ready && !syncing && !in_turn
     }
 
@@ -290,23 +290,23 @@ impl World {
     }
 
     fn take_in_line(&mut self, which: usize) {
-        let suits = |known: &&Known| known.running && known.takes_turns && !self.has_followers(known);
+        let suits = |known: &&Known| known.running && known.queued_write && !self.has_followers(known);
         let holders: Vec<_> = self.known.iter().filter(suits).cloned().collect();
         let Some(holder) = holders.get(which % holders.len().max(1)) else { return };
         let stands = |known: &&Known| {
             let ready = self.order.state(known.id) == State::Ready;
-            known.takes_turns && known.target == holder.target && ready
+            known.queued_write && known.target == holder.target && ready
         };
         let best = self.known.iter().filter(stands).map(|known| known.priority).min();
         let startable = |known: &&Known| known.target != Target::Stream && !known.direct && self.can_start(known);
         let urgent = self.known.iter().filter(startable).map(|known| known.priority).min();
         let goes_along = best.filter(|best| urgent.is_none_or(|urgent| *best <= urgent));
-        let Some(run) = self.order.next_in_line(holder.id) else {
+        let Some(run) = self.order.next_queued_write(holder.id) else {
             assert_eq!(goes_along, None, "somebody stands in line");
             return;
         };
         let next = self.known.iter().find(|known| known.id == run.id).unwrap().clone();
-        assert!(next.takes_turns && next.target == holder.target && !next.running);
+        assert!(next.queued_write && next.target == holder.target && !next.running);
         assert_eq!(Some(next.priority), goes_along, "a higher priority waits");
         let overtaken = |other: &&Known| other.seq < next.seq && !other.running && self.conflict(other, &next);
         assert_eq!(self.known.iter().find(overtaken).map(|other| other.seq), None, "{next:?} overtakes");
@@ -316,8 +316,8 @@ impl World {
 
     fn put_back(&mut self, which: usize) {
         let of_worker = |known: &Known| known.target != Target::Stream && !known.direct && !known.kind.is_barrier();
-        let put_back = |known: &Known| !known.takes_turns || !self.has_followers(known);
-        let in_turn = |known: &Known| known.kind == Kind::Read || known.takes_turns;
+        let put_back = |known: &Known| !known.queued_write || !self.has_followers(known);
+        let in_turn = |known: &Known| known.kind == Kind::Read || known.queued_write;
         let suits = |known: &Known| known.running && in_turn(known) && of_worker(known) && put_back(known);
         let suiting: Vec<usize> = (0..self.known.len()).filter(|at| suits(&self.known[*at])).collect();
         let Some(at) = suiting.get(which % suiting.len().max(1)) else { return };
@@ -446,13 +446,13 @@ fn actions() -> impl Strategy<Value = Vec<Action>> {
     ];
     let refused = prop_oneof![9 => Just(false), 1 => Just(true)];
     let submit = (3..=STREAM, kind, 0..12u64, 0..5u64, 0..3u8, any::<bool>(), refused).prop_map(
-        |(fd, kind, position, length, priority, takes_turns, refused)| Action::Submit {
+        |(fd, kind, position, length, priority, queued_write, refused)| Action::Submit {
             fd,
             kind,
             position,
             length,
             priority,
-            takes_turns,
+            queued_write,
             refused,
         },
     );
@@ -489,8 +489,8 @@ proptest! {
 #[test]
 fn all_short_sequences_follow_the_model() {
     let submit = |fd, kind, position| {
-        let takes_turns = kind == Kind::Write || kind == Kind::Append;
-        Action::Submit { fd, kind, position, length: 4, priority: 0, takes_turns, refused: false }
+        let queued_write = kind == Kind::Write || kind == Kind::Append;
+        Action::Submit { fd, kind, position, length: 4, priority: 0, queued_write, refused: false }
     };
     let alphabet = [
         submit(3, Kind::Write, 0),
@@ -521,10 +521,10 @@ fn all_short_sequences_follow_the_model() {
 fn every_file_may_get_a_line_without_an_admission() {
     const FILES: i32 = 1_000;
     let mut order: Order<u64> = Order::new(Policy::Overlap, true);
-    let mut admit = |fd: i32, kind, position, takes_turns| {
+    let mut admit = |fd: i32, kind, position, queued_write| {
         let target = Target::File(FileKey { device: 1, inode: u64::try_from(fd).unwrap() });
         let (identity, length, priority, direct, payload) = (identity(fd), 10, 0, false, 0);
-        let new = Admission { fd, target, identity, kind, position, length, priority, takes_turns, direct, payload };
+        let new = Admission { fd, target, identity, kind, position, length, priority, queued_write, direct, payload };
         order.admit(&new).unwrap()
     };
     let mut first = Vec::new();
@@ -536,7 +536,7 @@ fn every_file_may_get_a_line_without_an_admission() {
     for id in first {
         assert!(order.withdraw(id).is_some());
     }
-    assert_eq!(order.lines.len(), 1_000);
+    assert_eq!(order.write_queues.len(), 1_000);
 }
 
 /// A hundred thousand requests cost each about as much as a hundred: the treaps stay shallow, whatever the ranges.
@@ -555,7 +555,7 @@ fn treaps_stay_shallow() {
                 position,
                 length: 512,
                 priority,
-                takes_turns: stride == 0,
+                queued_write: stride == 0,
                 direct: false,
                 payload,
             };
@@ -579,7 +579,7 @@ fn depth(order: &Order<u64>, at: Id) -> usize {
     if at == NONE {
         return 0;
     }
-    let tree = order.nodes[at].tree;
+    let tree = order.nodes[at].tree_links;
     1 + depth(order, tree.left).max(depth(order, tree.right))
 }
 

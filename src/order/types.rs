@@ -74,8 +74,8 @@ pub struct Admission<P> {
     pub length: u64,
     /// 0 runs first; barriers always have 0.
     pub priority: u8,
-    /// Runs at the same time as no other such request of its file.
-    pub takes_turns: bool,
+    /// A buffered write: of those of its file one runs at a time.
+    pub queued_write: bool,
     /// Goes to the kernel's own AIO, if that takes it.
     pub direct: bool,
     pub payload: P,
@@ -87,7 +87,7 @@ pub const NO_NUMBER: i32 = -1;
 /// Number of priorities: AIO_PRIO_DELTA_MAX is 20.
 pub const PRIORITIES: usize = 21;
 
-/// What is left of a finished request.
+/// What the end of a request leaves to be done.
 pub struct Finished<P> {
     pub payload: P,
     /// First error of the requests that a barrier covered, or 0.

@@ -1,7 +1,7 @@
 //! The requests of a descriptor that is closed or cancelled.
 
 use super::Order;
-use super::node::{Desc, Place, fd_key};
+use super::node::{Desc, ListName, fd_key};
 use super::types::{NO_NUMBER, State};
 use crate::slab::{Id, NONE};
 
@@ -10,16 +10,16 @@ pub struct Walk {
     desc: Id,
     file: Id,
     unseen: u32,
-    places: std::slice::Iter<'static, fn(Id) -> Place>,
+    places: std::slice::Iter<'static, fn(Id) -> ListName>,
     next: Id,
 }
 
 /// Every list that holds unfinished requests of a file. Withdrawing one may move barriers down this list, never up.
-static LISTS_OF_FILE: [fn(Id) -> Place; 4] = [
-    Place::Requests,
-    |file| Place::Barriers(file, State::Waiting),
-    |file| Place::Barriers(file, State::Ready),
-    |file| Place::Barriers(file, State::Running),
+static LISTS_OF_FILE: [fn(Id) -> ListName; 4] = [
+    ListName::Requests,
+    |file| ListName::Barriers(file, State::Waiting),
+    |file| ListName::Barriers(file, State::Ready),
+    |file| ListName::Barriers(file, State::Running),
 ];
 
 impl<P: Copy> Order<P> {
@@ -44,8 +44,8 @@ impl<P: Copy> Order<P> {
         while walk.unseen > 0 {
             let id = walk.next;
             if id == NONE {
-                let place = walk.places.next()?;
-                walk.next = self.list(place(walk.file)).head;
+                let queue = walk.places.next()?;
+                walk.next = self.list(queue(walk.file)).head;
                 continue;
             }
             walk.next = self.nodes[id].in_file.next;

@@ -1,4 +1,5 @@
-//! Buffered writes of one file take turns.
+//! The write queue of a file: its buffered writes run one at a time. One of those that are ready is the active write, which stands in
+//! a ready list or runs; the others wait in the queue, by priority.
 
 use super::Order;
 use super::node::{EMPTY, some};
@@ -7,78 +8,78 @@ use crate::slab::{Id, NONE};
 use crate::sys::errno::Result;
 
 impl<P: Copy> Order<P> {
-    /// Each file may come to need one when requests end, and so may `count` more.
-    pub(super) fn reserve_lines(&mut self, count: usize) -> Result<()> {
-        self.lines.reserve((self.files.len() + count).saturating_sub(self.lines.len()))
+    /// Room for a write queue of each file that there is, and of `count` more: a request that ends may make one necessary.
+    pub(super) fn reserve_write_queues(&mut self, count: usize) -> Result<()> {
+        self.write_queues.reserve((self.files.len() + count).saturating_sub(self.write_queues.len()))
     }
 
-    /// The next in line behind a request that has the turn and runs; it takes over the turn. For one who runs them one after
-    /// the other. None: there is no other, or something more urgent is ready.
-    pub fn next_in_line(&mut self, holder: Id) -> Option<Run> {
-        let file = self.file_of(holder);
-        if self.files[file].turn != holder {
+    /// Starts the write behind the active one, which runs, and makes it the active one: for a worker that runs them one after another.
+    /// None: there is no other, or something more urgent is ready.
+    pub fn next_queued_write(&mut self, active: Id) -> Option<Run> {
+        let file = self.file_of(active);
+        if self.files[file].active_write != active {
             return None;
         }
-        let next = self.head_of_line(file)?;
+        let next = self.first_queued(file)?;
         let more_urgent = usize::from(self.nodes[next].priority);
         if self.ready.iter().take(more_urgent).any(|list| list.head != NONE) {
             return None;
         }
         self.unqueue_ready(next);
-        self.files[file].turn = next;
+        self.files[file].active_write = next;
         Some(self.start(next))
     }
 
-    /// A request that was taken, but not started. `before`: the one that was taken before it; if it took the turn from that, it
-    /// gives it back. Not for barriers. Of several the last one first.
+    /// Takes back a request that was given out and not started. `before`: the one that was given out before it, which becomes the
+    /// active write again if this one had followed it. Not for barriers. Of several the last one first.
     pub fn put_back(&mut self, id: Id, before: Option<Id>) {
         let file = self.file_of(id);
-        if self.files[file].turn != id || self.files[file].line == NONE {
+        if self.files[file].active_write != id || self.files[file].write_queue == NONE {
             return self.make_ready(id);
         }
         self.nodes[id].state = State::Ready;
         let before = before.filter(|before| self.file_of(*before) == file);
-        self.files[file].turn = before.unwrap_or(NONE);
-        self.back_to_line(id);
+        self.files[file].active_write = before.unwrap_or(NONE);
+        self.requeue_first(id);
         if before.is_none() {
-            self.pass_turn(file);
+            self.activate_next(file);
         }
     }
 
-    /// Gives the turn to a request, if nobody has it, or only one of less priority that has not started.
-    pub(super) fn take_turn(&mut self, id: Id) {
+    /// Makes a write the active one if there is none, or only a less urgent one that has not started; otherwise it will be queued.
+    pub(super) fn enter_write_queue(&mut self, id: Id) {
         let file = self.file_of(id);
-        let holder = self.files[file].turn;
-        if holder == NONE {
-            self.files[file].turn = id;
+        let active = self.files[file].active_write;
+        if active == NONE {
+            self.files[file].active_write = id;
             return;
         }
-        if self.files[file].line == NONE {
-            self.files[file].line = self.lines.insert([EMPTY; PRIORITIES]);
+        if self.files[file].write_queue == NONE {
+            self.files[file].write_queue = self.write_queues.insert([EMPTY; PRIORITIES]);
         }
-        if self.nodes[holder].state == State::Ready && self.nodes[id].priority < self.nodes[holder].priority {
-            self.unqueue_ready(holder);
-            self.files[file].turn = id;
-            self.back_to_line(holder);
+        if self.nodes[active].state == State::Ready && self.nodes[id].priority < self.nodes[active].priority {
+            self.unqueue_ready(active);
+            self.files[file].active_write = id;
+            self.requeue_first(active);
         }
     }
 
-    /// To the head of its line: those behind it must not overtake it.
-    pub(super) fn back_to_line(&mut self, id: Id) {
-        let place = self.ready_place(id);
-        self.push_front(place, id);
+    /// To the head of its priority: those behind it must not overtake it.
+    pub(super) fn requeue_first(&mut self, id: Id) {
+        let queue = self.ready_queue(id);
+        self.push_front(queue, id);
         self.ready_count += 1;
     }
 
-    pub(super) fn head_of_line(&self, file: Id) -> Option<Id> {
-        let line = self.lines.get(self.files[file].line);
-        line.and_then(|line| line.iter().find_map(|list| some(list.head)))
+    pub(super) fn first_queued(&self, file: Id) -> Option<Id> {
+        let queue = self.write_queues.get(self.files[file].write_queue);
+        queue.and_then(|queue| queue.iter().find_map(|list| some(list.head)))
     }
 
-    /// The one that had the turn has ended: the next in line gets it.
-    pub(super) fn pass_turn(&mut self, file: Id) {
-        self.files[file].turn = NONE;
-        if let Some(next) = self.head_of_line(file) {
+    /// The active write has ended: the next one becomes active.
+    pub(super) fn activate_next(&mut self, file: Id) {
+        self.files[file].active_write = NONE;
+        if let Some(next) = self.first_queued(file) {
             self.unqueue_ready(next);
             self.make_ready(next);
         }

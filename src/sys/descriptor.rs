@@ -64,7 +64,7 @@ impl Description {
     /// Whether the kernel runs buffered writes of this file one after the other, under the inode's lock. All file systems that
     /// lie on a block device do, and those have a major device number that is not 0. Of the others some do (tmpfs, btrfs) and
     /// some do not (FUSE, 9p).
-    pub fn writes_take_turns(&self) -> bool {
+    pub fn serializes_writes(&self) -> bool {
         #[cfg(target_os = "linux")]
         let on_a_disk = self.device != DEVICE_NODES && libc::major(self.device) != 0;
         #[cfg(not(target_os = "linux"))]

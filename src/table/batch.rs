@@ -47,7 +47,7 @@ impl Table {
 
     /// A write that stands in line behind this one, or else what is next, if it is of the same class.
     fn next_like(&mut self, last: &Task) -> Option<Task> {
-        let in_line = self.order.next_in_line(last.id);
+        let in_line = self.order.next_queued_write(last.id);
         let run = in_line.or_else(|| {
             let id = self.order.first_ready()?;
             let unbuffered = self.order.payload(id).unbuffered;
