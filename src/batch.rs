@@ -46,9 +46,6 @@ const TAKEN_AWAY: usize = usize::MAX;
 pub const UNSEEN: usize = usize::MAX - 1;
 const SAYS_NOTHING: Nanos = Nanos::MAX;
 
-/// A value of `Request::runner`: in a batch, perhaps not started.
-pub const BATCHED: i32 = -2;
-
 impl Batch {
     pub const fn new() -> Batch {
         Batch {

@@ -7,7 +7,7 @@ use crate::notify::Notify;
 use crate::order::Admission;
 use crate::slab::Id;
 use crate::sys::clock::{self, Nanos};
-use crate::sys::descriptor::Nature;
+use crate::sys::descriptor::FdKind;
 use crate::sys::errno::{Errno, Result};
 
 /// What a caller asks for.
@@ -63,6 +63,19 @@ pub struct Buffer(pub *mut c_void);
 // SAFETY: POSIX gives the buffer to the library until the request has ended.
 unsafe impl Send for Buffer {}
 
+/// Who may use the number of a request's descriptor.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Runner {
+    /// Nobody yet, or nobody any more: a system call has its file.
+    Nobody,
+    /// The thread with this number runs it.
+    Thread(i32),
+    /// Its submitter is handing it to the kernel's AIO.
+    Submitter,
+    /// It is in a worker's batch, and perhaps not started.
+    Batch,
+}
+
 /// A request: a copy of all that matters, so that the caller may do what it likes with the aiocb's fields.
 #[derive(Clone, Copy)]
 pub struct Request {
@@ -77,13 +90,12 @@ pub struct Request {
     pub notify: Notify,
     /// The lio_listio call it belongs to, or NONE.
     pub list_call: Id,
-    /// The thread that runs it, 0 while none does.
-    pub runner: i32,
+    pub runner: Runner,
     /// It was started with a number that its descriptor no longer has.
     pub on_old_number: bool,
     /// An error found at submission, to be reported as the request's; or 0.
-    pub preset: i32,
-    pub nature: Nature,
+    pub early_error: i32,
+    pub fd_kind: FdKind,
     /// When its descriptor was asked for its file. (0: not known.)
     pub asked: Nanos,
     pub nonblocking: bool,
@@ -96,15 +108,15 @@ pub struct Request {
 }
 
 impl Request {
-    /// Notes which thread runs it, with the number that its descriptor has now.
-    pub fn run_by(&mut self, thread: i32) {
-        (self.runner, self.on_old_number) = (thread, false);
+    /// Notes who runs it, with the number that its descriptor has now.
+    pub fn run_by(&mut self, runner: Runner) {
+        (self.runner, self.on_old_number) = (runner, false);
     }
 }
 
 /// Whether it is to reach the device, or to come from there, so that it will not be over in a moment.
 pub fn waits_for_device(new: &Admission<Request>) -> bool {
-    new.kind.is_barrier() || new.payload.unbuffered && new.payload.nature == Nature::File
+    new.kind.is_barrier() || new.payload.unbuffered && new.payload.fd_kind == FdKind::File
 }
 
 /// How long a barrier has been in the library, in nanoseconds.

@@ -4,7 +4,7 @@ use crate::order::{FileKey, Kind};
 use crate::request::{Buffer, Handle};
 use crate::slab::Id;
 use crate::sys::clock::Nanos;
-use crate::sys::descriptor::Nature;
+use crate::sys::descriptor::FdKind;
 
 /// A request as a worker needs it: nothing of the table is looked at while it runs.
 #[derive(Clone, Copy)]
@@ -15,7 +15,7 @@ pub struct Task {
     pub fd: i32,
     pub identity: FileKey,
     pub kind: Kind,
-    pub nature: Nature,
+    pub fd_kind: FdKind,
     pub asked: Nanos,
     pub buffer: Buffer,
     pub count: usize,
@@ -26,5 +26,5 @@ pub struct Task {
     /// No other of its class runs: how long it takes says something about the class.
     pub alone: bool,
     pub position: u64,
-    pub preset: i32,
+    pub early_error: i32,
 }

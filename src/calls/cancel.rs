@@ -8,7 +8,7 @@ use crate::engine::{Caller, Engine, Locked};
 use crate::request::Handle;
 use crate::slab::Id;
 use crate::sys::clock::{self, Nanos};
-use crate::sys::descriptor::{self, Nature};
+use crate::sys::descriptor::{self, FdKind};
 use crate::sys::errno::{Errno, Result};
 use crate::sys::thread::Pause;
 use crate::threads::threadless;
@@ -102,7 +102,7 @@ impl Pass {
 /// Cancels one request, unless it runs. Waking under the lock: only here, where the walk must not be interrupted, and only
 /// a system call if somebody waits.
 pub fn try_cancel(table: &mut Locked, id: Id) -> bool {
-    let of_stream = table.order.payload(id).nature != Nature::File;
+    let of_stream = table.order.payload(id).fd_kind != FdKind::File;
     let Some(ended) = table.cancel(id) else { return false };
     complete::wake(&ended);
     table.add_pending_of(&ended);

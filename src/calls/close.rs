@@ -17,9 +17,10 @@ use crate::engine::{Caller, Engine};
 #[cfg(libaio)]
 use crate::libaio::queue;
 use crate::order::{Kind, State};
+use crate::request::Runner;
 use crate::slab::Id;
 use crate::sys::clock::Nanos;
-use crate::sys::descriptor::Nature;
+use crate::sys::descriptor::FdKind;
 use crate::sys::errno::{Errno, Result};
 use crate::sys::thread::{self, Pause};
 use crate::sys::{clock, descriptor};
@@ -235,7 +236,7 @@ fn cancel_waiting_reads(caller: &Caller, fd: c_int) {
         return;
     };
     while let Some(id) = table.order.step(&mut walk) {
-        let of_stream = table.order.payload(id).nature != Nature::File;
+        let of_stream = table.order.payload(id).fd_kind != FdKind::File;
         if of_stream && table.order.kind(id) == Kind::Read && !cancel::try_cancel(&mut table, id) {
             // The poller is trying it right now.
             table.order.payload_mut(id).abandoned = true;
@@ -256,7 +257,7 @@ fn move_away(engine: &'static Engine, fd: c_int) {
                 let Some(caller) = Caller::enter(engine) else { return };
                 let mut table = caller.lock();
                 if table.order.is_current(id, seq) {
-                    table.order.payload_mut(id).runner = 0;
+                    table.order.payload_mut(id).runner = Runner::Nobody;
                 }
             }
             User::Running { .. } => pause.once(),
@@ -296,10 +297,10 @@ impl Entering {
     const SLEEPS: Nanos = 100 * clock::MILLISECOND;
     const SLEEPS_LONG: Nanos = 1_000 * clock::MILLISECOND;
 
-    fn has_file(&mut self, engine: &Engine, id: Id, seq: u64, thread: i32) -> bool {
+    fn has_file(&mut self, engine: &Engine, id: Id, seq: u64, thread: Option<i32>) -> bool {
         let now = clock::now();
         let entered = engine.lock_free.entered.since(id, seq, now);
-        let used = thread::processor_time(thread);
+        let used = thread.and_then(thread::processor_time);
         let known = entered.is_some();
         let is_same = (self.id, self.seq, self.known) == (id, seq, known);
         if !is_same || !known && self.used != used {
@@ -334,7 +335,8 @@ enum User {
     Running {
         id: Id,
         seq: u64,
-        thread: i32,
+        /// Its number, if it is known which thread it is.
+        thread: Option<i32>,
     },
     Queued,
 }
@@ -347,11 +349,12 @@ fn user_of_number(engine: &'static Engine, number: c_int, detached: bool) -> Opt
     let mut queued = None;
     while let Some(id) = table.order.step(&mut walk) {
         let request = table.order.payload(id);
-        let (thread, concerned) = (request.runner, !detached || request.on_old_number);
+        let (runner, concerned) = (request.runner, !detached || request.on_old_number);
         // It may need the number again: for what is left.
-        let has_steps = !detached && (request.nature != Nature::File || table.order.may_come_back(id));
+        let has_steps = !detached && (request.fd_kind != FdKind::File || table.order.may_come_back(id));
         match table.order.state(id) {
-            State::Running if thread != 0 && concerned => {
+            State::Running if runner != Runner::Nobody && concerned => {
+                let thread = if let Runner::Thread(number) = runner { Some(number) } else { None };
                 return Some(User::Running { id, seq: table.order.seq(id), thread });
             }
             State::Running if !has_steps => {}

@@ -8,10 +8,10 @@ use crate::lock_free::LockFree;
 use crate::lock_free::fd_cache::paths::Reads;
 use crate::notify::Notify;
 use crate::order::{Admission, FileKey, Kind, Target};
-use crate::request::{Buffer, Handle, Operation, Request};
+use crate::request::{Buffer, Handle, Operation, Request, Runner};
 use crate::slab::NONE;
 use crate::sys::clock::{self, Nanos};
-use crate::sys::descriptor::{self, Description, Nature};
+use crate::sys::descriptor::{self, Description, FdKind};
 use crate::sys::errno::{Errno, Result};
 use crate::sys::inode::Fields;
 use crate::sys::kaio;
@@ -48,11 +48,11 @@ fn transfer(handle: Handle, block: &aiocb, notify: Notify, kind: Kind, engine: &
         Ok((found, asked)) => (Ok(found), asked),
         Err(error) => (Err(error), 0),
     };
-    let preset = found.and_then(|found| check_transfer(block, &found, kind)).err();
+    let early_error = found.and_then(|found| check_transfer(block, &found, kind)).err();
     let identity = found.as_ref().map_or(FileKey { device: 0, inode: 0 }, identity);
-    let (target, nature) = match (&found, preset) {
-        (Ok(found), None) => (target(found), found.nature),
-        _ => (Target::Nothing, Nature::File),
+    let (target, fd_kind) = match (&found, early_error) {
+        (Ok(found), None) => (target(found), found.fd_kind),
+        _ => (Target::Nothing, FdKind::File),
     };
     let flags = found.map_or(0, |found| found.flags);
     if flags & descriptor::DIRECT != 0 {
@@ -61,16 +61,16 @@ fn transfer(handle: Handle, block: &aiocb, notify: Notify, kind: Kind, engine: &
     } else if lock_free.fd_cache.paths.reads(block.aio_fildes) == Some(Reads::Direct) {
         lock_free.fd_cache.paths.forget(block.aio_fildes);
     }
-    let appends = kind == Kind::Write && flags & libc::O_APPEND != 0 && nature == Nature::File;
+    let appends = kind == Kind::Write && flags & libc::O_APPEND != 0 && fd_kind == FdKind::File;
     let (kind, position, length) = match found {
         Ok(found) if appends => (Kind::Append, found.size, u64::MAX),
         _ => (kind, u64::try_from(block.aio_offset).unwrap_or(0), u64::try_from(block.aio_nbytes).unwrap_or(0)),
     };
     // A write that has to reach the device waits for it.
     let bypass = descriptor::DIRECT | if kind == Kind::Read { 0 } else { libc::O_DSYNC };
-    let unbuffered = flags & bypass != 0 || nature != Nature::File;
+    let unbuffered = flags & bypass != 0 || fd_kind != FdKind::File;
     let queued_write = kind != Kind::Read && !unbuffered && found.is_ok_and(|found| found.serializes_writes());
-    let is_direct = flags & descriptor::DIRECT != 0 && nature == Nature::File && preset.is_none();
+    let is_direct = flags & descriptor::DIRECT != 0 && fd_kind == FdKind::File && early_error.is_none();
     let direct = is_direct
         && engine.kernel.is_possible()
         && match kind {
@@ -78,7 +78,7 @@ fn transfer(handle: Handle, block: &aiocb, notify: Notify, kind: Kind, engine: &
             Kind::Write => kaio::may_write_up_to(position.saturating_add(length)),
             _ => false,
         };
-    if direct || nature != Nature::File {
+    if direct || fd_kind != FdKind::File {
         // Without the descriptors threads do what they can.
         let _ = engine.poller.open();
     }
@@ -90,10 +90,10 @@ fn transfer(handle: Handle, block: &aiocb, notify: Notify, kind: Kind, engine: &
         progress: 0,
         notify,
         list_call: NONE,
-        runner: 0,
+        runner: Runner::Nobody,
         on_old_number: false,
-        preset: preset.map_or(0, |error| error.0),
-        nature,
+        early_error: early_error.map_or(0, |error| error.0),
+        fd_kind,
         asked,
         nonblocking: flags & libc::O_NONBLOCK != 0,
         unbuffered,
@@ -132,11 +132,11 @@ fn describe(fd: c_int, kind: Kind, lock_free: &LockFree, now: Nanos) -> Result<(
     let appends = kind == Kind::Write && flags & libc::O_APPEND != 0;
     let is_recent = || !appends && lock_free.fd_cache.checked.is_recent(fd, now);
     if let Some(key) = lock_free.fd_cache.identity.file(fd).filter(|_| is_recent()) {
-        return Ok((Description { nature: Nature::File, device: key.device, inode: key.inode, size: 0, flags }, 0));
+        return Ok((Description { fd_kind: FdKind::File, device: key.device, inode: key.inode, size: 0, flags }, 0));
     }
     let wanted = if appends { Fields::IdentityAndSize } else { Fields::Identity };
     let found = descriptor::describe(fd, flags, wanted)?;
-    if is_direct_read && found.nature != Nature::File {
+    if is_direct_read && found.fd_kind != FdKind::File {
         lock_free.fd_cache.paths.forget(fd);
         return Ok((descriptor::describe(fd, descriptor::flags(fd)?, wanted)?, now));
     }
@@ -154,7 +154,7 @@ fn check_transfer(block: &aiocb, found: &Description, kind: Kind) -> Result<()> 
         return Err(Errno::BADF);
     }
     let too_long = isize::try_from(block.aio_nbytes).is_err();
-    if too_long || (found.nature == Nature::File && block.aio_offset < 0) {
+    if too_long || (found.fd_kind == FdKind::File && block.aio_offset < 0) {
         return Err(Errno::INVAL);
     }
     Ok(())
@@ -165,7 +165,7 @@ fn barrier(handle: Handle, block: &aiocb, notify: Notify, kind: Kind, needs_writ
     if needs_write && !found.writable() {
         return Err(Errno::BADF);
     }
-    if found.nature != Nature::File {
+    if found.fd_kind != FdKind::File {
         return Err(Errno::INVAL);
     }
     let payload = Request {
@@ -176,10 +176,10 @@ fn barrier(handle: Handle, block: &aiocb, notify: Notify, kind: Kind, needs_writ
         progress: clock::now(),
         notify,
         list_call: NONE,
-        runner: 0,
+        runner: Runner::Nobody,
         on_old_number: false,
-        preset: 0,
-        nature: Nature::File,
+        early_error: 0,
+        fd_kind: FdKind::File,
         asked: 0,
         nonblocking: false,
         unbuffered: false,
@@ -205,9 +205,9 @@ fn identity(found: &Description) -> FileKey {
 }
 
 fn target(found: &Description) -> Target {
-    match found.nature {
-        Nature::File => Target::File(identity(found)),
-        Nature::Socket | Nature::Pipe | Nature::Stream => Target::Stream,
+    match found.fd_kind {
+        FdKind::File => Target::File(identity(found)),
+        FdKind::Socket | FdKind::Pipe | FdKind::Stream => Target::Stream,
     }
 }
 

@@ -5,8 +5,9 @@ use libc::off_t;
 use crate::dispatch::number;
 use crate::engine::Engine;
 use crate::order::Kind;
+use crate::request::Runner;
 use crate::sys::clock::{self, Nanos};
-use crate::sys::descriptor::Nature;
+use crate::sys::descriptor::FdKind;
 use crate::sys::errno::{Errno, Result};
 use crate::sys::io;
 use crate::task::Task;
@@ -40,14 +41,14 @@ fn read_on(task: &Task, fd: i32, offset: off_t) -> Result<isize> {
 
 /// The transfer itself.
 pub fn perform(engine: &'static Engine, task: &Task, thread: i32, now: Nanos) -> Result<isize> {
-    if task.preset != 0 {
-        return Err(Errno(task.preset));
+    if task.early_error != 0 {
+        return Err(Errno(task.early_error));
     }
     if task.kind.is_barrier() {
         return sync(engine, task, thread);
     }
-    let fd = match task.nature {
-        Nature::File => number::confirm_unless_recent(engine, task, now)?,
+    let fd = match task.fd_kind {
+        FdKind::File => number::confirm_unless_recent(engine, task, now)?,
         _ => number::confirm(engine, task)?,
     };
     engine.lock_free.entered.mark(task.id, task.seq, now);
@@ -77,6 +78,6 @@ fn sync(engine: &'static Engine, task: &Task, thread: i32) -> Result<isize> {
 fn next_member(engine: &'static Engine, last: &Task, thread: i32) -> Option<Task> {
     let mut table = engine.lock();
     let id = table.order.group_next(last.id)?;
-    table.order.payload_mut(id).run_by(thread);
+    table.order.payload_mut(id).run_by(Runner::Thread(thread));
     Some(Task { id, seq: table.order.seq(id), fd: table.order.fd(id), ..*last })
 }

@@ -5,7 +5,7 @@ use crate::engine::Engine;
 use crate::order::{Kind, NO_NUMBER};
 use crate::request::Buffer;
 use crate::sys::clock;
-use crate::sys::descriptor::Nature;
+use crate::sys::descriptor::FdKind;
 use crate::sys::errno::{Errno, Result};
 use crate::sys::io;
 use crate::task::Task;
@@ -25,7 +25,7 @@ pub fn transfer(engine: &'static Engine, task: &Task, thread: i32) -> Result<isi
             Ok(count) => {
                 done += usize::try_from(count).unwrap_or(0).min(left);
                 // A socket writes less only when it is out of time.
-                if task.kind == Kind::Read || count == 0 || done >= task.count || task.nature == Nature::Socket {
+                if task.kind == Kind::Read || count == 0 || done >= task.count || task.fd_kind == FdKind::Socket {
                     return total(done);
                 }
             }

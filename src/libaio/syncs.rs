@@ -14,7 +14,7 @@ use crate::engine::{Caller, Engine};
 use crate::order::FileKey;
 use crate::sys::aio_abi::{io_event, iocb};
 use crate::sys::contexts;
-use crate::sys::descriptor::{self, Nature};
+use crate::sys::descriptor::{self, FdKind};
 use crate::sys::environment;
 use crate::sys::errno::{Errno, Result};
 use crate::sys::inode::Fields;
@@ -76,7 +76,7 @@ fn newest_unfinished(file: FileKey) -> Option<u64> {
 fn file_to_sync(copy: &iocb) -> Result<Option<FileKey>> {
     let flags = descriptor::flags(copy.aio_fildes)?;
     let found = descriptor::describe(copy.aio_fildes, flags, Fields::Identity)?;
-    let refused = found.nature != Nature::File || flags & libc::O_PATH != 0;
+    let refused = found.fd_kind != FdKind::File || flags & libc::O_PATH != 0;
     let tells_nobody = copy.eventfd().is_some_and(|fd| !descriptor::is_eventfd(fd));
     Ok((!refused && !tells_nobody).then_some(FileKey { device: found.device, inode: found.inode }))
 }

@@ -36,7 +36,7 @@ pub fn close_quietly(fd: c_int) {
 
 /// The kinds of file that requests treat differently.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Nature {
+pub enum FdKind {
     /// Read and written at offsets.
     File,
     Socket,
@@ -49,7 +49,7 @@ pub enum Nature {
 /// A descriptor at the moment of a submission.
 #[derive(Clone, Copy)]
 pub struct Description {
-    pub nature: Nature,
+    pub fd_kind: FdKind,
     pub device: u64,
     pub inode: u64,
     pub size: u64,
@@ -69,7 +69,7 @@ impl Description {
         let on_a_disk = self.device != DEVICE_NODES && libc::major(self.device) != 0;
         #[cfg(not(target_os = "linux"))]
         let on_a_disk = false;
-        self.nature == Nature::File && on_a_disk
+        self.fd_kind == FdKind::File && on_a_disk
     }
 
     pub fn readable(&self) -> bool {
@@ -97,7 +97,7 @@ pub fn describe(fd: c_int, flags: c_int, fields: Fields) -> Result<Description> 
     let found = inode(fd, fields)?;
     let (device, inode) = identity_of(&found);
     Ok(Description {
-        nature: nature(fd, found.mode),
+        fd_kind: fd_kind(fd, found.mode),
         device,
         inode,
         size: if fields == Fields::IdentityAndSize { u64::try_from(found.size).unwrap_or(0) } else { 0 },
@@ -131,15 +131,15 @@ pub fn regular_size(fd: c_int) -> Option<i64> {
         .map(|found| found.size)
 }
 
-fn nature(fd: c_int, mode: libc::mode_t) -> Nature {
+fn fd_kind(fd: c_int, mode: libc::mode_t) -> FdKind {
     match mode & libc::S_IFMT {
-        libc::S_IFREG | libc::S_IFBLK | libc::S_IFDIR => Nature::File,
-        libc::S_IFSOCK => Nature::Socket,
-        libc::S_IFIFO => Nature::Pipe,
+        libc::S_IFREG | libc::S_IFBLK | libc::S_IFDIR => FdKind::File,
+        libc::S_IFSOCK => FdKind::Socket,
+        libc::S_IFIFO => FdKind::Pipe,
         // A character device may have offsets (/dev/zero) or not (a terminal).
         // SAFETY: passes numbers only, and does not move the offset.
-        libc::S_IFCHR if unsafe { libc::lseek(fd, 0, libc::SEEK_CUR) } != -1 => Nature::File,
-        _ => Nature::Stream,
+        libc::S_IFCHR if unsafe { libc::lseek(fd, 0, libc::SEEK_CUR) } != -1 => FdKind::File,
+        _ => FdKind::Stream,
     }
 }
 

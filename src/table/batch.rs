@@ -5,7 +5,8 @@ use std::sync::atomic::Ordering;
 
 use super::limit::ConcurrencyLimit;
 use super::{Ended, Table};
-use crate::batch::{BATCHED, MOST, SHARE, UNSEEN};
+use crate::batch::{MOST, SHARE, UNSEEN};
+use crate::request::Runner;
 use crate::task::Task;
 use crate::worker_slot::WorkerSlot;
 
@@ -35,7 +36,7 @@ impl Table {
             return false;
         }
         for transfer in slot.batch.transfers.iter().take(total) {
-            self.order.payload_mut(transfer.task().id).run_by(BATCHED);
+            self.order.payload_mut(transfer.task().id).run_by(Runner::Batch);
         }
         slot.batch.total.store(total, Ordering::Relaxed);
         slot.batch.ended.store(0, Ordering::Relaxed);
@@ -73,7 +74,7 @@ impl Table {
         let started = slot.batch.take_away();
         if let Some(running) = started.checked_sub(1).and_then(|index| slot.batch.transfers.get(index)) {
             // Not `run_by`: its number may be an old one by now.
-            self.order.payload_mut(running.task().id).runner = slot.thread();
+            self.order.payload_mut(running.task().id).runner = Runner::Thread(slot.thread());
         }
         self.give_back(slot, started);
         // The last one that was started runs, or is the worker's to end.
@@ -98,7 +99,7 @@ impl Table {
             && rest.len() >= started
         {
             let id = last.task().id;
-            self.order.payload_mut(id).runner = 0;
+            self.order.payload_mut(id).runner = Runner::Nobody;
             self.order.put_back(id, rest.last().map(|before| before.task().id));
             left = rest;
         }

@@ -2,13 +2,11 @@
 
 use super::{Ended, Table};
 use crate::order::Kind;
+use crate::request::Runner;
 use crate::slab::{Id, NONE};
 use crate::sys::errno::{Errno, Result};
 use crate::sys::kaio::Event;
 use crate::task::Task;
-
-/// Instead of a thread: a caller is handing it to the kernel.
-const SUBMITTER: i32 = -1;
 
 /// A request that its submitter has just had admitted.
 #[derive(Clone, Copy)]
@@ -39,7 +37,7 @@ fn half_of_seq(token: u64) -> u32 {
 impl Table {
     pub fn start_own(&mut self, own: Own) -> Option<Task> {
         let run = self.order.start_direct(own.id, own.seq)?;
-        self.order.payload_mut(run.id).run_by(SUBMITTER);
+        self.order.payload_mut(run.id).run_by(Runner::Submitter);
         Some(self.task(run))
     }
 
@@ -73,7 +71,7 @@ impl Table {
             // Perhaps it is not open for O_DIRECT any more: the next read asks.
             self.lock_free.fd_cache.paths.forget(request.submitted_on);
             // If its submitter still is at it, it sees that.
-            request.runner = 0;
+            request.runner = Runner::Nobody;
             // SAFETY: the request is unfinished.
             unsafe { request.handle.block() }.status.set_in_kernel(false);
             self.order.send_to_worker(id);
@@ -106,8 +104,8 @@ impl Table {
         } else if self.order.is_current(task.id, task.seq) {
             let request = self.order.payload_mut(task.id);
             // The kernel has its file: the number is not needed any more. (Unless the reaper got it back and a worker has it.)
-            if request.runner == SUBMITTER {
-                request.runner = 0;
+            if request.runner == Runner::Submitter {
+                request.runner = Runner::Nobody;
                 // SAFETY: the request is unfinished.
                 unsafe { request.handle.block() }.status.set_in_kernel(true);
             }

@@ -3,6 +3,7 @@
 use super::Table;
 use super::roles::{PollerState, ReaperState, StarterState};
 use crate::order::Run;
+use crate::request::Runner;
 use crate::sys::clock::Nanos;
 use crate::task::Task;
 use crate::worker_slot::{Assignment, Job, WorkerSlot};
@@ -81,7 +82,7 @@ impl Table {
             fd: run.fd,
             identity: self.order.identity(run.id),
             kind: run.kind,
-            nature: request.nature,
+            fd_kind: request.fd_kind,
             asked: request.asked,
             buffer: request.buffer,
             count: request.count,
@@ -90,7 +91,7 @@ impl Table {
             unbuffered: request.unbuffered,
             alone: false,
             position: run.position,
-            preset: request.preset,
+            early_error: request.early_error,
         }
     }
 
@@ -148,7 +149,7 @@ impl Table {
     /// Notes which thread runs a request. Of a group the other members' numbers are not used yet.
     pub fn runs(&mut self, task: &Task, thread: i32) {
         self.workers.limit.runs_in(task.kind, task.unbuffered, thread);
-        self.order.payload_mut(task.id).run_by(thread);
+        self.order.payload_mut(task.id).run_by(Runner::Thread(thread));
     }
 
     pub fn thread_starts(&mut self) {

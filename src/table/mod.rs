@@ -25,7 +25,7 @@ use crate::lock_free::LockFree;
 use crate::lock_free::submission_queue::{self, Consumer, Emptied};
 use crate::notify::Notify;
 use crate::order::{Admission, Finished, Kind, Order, State, Target};
-use crate::request::{self, Request};
+use crate::request::{self, Request, Runner};
 use crate::slab::{Id, Index, NONE, Slab, corrupt};
 use crate::stats::Stats;
 use crate::sys::errno::{Errno, Result};
@@ -141,7 +141,7 @@ impl Table {
         self.order.payload_mut(id).list_call = list_call;
         self.stats.counts.barriers_waited += u64::from(new.kind.is_barrier() && self.order.state(id) == State::Waiting);
         if let Target::File(key) = new.target
-            && new.payload.preset == 0
+            && new.payload.early_error == 0
             && self.order.is_only_one(id)
         {
             self.lock_free.fd_cache.identity.remember(new.fd, key);
@@ -259,7 +259,7 @@ impl Table {
     /// Notes that a thread is about to use the number of a request, which may have been tried before.
     pub fn run_again(&mut self, id: Id, thread: i32) {
         self.lock_free.entered.forget(id, self.order.seq(id));
-        self.order.payload_mut(id).run_by(thread);
+        self.order.payload_mut(id).run_by(Runner::Thread(thread));
     }
 
     /// The number will belong to somebody else: the descriptor's requests go to `duplicate`.

@@ -14,8 +14,9 @@ use crate::dispatch::wakeups::Wakeups;
 use crate::dispatch::{complete, number};
 use crate::engine::{Engine, Locked};
 use crate::order::Kind;
+use crate::request::Runner;
 use crate::sys::clock::{self, Nanos};
-use crate::sys::descriptor::Nature;
+use crate::sys::descriptor::FdKind;
 use crate::sys::errno::{Errno, Result};
 use crate::sys::io::{self, Tried};
 use crate::sys::poller::{EVENTS, Event};
@@ -27,7 +28,7 @@ use crate::threads::run_inline;
 
 struct Role {
     engine: &'static Engine,
-    /// This thread, as the table's `runner`.
+    /// This thread's number.
     thread: i32,
     /// The table's when it took the role.
     turn: u32,
@@ -348,10 +349,10 @@ impl Role {
     fn read(&self, task: &mut Task) -> Step {
         let begun = task.progress.min(task.count);
         let left = task.count - begun;
-        match io::try_read(task.fd, task.nature, at(task.buffer, begun), left, task.nonblocking) {
+        match io::try_read(task.fd, task.fd_kind, at(task.buffer, begun), left, task.nonblocking) {
             Tried::Ended(Ok(more)) => {
                 let got = begun + usize::try_from(more).unwrap_or(0).min(left);
-                let perhaps = task.nature == Nature::Socket && !task.nonblocking && begun < got && got < task.count;
+                let perhaps = task.fd_kind == FdKind::Socket && !task.nonblocking && begun < got && got < task.count;
                 if perhaps && got < io::least_to_read(task.fd) {
                     self.keep_progress(task, got);
                     return Step::Wait;
@@ -371,7 +372,7 @@ impl Role {
         let mut out = task.progress.min(task.count);
         let mut left = task.count - out;
         loop {
-            match io::try_write(fd, task.nature, at(task.buffer, out), left) {
+            match io::try_write(fd, task.fd_kind, at(task.buffer, out), left) {
                 Tried::Nothing if task.nonblocking => return Step::Ended(so_far(out, Errno::AGAIN)),
                 Tried::Nothing => {
                     self.keep_progress(task, out);
@@ -401,7 +402,7 @@ impl Role {
         if task.kind == Kind::Read || task.nonblocking || task.count == 0 {
             return Step::Ended(transfer(self.engine, task, self.thread));
         }
-        if task.nature != Nature::Pipe {
+        if task.fd_kind != FdKind::Pipe {
             return Step::Ended(so_far(task.progress, Errno::AGAIN));
         }
         // A FIFO that poll finds ready has room for so much.
@@ -432,7 +433,7 @@ impl Role {
             return self.put_aside(task);
         }
         // Nobody is inside a system call for it now (see `close`).
-        table.order.payload_mut(task.id).runner = 0;
+        table.order.payload_mut(task.id).runner = Runner::Nobody;
         // Not cancellable: a write at the head of its stream, of which a part may be out, and a read that has taken some.
         if task.kind == Kind::Read && task.progress == 0 {
             table.order.park(task.id);
@@ -511,7 +512,7 @@ impl Role {
 fn until(task: &Task, cause: Cause, since: Nanos) -> Nanos {
     match cause {
         Cause::Waited { until, .. } => until,
-        Cause::New if task.nature != Nature::Socket => NEVER,
+        Cause::New if task.fd_kind != FdKind::Socket => NEVER,
         Cause::New => {
             let patience = io::patience(task.fd, task.kind != Kind::Read);
             patience.map_or(NEVER, |patience| since.saturating_add(patience))

@@ -2,7 +2,7 @@
 
 use libc::{c_int, c_void, iovec};
 
-use crate::sys::descriptor::{self, Nature};
+use crate::sys::descriptor::{self, FdKind};
 use crate::sys::errno::{Errno, Result, check};
 
 pub use crate::sys::transfer::*;
@@ -12,11 +12,11 @@ pub use crate::sys::transfer::*;
 const RWF_NOWAIT: libc::c_long = 8;
 
 /// Tries to read a stream without waiting.
-pub fn try_read(fd: c_int, nature: Nature, buffer: *mut c_void, count: usize, nonblocking: bool) -> Tried {
-    match nature {
+pub fn try_read(fd: c_int, fd_kind: FdKind, buffer: *mut c_void, count: usize, nonblocking: bool) -> Tried {
+    match fd_kind {
         // Not recv: on a datagram socket it would consume a datagram.
-        Nature::Socket if count == 0 => return Tried::Ended(read(fd, buffer, 0)),
-        Nature::Socket => return Tried::from(receive_now(fd, buffer, count)),
+        FdKind::Socket if count == 0 => return Tried::Ended(read(fd, buffer, 0)),
+        FdKind::Socket => return Tried::from(receive_now(fd, buffer, count)),
         // preadv2 returns 0 without asking the file.
         _ if count == 0 => return Tried::MayBlock,
         _ => {}
@@ -27,7 +27,7 @@ pub fn try_read(fd: c_int, nature: Nature, buffer: *mut c_void, count: usize, no
     match check(isize::try_from(done).unwrap_or(-1)) {
         // Not readable at all, or not in such small pieces (an eventfd).
         Err(Errno(libc::EINVAL)) => Tried::MayBlock,
-        Err(error) if is_refused(error) && nature == Nature::Pipe => read_fifo(fd, &place, nonblocking),
+        Err(error) if is_refused(error) && fd_kind == FdKind::Pipe => read_fifo(fd, &place, nonblocking),
         Err(error) if is_refused(error) => Tried::by_poll(fd, nonblocking),
         result => Tried::from(result),
     }
@@ -94,9 +94,9 @@ fn whole(bytes: usize) -> Cached {
 }
 
 /// Tries to write to a stream without waiting; may write a part.
-pub fn try_write(fd: c_int, nature: Nature, buffer: *mut c_void, count: usize) -> Tried {
-    match nature {
-        Nature::Socket => return Tried::from(send_now(fd, buffer, count)),
+pub fn try_write(fd: c_int, fd_kind: FdKind, buffer: *mut c_void, count: usize) -> Tried {
+    match fd_kind {
+        FdKind::Socket => return Tried::from(send_now(fd, buffer, count)),
         // pwritev2 returns 0 without asking the file.
         _ if count == 0 => return Tried::MayBlock,
         _ => {}

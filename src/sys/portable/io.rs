@@ -2,17 +2,17 @@
 
 use libc::{c_int, c_void};
 
-use crate::sys::descriptor::Nature;
+use crate::sys::descriptor::FdKind;
 use crate::sys::errno::Result;
 
 pub use crate::sys::transfer::*;
 
 /// Tries to read a stream without waiting.
-pub fn try_read(fd: c_int, nature: Nature, buffer: *mut c_void, count: usize, nonblocking: bool) -> Tried {
-    match nature {
+pub fn try_read(fd: c_int, fd_kind: FdKind, buffer: *mut c_void, count: usize, nonblocking: bool) -> Tried {
+    match fd_kind {
         // Not recv: on a datagram socket it would consume a datagram.
-        Nature::Socket if count == 0 => Tried::Ended(read(fd, buffer, 0)),
-        Nature::Socket => Tried::from(receive_now(fd, buffer, count)),
+        FdKind::Socket if count == 0 => Tried::Ended(read(fd, buffer, 0)),
+        FdKind::Socket => Tried::from(receive_now(fd, buffer, count)),
         _ if count == 0 => Tried::MayBlock,
         _ => Tried::by_poll(fd, nonblocking),
     }
@@ -35,13 +35,13 @@ pub fn read_cached(_fd: c_int, _buffer: *mut c_void, _count: usize, _offset: u64
 }
 
 /// Tries to write to a stream without waiting; may write a part.
-pub fn try_write(fd: c_int, nature: Nature, buffer: *mut c_void, count: usize) -> Tried {
-    match nature {
-        Nature::Socket => Tried::from(send_now(fd, buffer, count)),
-        Nature::Pipe if count == 0 => Tried::MayBlock,
+pub fn try_write(fd: c_int, fd_kind: FdKind, buffer: *mut c_void, count: usize) -> Tried {
+    match fd_kind {
+        FdKind::Socket => Tried::from(send_now(fd, buffer, count)),
+        FdKind::Pipe if count == 0 => Tried::MayBlock,
         // A pipe that poll reports as writable takes PIPE_BUF bytes without blocking, unless another process takes the room.
-        Nature::Pipe if is_ready(fd, true) => Tried::from(write(fd, buffer, count.min(pipe_buf(fd)))),
-        Nature::Pipe => Tried::Nothing,
+        FdKind::Pipe if is_ready(fd, true) => Tried::from(write(fd, buffer, count.min(pipe_buf(fd)))),
+        FdKind::Pipe => Tried::Nothing,
         _ => Tried::MayBlock,
     }
 }
