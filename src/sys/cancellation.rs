@@ -1,8 +1,8 @@
 //! pthread_cancel: cleanup handlers around a wait, and protection for calls that must not be cancelled half way.
 //!
-//! A thread may be cancelled at any instruction while its cancellation type is asynchronous. The program may have set that type;
-//! and cancellation points, in glibc before 2.41 and here, set it for the time of their system call, so that a signal handler
-//! that interrupts one runs with it too.
+//! A thread may be cancelled at any instruction while its cancellation type is asynchronous. The program may have set that
+//! type; and cancellation points, in glibc before 2.41 and here, set it for the time of their system call, so that a signal
+//! handler that interrupts one runs with it too.
 //!
 //! A cancelled thread leaves its wait by unwinding (glibc) or by running cleanup handlers only (musl). Neither runs
 //! destructors, so the frames between a cancellation point and the exported function own nothing.
@@ -97,7 +97,8 @@ extern "C" fn run(call: *mut c_void) {
     // SAFETY: the frame of `with_cleanup`, which holds the call, is still there.
     if let Some(call) = unsafe { call.cast::<Cleanup>().as_ref() } {
         (call.cleanup)(call.argument);
-        // glibc also runs this in longjmp, for a signal handler that jumps out of a wait. The wait had set the asynchronous type.
+        // glibc also runs this in longjmp, for a signal handler that jumps out of a wait. The wait had set the asynchronous
+        // type.
         set_type(DEFERRED);
     }
 }
@@ -105,8 +106,8 @@ extern "C" fn run(call: *mut c_void) {
 #[cfg(all(target_os = "linux", not(all(target_env = "musl", target_arch = "x86_64"))))]
 const ENTRANCE: extern "C" fn(*mut c_void) = run;
 
-/// musl cancels a thread at any instruction and calls the handlers on the stack as it was there, which may not be aligned as compiled
-/// code expects.
+/// musl cancels a thread at any instruction and calls the handlers on the stack as it was there, which may not be aligned as
+/// compiled code expects.
 #[cfg(all(target_os = "linux", target_env = "musl", target_arch = "x86_64"))]
 const ENTRANCE: extern "C" fn(*mut c_void) = run_aligned;
 

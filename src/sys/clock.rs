@@ -1,5 +1,6 @@
 //! CLOCK_MONOTONIC, in nanoseconds. The kernel applies the deadlines that are computed from it, so it has to be the kernel's
-//! clock: on Linux it is not read through libc's clock_gettime, which a preloaded library may replace to shift a program's time.
+//! clock: on Linux it is not read through libc's clock_gettime, which a preloaded library may replace to shift a program's
+//! time.
 
 use std::mem::MaybeUninit;
 

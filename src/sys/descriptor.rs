@@ -166,8 +166,8 @@ pub fn is_eventfd(fd: c_int) -> bool {
 #[cfg(libaio)]
 pub const TOO_FEW: libc::c_ulong = 1;
 
-/// Runs `act` in a new thread, with an eventfd that is only in that thread's descriptor table: in the program's table it would take
-/// the number that the program's next open should get. Returns when it has ended. None: no thread, or no eventfd.
+/// Runs `act` in a new thread, with an eventfd that is only in that thread's descriptor table: in the program's table it
+/// would take the number that the program's next open should get. Returns when it has ended. None: no thread, or no eventfd.
 #[cfg(libaio)]
 pub fn apart<T>(act: impl FnOnce(c_int) -> T) -> Option<T> {
     use std::ffi::c_void;
@@ -207,9 +207,9 @@ pub fn apart<T>(act: impl FnOnce(c_int) -> T) -> Option<T> {
     task.result
 }
 
-/// Gives the calling thread, one of the library's, a descriptor table of its own: an empty one since Linux 5.9, before that a copy of
-/// the program's. If a sandbox forbids both, the thread keeps the program's table: a number that is taken for a moment is a smaller
-/// evil than an event that never comes.
+/// Gives the calling thread, one of the library's, a descriptor table of its own: an empty one since Linux 5.9, before that a
+/// copy of the program's. If a sandbox forbids both, the thread keeps the program's table: a number that is taken for a
+/// moment is a smaller evil than an event that never comes.
 #[cfg(libaio)]
 fn leave_table() {
     // SAFETY: CLOSE_RANGE_UNSHARE copies the table first and closes the copies, which no other thread uses.
@@ -220,8 +220,8 @@ fn leave_table() {
     }
 }
 
-/// Duplicates a descriptor to a high number, so that the program's next `open` gets the lowest free one, as it may expect. Errors:
-/// EMFILE.
+/// Duplicates a descriptor to a high number, so that the program's next `open` gets the lowest free one, as it may expect.
+/// Errors: EMFILE.
 pub fn duplicate(fd: c_int) -> Result<c_int> {
     const HIGH: c_int = 512;
     /// So far below the limit of the process, if that is lower.
@@ -239,9 +239,9 @@ pub fn duplicate(fd: c_int) -> Result<c_int> {
     duplicate(HIGH).or_else(at_the_top).or_else(|_| duplicate(3))
 }
 
-/// A record of the duplicates that the library has made of descriptors that the program closed. It is without a lock, so that a child
-/// of fork can close its copies: there a lock may be held for ever. Each is recorded with its file, because the program may close
-/// every number there is and open files of its own under them.
+/// A record of the duplicates that the library has made of descriptors that the program closed. It is without a lock, so that
+/// a child of fork can close its copies: there a lock may be held for ever. Each is recorded with its file, because the
+/// program may close every number there is and open files of its own under them.
 pub struct Duplicates([Duplicate; Duplicates::MOST]);
 
 struct Duplicate {
@@ -316,7 +316,8 @@ pub fn out_of_the_way(fd: c_int) -> c_int {
     }
 }
 
-// The C library's own functions, under names that this library does not define. Cancellation points, and so are the functions below.
+// The C library's own functions, under names that this library does not define. Cancellation points, and so are the functions
+// below.
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
 unsafe extern "C-unwind" {
     fn __close(fd: c_int) -> c_int;

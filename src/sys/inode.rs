@@ -28,14 +28,14 @@ pub enum Fields {
 pub fn inode(fd: c_int, fields: Fields) -> Result<Inode> {
     use crate::sys::errno::Errno;
 
-    // Not fstat: since Linux 6.13 asking for the ctime makes the next write give the file a new, finer time stamp, which the next
-    // fsync has to write out (inode_set_ctime_current, STATX_CTIME).
+    // Not fstat: since Linux 6.13 asking for the ctime makes the next write give the file a new, finer time stamp, which the
+    // next fsync has to write out (inode_set_ctime_current, STATX_CTIME).
     let mut mask = libc::STATX_TYPE | libc::STATX_INO;
     if fields == Fields::IdentityAndSize {
         mask |= libc::STATX_SIZE;
     }
-    // Only what the kernel has cached: the file's server (FUSE, NFS) may hang, and a call that submits must not wait for it. (If a
-    // server changes a file's inode number, the kernel notices when somebody else asks the server.)
+    // Only what the kernel has cached: the file's server (FUSE, NFS) may hang, and a call that submits must not wait for it.
+    // (If a server changes a file's inode number, the kernel notices when somebody else asks the server.)
     let flags = libc::AT_STATX_DONT_SYNC | libc::AT_EMPTY_PATH;
     let mut found = MaybeUninit::<libc::statx>::zeroed();
     // SAFETY: the path is a C string, `found` has room for one statx, and a statx of zeros is valid.

@@ -1,6 +1,7 @@
 //! The functions that the library wraps, as the next object in the dynamic linker's search order defines them (RTLD_NEXT): a
-//! tracer, a sanitizer or another wrapper sees the calls that this library passes on. They are looked up at load time, because a
-//! signal handler must not call dlsym. Before that, and in a statically linked program, the C library's own are used.
+//! tracer, a sanitizer or another wrapper sees the calls that this library passes on. They are looked up at load time,
+//! because a signal handler must not call dlsym. Before that, and in a statically linked program, the C library's own are
+//! used.
 
 use std::ffi::{CStr, c_void};
 use std::ptr;
@@ -45,7 +46,8 @@ extern "C" fn look_up_all() {
 #[unsafe(link_section = ".init_array")]
 static AT_LOAD: extern "C" fn() = look_up_all;
 
-/// The closedir of a C library that is linked statically, by its internal name; NULL with a shared one, which does not export it.
+/// The closedir of a C library that is linked statically, by its internal name; NULL with a shared one, which does not export
+/// it.
 pub fn own_closedir() -> *mut c_void {
     let found: *mut c_void;
     // SAFETY: reads the symbol's entry of the global offset table, which is 0 for a weak symbol that nothing defines.

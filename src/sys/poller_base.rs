@@ -1,4 +1,5 @@
-//! What the pollers of Linux and of other systems have in common: the events that they report, and two descriptors of their own.
+//! What the pollers of Linux and of other systems have in common: the events that they report, and two descriptors of their
+//! own.
 
 use std::sync::atomic::{AtomicI32, Ordering};
 
@@ -27,8 +28,9 @@ pub const EVENTS: usize = 64;
 /// The waiter checks at least this often whether its descriptors were lost: nothing can end its wait then.
 pub const LONGEST_WAIT: Nanos = 500 * clock::MILLISECOND;
 
-/// Two descriptors that the first thread that needs them makes, together. The program may close them at any time, by a system call
-/// that the library does not see, and open files of its own under their numbers: the poller finds out whether they are lost.
+/// Two descriptors that the first thread that needs them makes, together. The program may close them at any time, by a system
+/// call that the library does not see, and open files of its own under their numbers: the poller finds out whether they are
+/// lost.
 pub struct OwnPair {
     /// A descriptor, `NONE` or `BEING_MADE`. While it is a descriptor, so is `second`.
     first: AtomicI32,

@@ -9,8 +9,8 @@ use libc::{c_int, sigset_t};
 use crate::sys::cancellation::Deferral;
 use crate::sys::errno::{Errno, Result, check};
 
-/// All signals stay blocked in this thread until the guard is dropped. libc never blocks the signals that it uses itself, one of which
-/// cancels threads, so cancellation is deferred too.
+/// All signals stay blocked in this thread until the guard is dropped. libc never blocks the signals that it uses itself, one
+/// of which cancels threads, so cancellation is deferred too.
 pub struct Blocked {
     old: sigset_t,
     deferral: Deferral,
@@ -40,8 +40,8 @@ pub fn unblock_all() {
     change_mask(libc::SIG_UNBLOCK, &full_set());
 }
 
-/// Runs a write, which returns its error if any, and discards the SIGPIPE or SIGXFSZ that the kernel sends with EPIPE or EFBIG. (It
-/// sends them to the writing thread, where they are pending when the write returns.)
+/// Runs a write, which returns its error if any, and discards the SIGPIPE or SIGXFSZ that the kernel sends with EPIPE or
+/// EFBIG. (It sends them to the writing thread, where they are pending when the write returns.)
 pub fn without_those_of_write(write: impl FnOnce() -> Option<Errno>) {
     let _blocked = Blocked::all();
     let before = pending();
@@ -123,8 +123,8 @@ fn change_mask(how: c_int, set: &sigset_t) -> sigset_t {
     }
 }
 
-/// Whether the program has a handler function for this signal, or had one at an earlier call: a handler may uninstall itself while it
-/// runs (SA_RESETHAND). (For the signals that the C library uses itself, sigaction fails.)
+/// Whether the program has a handler function for this signal, or had one at an earlier call: a handler may uninstall itself
+/// while it runs (SA_RESETHAND). (For the signals that the C library uses itself, sigaction fails.)
 pub fn has_handler(number: c_int) -> bool {
     /// One bit for each signal number.
     static SEEN: AtomicU64 = AtomicU64::new(0);

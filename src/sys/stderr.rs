@@ -58,7 +58,8 @@ fn is_the_first() -> bool {
     KNOWN.load(Ordering::Acquire) && identity() == Some(recorded())
 }
 
-/// A library that dlopen loads cannot know what 2 was at the start. It may write to the controlling terminal, which is no data file.
+/// A library that dlopen loads cannot know what 2 was at the start. It may write to the controlling terminal, which is no
+/// data file.
 fn is_the_terminal() -> bool {
     // SAFETY: passes a number only.
     !KNOWN.load(Ordering::Acquire) && unsafe { libc::tcgetsid(STDERR) } > 0
@@ -68,8 +69,8 @@ fn is_the_terminal() -> bool {
 pub const NOT_AT_ALL: c_int = 0;
 pub const AT_EXIT: c_int = 1_000;
 
-/// Writes a message, or drops it if 2 has become another file, or takes no data for so many milliseconds. Keeps errno, raises no
-/// signal, and is no cancellation point.
+/// Writes a message, or drops it if 2 has become another file, or takes no data for so many milliseconds. Keeps errno, raises
+/// no signal, and is no cancellation point.
 pub fn write(text: &[u8], patience: c_int) {
     let errno = Errno::last();
     if is_the_first() || is_the_terminal() {
@@ -219,9 +220,9 @@ fn loaded_at_start() -> bool {
     true
 }
 
-/// A search through the loaded objects, which dl_iterate_phdr reports in the order of loading: the program, the objects that it needs
-/// or LD_PRELOAD names, what those need (among it the dynamic linker, which libc needs), and then those that dlopen has loaded. So
-/// the library was loaded with the program if it comes before the dynamic linker.
+/// A search through the loaded objects, which dl_iterate_phdr reports in the order of loading: the program, the objects that
+/// it needs or LD_PRELOAD names, what those need (among it the dynamic linker, which libc needs), and then those that dlopen
+/// has loaded. So the library was loaded with the program if it comes before the dynamic linker.
 #[cfg(target_os = "linux")]
 struct Search {
     /// The address of the program's headers.

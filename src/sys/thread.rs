@@ -30,8 +30,8 @@ fn check_process() -> Result<()> {
     if fork::may_make_threads() { Ok(()) } else { Err(Errno::AGAIN) }
 }
 
-/// `SMALL_STACK`, and what the C library takes from each stack for itself: above all the thread-local storage of the program and
-/// its libraries, which may be large. Computed once: it is fixed when the program starts.
+/// `SMALL_STACK`, and what the C library takes from each stack for itself: above all the thread-local storage of the program
+/// and its libraries, which may be large. Computed once: it is fixed when the program starts.
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
 fn small_stack() -> usize {
     static BYTES: AtomicUsize = AtomicUsize::new(0);
@@ -48,8 +48,8 @@ fn small_stack() -> usize {
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
 const PAGE: usize = 64 * 1024;
 
-/// glibc tells by an internal function, which Rust's standard library calls too. A statically linked program does not export it; there
-/// it is the sum of the modules' thread-local segments.
+/// glibc tells by an internal function, which Rust's standard library calls too. A statically linked program does not export
+/// it; there it is the sum of the modules' thread-local segments.
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
 fn taken_from_stack() -> usize {
     type Smallest = unsafe extern "C" fn(*const libc::pthread_attr_t) -> usize;
@@ -184,7 +184,8 @@ pub fn at_fork_in_child(f: extern "C" fn()) {
             child: Option<extern "C" fn()>,
         ) -> libc::c_int;
     }
-    // SAFETY: `f` stays mapped: the library is never unloaded. If memory is short, the page that `fork::Mark` has wiped in a child still tells.
+    // SAFETY: `f` stays mapped: the library is never unloaded. If memory is short, the page that `fork::Mark` has wiped in a
+    // child still tells.
     unsafe { pthread_atfork(None, None, Some(f)) };
 }
 

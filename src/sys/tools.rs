@@ -1,5 +1,6 @@
-//! Tells Valgrind and ThreadSanitizer which thread's work happens before which. They do not understand synchronisation by atomics of
-//! this library or by the kernel: without help, a buffer that a library thread fills and the program reads looks like a race.
+//! Tells Valgrind and ThreadSanitizer which thread's work happens before which. They do not understand synchronisation by
+//! atomics of this library or by the kernel: without help, a buffer that a library thread fills and the program reads looks
+//! like a race.
 //!
 //! Valgrind takes certain instructions that change nothing as requests (valgrind.h); ThreadSanitizer is asked by functions of
 //! its run-time library. Which of the two is there is found out at load time. Without them each call here tests one flag.
@@ -26,14 +27,14 @@ pub fn at_load() {
     PRESENT.store(valgrind | tsan, Ordering::Relaxed);
 }
 
-/// Whether the process runs under Valgrind. Memcheck follows only some of the kernel's AIO calls: it finds out from the iocb which
-/// bytes a read has defined, at the io_getevents that returns the event.
+/// Whether the process runs under Valgrind. Memcheck follows only some of the kernel's AIO calls: it finds out from the iocb
+/// which bytes a read has defined, at the io_getevents that returns the event.
 pub fn is_valgrind() -> bool {
     PRESENT.load(Ordering::Relaxed) & VALGRIND != 0
 }
 
-/// What the calling thread has done so far happens before what a thread does after `observed` with the same address. `status` is
-/// excluded from checks: the program may overwrite it, without atomics, as soon as it has seen the final value.
+/// What the calling thread has done so far happens before what a thread does after `observed` with the same address. `status`
+/// is excluded from checks: the program may overwrite it, without atomics, as soon as it has seen the final value.
 pub fn publishes<T>(status: &T) {
     if PRESENT.load(Ordering::Relaxed) != 0 {
         for leave_alone in [HELGRIND_LEAVE_ALONE, DRD_LEAVE_ALONE] {
@@ -49,7 +50,8 @@ pub fn observed<T>(address: *const T) {
     }
 }
 
-/// A call of the program submits something: what its thread has done so far happens before what a thread does after `taken_over`.
+/// A call of the program submits something: what its thread has done so far happens before what a thread does after
+/// `taken_over`.
 pub fn handed_in() {
     if PRESENT.load(Ordering::Relaxed) != 0 {
         tell((&raw const PRESENT).addr(), true);
@@ -79,7 +81,8 @@ fn tell(address: usize, before: bool) {
 fn ask(request: usize, first: usize, second: usize) -> usize {
     let arguments = [request, first, second, 0, 0, 0];
     let mut answer = 0;
-    // SAFETY: rdi is rotated by 128 bits in all and rbx exchanged with itself, so nothing changes. Valgrind reads the arguments.
+    // SAFETY: rdi is rotated by 128 bits in all and rbx exchanged with itself, so nothing changes. Valgrind reads the
+    // arguments.
     unsafe {
         std::arch::asm!(
             "rol rdi, 3",
@@ -131,7 +134,8 @@ mod tsan {
 
     pub fn acquire() -> Option<Function> {
         let address: usize;
-        // SAFETY: the symbol's entry of the global offset table is the function's address or 0, and 0 is `None` of such an `Option`.
+        // SAFETY: the symbol's entry of the global offset table is the function's address or 0, and 0 is `None` of such an
+        // `Option`.
         unsafe {
             std::arch::asm!("mov {}, qword ptr [rip + __tsan_acquire@GOTPCREL]", out(reg) address, options(nostack));
             std::mem::transmute(address)

@@ -31,7 +31,8 @@ pub fn write_at(fd: c_int, buffer: *mut c_void, count: usize, offset: off_t) -> 
 
 /// A write at the end of a file that is open with O_APPEND.
 pub fn append(fd: c_int, buffer: *mut c_void, count: usize) -> Result<isize> {
-    // With O_APPEND Linux's pwrite ignores the offset and appends, and the file offset stays as it is. POSIX's would not append.
+    // With O_APPEND Linux's pwrite ignores the offset and appends, and the file offset stays as it is. POSIX's would not
+    // append.
     #[cfg(target_os = "linux")]
     return write_at(fd, buffer, count, 0);
     #[cfg(not(target_os = "linux"))]
@@ -94,8 +95,8 @@ impl Tried {
     }
 }
 
-/// Whether it is a terminal whose reads end without input, at once or after VTIME (VMIN is 0). Poll does not report such a terminal
-/// as readable.
+/// Whether it is a terminal whose reads end without input, at once or after VTIME (VMIN is 0). Poll does not report such a
+/// terminal as readable.
 fn answers_without_input(fd: c_int) -> bool {
     let mut modes = std::mem::MaybeUninit::<libc::termios>::zeroed();
     // SAFETY: there is room for a termios, and one of zeros is valid.

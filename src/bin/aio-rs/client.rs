@@ -1,4 +1,5 @@
-//! The child that the tour and the benchmark run on libc and on aio_rs: it uses POSIX AIO as any program does, or another engine.
+//! The child that the tour and the benchmark run on libc and on aio_rs: it uses POSIX AIO as any program does, or another
+//! engine.
 //!
 //! Its standard input is the data file. It prints one [`Line`] for each fact.
 

@@ -15,8 +15,8 @@ pub fn usual_directory() -> PathBuf {
     named.unwrap_or_else(|| if usual.is_dir() { usual.into() } else { env::temp_dir() })
 }
 
-/// Makes a file without a name: it goes with the last process that has it open, however that ends. It is filled, so that direct writes
-/// find their blocks allocated.
+/// Makes a file without a name: it goes with the last process that has it open, however that ends. It is filled, so that
+/// direct writes find their blocks allocated.
 pub fn create(directory: &Path, size: usize) -> Result<File> {
     let mut file = tempfile::tempfile_in(directory)?;
     let piece = vec![b'.'; 1 << 20];

@@ -1,5 +1,5 @@
-//! libaio's calls as a C program makes them: to a preloaded library that defines them, or else as the system calls that libaio itself
-//! would make.
+//! libaio's calls as a C program makes them: to a preloaded library that defines them, or else as the system calls that
+//! libaio itself would make.
 
 use crate::aio;
 use crate::engine::{Buffer, Event, whole};
@@ -62,8 +62,8 @@ impl AioContext {
         if accepted == count { Ok(()) } else { Err(Error::other(format!("io_submit takes {accepted} of {count}"))) }
     }
 
-    /// Waits until at least so many requests have ended and returns their slots, in the order of their ends. Error: a request failed,
-    /// or was short.
+    /// Waits until at least so many requests have ended and returns their slots, in the order of their ends. Error: a request
+    /// failed, or was short.
     pub fn take(&mut self, at_least: usize) -> Result<Vec<usize>> {
         let (least, most) = (at_least as libc::c_long, self.events.len() as libc::c_long);
         let take = symbol::<Take>(c"io_getevents", system_take);

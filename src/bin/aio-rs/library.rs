@@ -36,7 +36,8 @@ pub fn preload(library: &Path, existing: Option<OsString>) -> OsString {
     value
 }
 
-/// Where to look. In a build directory `cargo run` renews only the copy in `deps`, so that comes first; `../lib` is for an installation.
+/// Where to look. In a build directory `cargo run` renews only the copy in `deps`, so that comes first; `../lib` is for an
+/// installation.
 fn near(executable: &Path) -> Vec<PathBuf> {
     let directory = executable.parent().unwrap_or(Path::new("."));
     let places = ["deps", ".", "../lib"];

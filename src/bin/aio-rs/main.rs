@@ -1,7 +1,7 @@
 //! The command `aio-rs`: a tour of the library, a benchmark, and a runner that puts any program on it.
 //!
-//! It must not link the crate `aio_rs`: the library's `aio_*` would replace libc's, with which it is to be compared. What both have
-//! to agree on, the layout of the figures, is one source file that both compile. Child processes get the library by
+//! It must not link the crate `aio_rs`: the library's `aio_*` would replace libc's, with which it is to be compared. What
+//! both have to agree on, the layout of the figures, is one source file that both compile. Child processes get the library by
 //! `LD_PRELOAD`, as any other program does.
 
 mod aio;

@@ -103,8 +103,8 @@ fn settle_cache(cache: Cache, file: &File, size: usize) -> Result<()> {
     file.sync_data()?;
     match cache {
         Cache::Warm => {
-            // In pages of 4 KiB, as a program leaves them that works in blocks. Readahead makes folios of up to 2 MiB, and ext4 walks
-            // all 512 blocks of a folio in each write: the measurement would show little else.
+            // In pages of 4 KiB, as a program leaves them that works in blocks. Readahead makes folios of up to 2 MiB, and
+            // ext4 walks all 512 blocks of a folio in each write: the measurement would show little else.
             advise(file.as_fd(), libc::POSIX_FADV_RANDOM)?;
             let mut piece = vec![0; 1 << 20];
             (0..size).step_by(piece.len()).try_for_each(|at| file.read_at(&mut piece, at as u64).map(drop))

@@ -1,5 +1,5 @@
-//! `aio-rs probe`: shows what the system offers for a file or directory, and which route each kind of request takes there. A child with
-//! aio_rs preloaded makes requests and asks the library which route has served them.
+//! `aio-rs probe`: shows what the system offers for a file or directory, and which route each kind of request takes there. A
+//! child with aio_rs preloaded makes requests and asks the library which route has served them.
 
 use crate::aio::{self, Request};
 use crate::data_file::{filesystem, reopen};
@@ -36,7 +36,8 @@ pub struct Args {
 
 /// Blocks of the file that is made in a directory.
 const BLOCKS: usize = 64;
-/// Requests of each kind; the route of the last one is shown, because the first ones may find threads of the library not started yet.
+/// Requests of each kind; the route of the last one is shown, because the first ones may find threads of the library not
+/// started yet.
 const TRIES: usize = 20;
 
 pub fn main(args: &Args) -> ExitCode {

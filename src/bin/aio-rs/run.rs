@@ -1,5 +1,5 @@
-//! `aio-rs run`: sets the environment that preloads aio_rs and executes a program. With `--stats` it runs the program as a child and
-//! prints the figures in the end.
+//! `aio-rs run`: sets the environment that preloads aio_rs and executes a program. With `--stats` it runs the program as a
+//! child and prints the figures in the end.
 
 use crate::share::{Share, end_as, report};
 use crate::{elf, library, share};
@@ -28,9 +28,10 @@ cannot be used, 126 if the program cannot be run on aio_rs (static, setuid, othe
 
 /// Run a program with its POSIX AIO, or its libaio, on aio_rs
 ///
-/// Sets LD_PRELOAD and AIO_RS, then becomes the program. If LD_PRELOAD cannot work for it, says why. With --stats it stays the
-/// program's parent instead, passes signals on, and says when the program has ended, whichever way, which of the two interfaces
-/// it and its children have used, and what for: the line "libaio" counts requests by that interface, the others those by aio_* calls.
+/// Sets LD_PRELOAD and AIO_RS, then becomes the program. If LD_PRELOAD cannot work for it, says why. With --stats it stays
+/// the program's parent instead, passes signals on, and says when the program has ended, whichever way, which of the two
+/// interfaces it and its children have used, and what for: the line "libaio" counts requests by that interface, the others
+/// those by aio_* calls.
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Args {

@@ -1,5 +1,5 @@
-//! Runs a program as a child, with shared memory in which the library counts for it and its children. To the caller this process looks
-//! like the program: it passes signals on, stops when the program stops, and ends as the program ends.
+//! Runs a program as a child, with shared memory in which the library counts for it and its children. To the caller this
+//! process looks like the program: it passes signals on, stops when the program stops, and ends as the program ends.
 
 use crate::figures::Segment;
 use std::io::{Error, Result, Write};
@@ -8,7 +8,8 @@ use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{Command, ExitCode, ExitStatus};
 use std::ptr::{self, NonNull};
 
-/// A System V memory segment, marked for removal from the start: the kernel removes it with its last user, even if that is killed.
+/// A System V memory segment, marked for removal from the start: the kernel removes it with its last user, even if that is
+/// killed.
 pub struct Share {
     number: i32,
     segment: NonNull<Segment>,
@@ -96,7 +97,8 @@ pub fn run(mut command: Command) -> Result<ExitStatus> {
     }
 }
 
-/// Closes all descriptors but standard error, so that whoever reads the program's output sees its end when the program closes it.
+/// Closes all descriptors but standard error, so that whoever reads the program's output sees its end when the program closes
+/// it.
 fn let_go() {
     // SAFETY: nothing else in this process uses these descriptors.
     unsafe {

@@ -91,7 +91,8 @@ impl Promise {
     }
 }
 
-/// With direct writes there are no dirty pages, so that an fsync that does not wait for them has nothing to do and ends before them.
+/// With direct writes there are no dirty pages, so that an fsync that does not wait for them has nothing to do and ends
+/// before them.
 fn open_direct_if_possible() -> Result<File> {
     reopen(std::io::stdin(), true, libc::O_DIRECT).or_else(|_| reopen(std::io::stdin(), true, 0))
 }

@@ -1,4 +1,5 @@
-//! Finds out whether this process is a child of one that used the library, however it was made, and whether fork handlers ran in it.
+//! Finds out whether this process is a child of one that used the library, however it was made, and whether fork handlers ran
+//! in it.
 
 use std::ffi::c_void;
 use std::ptr::{self, NonNull};
@@ -7,8 +8,8 @@ use std::sync::atomic::{AtomicPtr, AtomicU32, Ordering};
 use crate::sys::errno::Result;
 use crate::sys::memory;
 
-/// A word that is 1 in the process that made it and 0 in a child: the kernel wipes its page at fork, _Fork and clone, but not at
-/// vfork, whose child shares the parent's memory.
+/// A word that is 1 in the process that made it and 0 in a child: the kernel wipes its page at fork, _Fork and clone, but not
+/// at vfork, whose child shares the parent's memory.
 pub struct Mark {
     word: NonNull<AtomicU32>,
 }
@@ -47,8 +48,8 @@ impl Mark {
     }
 }
 
-/// The word of a mark, made when the fork handler was registered and set to 1 again by the handler in each child in which it runs.
-/// NULL: none is registered.
+/// The word of a mark, made when the fork handler was registered and set to 1 again by the handler in each child in which it
+/// runs. NULL: none is registered.
 static HANDLED: AtomicPtr<AtomicU32> = AtomicPtr::new(ptr::null_mut());
 
 /// To be called when the library's fork handler is registered.
@@ -66,8 +67,8 @@ pub fn handler_runs() {
     }
 }
 
-/// False: this process is a child in which no fork handler ran (_Fork, clone). A lock of the C library may be held there for ever,
-/// and pthread_create would hang.
+/// False: this process is a child in which no fork handler ran (_Fork, clone). A lock of the C library may be held there for
+/// ever, and pthread_create would hang.
 pub fn may_make_threads() -> bool {
     // SAFETY: the word of a mark is never unmapped.
     unsafe { HANDLED.load(Ordering::Acquire).as_ref() }.is_none_or(|word| word.load(Ordering::Relaxed) == 1)

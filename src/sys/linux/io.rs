@@ -7,8 +7,8 @@ use crate::sys::errno::{Errno, Result, check};
 
 pub use crate::sys::transfer::*;
 
-/// The flag of preadv2 and pwritev2, which are called by number because musl 1.2.3 has neither. A `c_long`, as `syscall` reads its
-/// arguments.
+/// The flag of preadv2 and pwritev2, which are called by number because musl 1.2.3 has neither. A `c_long`, as `syscall`
+/// reads its arguments.
 const RWF_NOWAIT: libc::c_long = 8;
 
 /// Tries to read a stream without waiting.
@@ -33,8 +33,8 @@ pub fn try_read(fd: c_int, fd_kind: FdKind, buffer: *mut c_void, count: usize, n
     }
 }
 
-/// Reads a FIFO, which refuses RWF_NOWAIT. Not by poll alone: that does not report the end of file before a first writer has opened the
-/// FIFO. (In packet mode vmsplice may return more than one packet.)
+/// Reads a FIFO, which refuses RWF_NOWAIT. Not by poll alone: that does not report the end of file before a first writer has
+/// opened the FIFO. (In packet mode vmsplice may return more than one packet.)
 fn read_fifo(fd: c_int, place: &iovec, nonblocking: bool) -> Tried {
     // With a descriptor that is open for writing, vmsplice would write.
     if descriptor::flags(fd).is_ok_and(|flags| flags & libc::O_ACCMODE == libc::O_RDONLY) {

@@ -88,7 +88,8 @@ impl RawLock {
             }
             hint::spin_loop();
         }
-        // Acquire: as in `try_acquire`. A thread that has slept takes the lock as CONTENDED, because others may be asleep still.
+        // Acquire: as in `try_acquire`. A thread that has slept takes the lock as CONTENDED, because others may be asleep
+        // still.
         while self.0.swap(CONTENDED, Ordering::Acquire) != FREE {
             wait::futex_sleep(&self.0, CONTENDED);
         }

@@ -31,14 +31,14 @@ impl Poller {
         Poller { own: OwnPair::new(), rung: AtomicBool::new(false) }
     }
 
-    /// Creates the descriptors, unless they exist. To be called in a thread of the program: for a moment they have the lowest free
-    /// numbers, which the next `open` of that thread expects to get. Errors: EMFILE, ENFILE, ENOMEM.
+    /// Creates the descriptors, unless they exist. To be called in a thread of the program: for a moment they have the lowest
+    /// free numbers, which the next `open` of that thread expects to get. Errors: EMFILE, ENFILE, ENOMEM.
     pub fn open(&self) -> Result<()> {
         self.own.make(create)
     }
 
-    /// To be called by the waiting thread before it reads the table: from now on `wake` ends its next wait. False: the descriptors
-    /// were lost and have been made anew, and every stream has to be armed again.
+    /// To be called by the waiting thread before it reads the table: from now on `wake` ends its next wait. False: the
+    /// descriptors were lost and have been made anew, and every stream has to be armed again.
     pub fn begin_turn(&self) -> bool {
         let fine = self.set_bell(SILENT).is_ok();
         // SeqCst: pairs with `wake`. A caller that still finds it true has stored its news before this thread reads the table.
@@ -85,8 +85,8 @@ impl Poller {
         self.set_bell(RING).is_ok()
     }
 
-    /// Waits until a stream is ready, `wake` is called or the time is up (`Nanos::MAX`: never), but not longer than `LONGEST_WAIT`.
-    /// Returns the number of events in `found`.
+    /// Waits until a stream is ready, `wake` is called or the time is up (`Nanos::MAX`: never), but not longer than
+    /// `LONGEST_WAIT`. Returns the number of events in `found`.
     pub fn wait(&self, patience: Nanos, found: &mut [Event; EVENTS]) -> usize {
         let mut events = [epoll_event { events: 0, u64: 0 }; EVENTS];
         let room = c_int::try_from(EVENTS).unwrap_or(1);

@@ -10,7 +10,8 @@ use crate::sys::environment;
 pub struct Spin {
     /// How many spins in a row have ended without the event.
     misses: AtomicU32,
-    /// The time at which the spin that is under way here ends. A second spinner would only take a processor from those that work.
+    /// The time at which the spin that is under way here ends. A second spinner would only take a processor from those that
+    /// work.
     busy_until: AtomicU64,
 }
 

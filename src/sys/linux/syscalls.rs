@@ -16,8 +16,8 @@ unsafe extern "C" {
 /// futex(2) with an absolute timeout of CLOCK_MONOTONIC (for the operations that take one).
 pub fn futex(word: *mut u32, operation: c_int, value: u32, timeout: Option<&timespec>) -> c_long {
     let timeout = timeout.map_or(ptr::null(), ptr::from_ref);
-    // SAFETY: the kernel reads the timeout, and checks the address of the word before it reads it. The last argument is the bitset
-    // of FUTEX_WAIT_BITSET, which other operations ignore.
+    // SAFETY: the kernel reads the timeout, and checks the address of the word before it reads it. The last argument is the
+    // bitset of FUTEX_WAIT_BITSET, which other operations ignore.
     unsafe { syscall(libc::SYS_futex, word, operation, value, timeout, ptr::null::<u32>(), u32::MAX) }
 }
 

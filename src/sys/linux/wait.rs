@@ -1,9 +1,9 @@
 //! Sleeping until a request ends, and waking whoever sleeps for that.
 //!
-//! A thread that waits for one request sleeps on that request's status word, which lies in the caller's aiocb. No list links the
-//! waiters, and `wake` uses the word's address only as a number, so the aiocb may be gone by then. `Waiters` counts the
-//! sleepers by a hash of the address. A thread that waits for several sleeps in a wait slot (`wait_slots`); while all slots are
-//! taken it sleeps on `ANY`, a word that every completion changes as long as there are `LISTENERS`.
+//! A thread that waits for one request sleeps on that request's status word, which lies in the caller's aiocb. No list links
+//! the waiters, and `wake` uses the word's address only as a number, so the aiocb may be gone by then. `Waiters` counts the
+//! sleepers by a hash of the address. A thread that waits for several sleeps in a wait slot (`wait_slots`); while all slots
+//! are taken it sleeps on `ANY`, a word that every completion changes as long as there are `LISTENERS`.
 
 use std::cell::Cell;
 use std::ffi::c_void;
@@ -42,8 +42,8 @@ static ANY: AtomicU32 = AtomicU32::new(0);
 static LISTENERS: Waiters = Waiters::new();
 /// How many threads sleep and have not been woken yet.
 static ASLEEP: AtomicU32 = AtomicU32::new(0);
-/// How many more threads sleep in `WaitMode::StandsBy`. Never too low; too high after a thread has left its wait by a jump out of a
-/// signal handler.
+/// How many more threads sleep in `WaitMode::StandsBy`. Never too low; too high after a thread has left its wait by a jump
+/// out of a signal handler.
 static STANDBYS: AtomicU32 = AtomicU32::new(0);
 
 /// How a thread sleeps.
@@ -61,9 +61,9 @@ pub fn sleepers() -> u32 {
     ASLEEP.load(Ordering::SeqCst)
 }
 
-/// Sleeps until `over`; may return early. `words` are the status words whose change may make it so, and `seen` is the value that
-/// the first of them had. `before(stands_by)` is called once the thread is counted as asleep, before `over` is tested the last
-/// time; if it returns false, the thread does not sleep. A cancellation point.
+/// Sleeps until `over`; may return early. `words` are the status words whose change may make it so, and `seen` is the value
+/// that the first of them had. `before(stands_by)` is called once the thread is counted as asleep, before `over` is tested
+/// the last time; if it returns false, the thread does not sleep. A cancellation point.
 ///
 /// Errors: EINTR (a signal handler ran), ETIMEDOUT (the deadline has passed).
 pub fn sleep<Words>(
@@ -117,8 +117,8 @@ pub fn wake(word: *const u32) {
     }
 }
 
-/// Whether one more thread may stand by. Many threads are served better by one that does nothing else (measured on two processors,
-/// direct reads, against the rate with that one: 1.14 with two threads, 0.95 with eight).
+/// Whether one more thread may stand by. Many threads are served better by one that does nothing else (measured on two
+/// processors, direct reads, against the rate with that one: 1.14 with two threads, 0.95 with eight).
 pub fn may_stand_by() -> bool {
     let others = environment::processors().saturating_sub(1).max(1);
     WAIT_SLOTS.iter().filter(|slot| slot.has_standby()).count() < others

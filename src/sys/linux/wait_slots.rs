@@ -1,5 +1,5 @@
-//! Sleeping on several status words at once. A waiter sleeps in a wait slot, which has a word of its own, and sets the slot's bit
-//! in the bitmap of each status word that it waits for.
+//! Sleeping on several status words at once. A waiter sleeps in a wait slot, which has a word of its own, and sets the slot's
+//! bit in the bitmap of each status word that it waits for.
 //!
 //! | waiter | completion |
 //! | --- | --- |

@@ -1,5 +1,5 @@
-//! On Linux this finds a child out even without fork handlers. POSIX has only those (pthread_atfork); the engine registers one, and it
-//! replaces what the child has inherited. A child of `_Fork`, which runs none, is not found out.
+//! On Linux this finds a child out even without fork handlers. POSIX has only those (pthread_atfork); the engine registers
+//! one, and it replaces what the child has inherited. A child of `_Fork`, which runs none, is not found out.
 
 use crate::sys::errno::Result;
 

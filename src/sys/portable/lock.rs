@@ -1,5 +1,5 @@
-//! A pthread mutex, which allocates nothing. Whoever locks it has blocked all signals in its thread: else a handler could wait for
-//! the lock that its own thread holds.
+//! A pthread mutex, which allocates nothing. Whoever locks it has blocked all signals in its thread: else a handler could
+//! wait for the lock that its own thread holds.
 
 use std::cell::UnsafeCell;
 

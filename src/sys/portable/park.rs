@@ -1,5 +1,5 @@
-//! How an idle thread of the library sleeps: on a condition variable of its own. Nothing here allocates, as a channel would: the
-//! caller may be a signal handler that has interrupted malloc.
+//! How an idle thread of the library sleeps: on a condition variable of its own. Nothing here allocates, as a channel would:
+//! the caller may be a signal handler that has interrupted malloc.
 
 use std::cell::UnsafeCell;
 use std::mem::MaybeUninit;
@@ -11,7 +11,8 @@ use lock_api::RawMutex;
 use super::lock::RawLock;
 use crate::sys::clock;
 
-/// Whether a signal handler that interrupts `Parker::call` may call too. No: it would wait for the lock that its own thread holds.
+/// Whether a signal handler that interrupts `Parker::call` may call too. No: it would wait for the lock that its own thread
+/// holds.
 pub const CALL_MAY_BE_INTERRUPTED: bool = false;
 
 pub struct Parker {

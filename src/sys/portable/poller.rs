@@ -1,5 +1,5 @@
-//! Waits for streams with poll. A pair of sockets ends the wait. Not a pipe: the program may close the library's descriptors at any
-//! time and open files of its own under their numbers, and send, unlike write, puts no byte into a file.
+//! Waits for streams with poll. A pair of sockets ends the wait. Not a pipe: the program may close the library's descriptors
+//! at any time and open files of its own under their numbers, and send, unlike write, puts no byte into a file.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -34,8 +34,8 @@ impl Poller {
         Poller { ends: OwnPair::new(), inodes: [const { AtomicU64::new(0) }; 2], armed: Mutex::new(PageVec::new()) }
     }
 
-    /// Creates the descriptors, unless they exist. To be called in a thread of the program: for a moment they have the lowest free
-    /// numbers, which the next `open` of that thread expects to get. Errors: EMFILE, ENFILE.
+    /// Creates the descriptors, unless they exist. To be called in a thread of the program: for a moment they have the lowest
+    /// free numbers, which the next `open` of that thread expects to get. Errors: EMFILE, ENFILE.
     pub fn open(&self) -> Result<()> {
         self.ends.make(|| {
             let ends = pair()?.map(descriptor::out_of_the_way);
@@ -70,8 +70,8 @@ impl Poller {
         armed.push(pollfd { fd, events, revents: 0 })
     }
 
-    /// Waits until a stream is ready, `wake` is called or the time is up (`Nanos::MAX`: never), but not longer than `LONGEST_WAIT`.
-    /// Returns the number of events in `found`; what finds no room there is reported by the next call.
+    /// Waits until a stream is ready, `wake` is called or the time is up (`Nanos::MAX`: never), but not longer than
+    /// `LONGEST_WAIT`. Returns the number of events in `found`; what finds no room there is reported by the next call.
     pub fn wait(&self, patience: Nanos, found: &mut [Event; EVENTS]) -> usize {
         let mut entries = std::mem::take(&mut *self.armed.lock());
         let own = self.ends.first();

@@ -1,8 +1,8 @@
 //! Sleeping until a status word changes, with poll and a pair of sockets per waiting thread (not a pipe, see `poller`).
 //!
 //! POSIX has no wait that is tied to an address, ends with EINTR and is a cancellation point; poll does the last two. A
-//! thread that waits takes one of the `SLOTS`, and every completion sends a byte to the sockets of all threads that wait at that
-//! time. Without a slot or sockets (too many threads, no descriptors) the thread tests its words every millisecond.
+//! thread that waits takes one of the `SLOTS`, and every completion sends a byte to the sockets of all threads that wait at
+//! that time. Without a slot or sockets (too many threads, no descriptors) the thread tests its words every millisecond.
 //!
 //! Slots, not pthread keys: pthread_setspecific may allocate, and a signal handler that waits may have interrupted malloc. A
 //! slot's sockets stay open for its next owner.
@@ -20,8 +20,8 @@ use crate::sys::errno::{Result, check, thread_identity};
 use crate::sys::{descriptor, poller};
 
 struct Slot {
-    /// How many waits are under way here; 0: the slot is free. More than one: a signal handler waits inside a wait. A handler that
-    /// jumps out of a wait leaves the slot with its thread.
+    /// How many waits are under way here; 0: the slot is free. More than one: a signal handler waits inside a wait. A handler
+    /// that jumps out of a wait leaves the slot with its thread.
     waiting: AtomicU32,
     /// The thread whose further waits, in signal handlers, use this slot too; or 0.
     owner: AtomicUsize,
@@ -240,7 +240,8 @@ fn one_less(count: &AtomicU32) {
     let _ = count.fetch_update(Ordering::SeqCst, Ordering::Relaxed, |count| count.checked_sub(1));
 }
 
-/// Runs in a thread that is cancelled in its wait, or whose signal handler jumps out of it. (A system without cleanup handlers loses the slot.)
+/// Runs in a thread that is cancelled in its wait, or whose signal handler jumps out of it. (A system without cleanup
+/// handlers loses the slot.)
 extern "C" fn end_cancelled(stay: *mut c_void) {
     // SAFETY: `sleep` passes the `Stay` of its frame, which is still there.
     if let Some(stay) = unsafe { stay.cast::<Stay>().as_ref() } {

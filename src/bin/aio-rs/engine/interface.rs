@@ -13,7 +13,8 @@ pub enum Operation {
 pub trait Engine {
     fn submit(&mut self, slot: usize, operation: Operation, offset: usize) -> Result<()>;
 
-    /// Waits until at least one request has ended and adds the slots of all that have to `done`. Error: one failed, or was short.
+    /// Waits until at least one request has ended and adds the slots of all that have to `done`. Error: one failed, or was
+    /// short.
     fn wait(&mut self, done: &mut Vec<usize>) -> Result<()>;
 
     /// Runs an fsync to its end. If `sync_is_barrier`, it waits for the requests in flight; else there must be none.
