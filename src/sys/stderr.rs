@@ -209,8 +209,8 @@ fn loaded_at_start() -> bool {
     // SAFETY: getauxval takes a number.
     let (program, linker) = unsafe { (libc::getauxval(libc::AT_PHDR), libc::getauxval(libc::AT_BASE)) };
     let mut search = Search { program, linker, first: true, found: None };
-    // SAFETY: `look` takes a `Search`, which outlives the call.
-    unsafe { libc::dl_iterate_phdr(Some(look), (&raw mut search).cast()) };
+    // SAFETY: `visit` takes a `Search`, which outlives the call.
+    unsafe { libc::dl_iterate_phdr(Some(visit), (&raw mut search).cast()) };
     search.found == Some(true)
 }
 
@@ -236,7 +236,7 @@ struct Search {
 }
 
 #[cfg(target_os = "linux")]
-unsafe extern "C" fn look(object: *mut libc::dl_phdr_info, _: libc::size_t, search: *mut libc::c_void) -> c_int {
+unsafe extern "C" fn visit(object: *mut libc::dl_phdr_info, _: libc::size_t, search: *mut libc::c_void) -> c_int {
     // SAFETY: dl_iterate_phdr passes an object that is loaded, and the `Search` of `loaded_at_start`.
     let (search, object) = unsafe { (&mut *search.cast::<Search>(), &*object) };
     let is_program = object.dlpi_phdr.addr() as u64 == search.program;

@@ -1,4 +1,4 @@
-//! Sleeping until a request ends, and waking whoever sleeps for that.
+//! Sleeping until a request ends, and waking the threads that sleep for that.
 //!
 //! A thread that waits for one request sleeps on that request's status word, which lies in the caller's aiocb. No list links
 //! the waiters, and `wake` uses the word's address only as a number, so the aiocb may be gone by then. `Waiters` counts the
