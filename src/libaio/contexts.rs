@@ -24,6 +24,8 @@ use crate::sys::signals::Blocked;
 /// All zeroes is one without contexts.
 pub struct Contexts {
     chains: [AtomicPtr<Context>; CHAINS],
+    /// A bit for each chain that has ever had an entry: a walk over all contexts skips the others.
+    used_chains: [AtomicU64; CHAINS / BITS],
     /// The last number given to a request. Not all that are given are used.
     newest: AtomicU64,
     /// The number of a request that was entered and is not a deferred sync: another one than before, if any was entered since.
@@ -35,6 +37,7 @@ pub struct Contexts {
 }
 
 const CHAINS: usize = 512;
+const BITS: usize = 64;
 
 /// A number, and what it stands for. Never freed; used again for a context with the same place in the chains.
 struct Context {
@@ -114,7 +117,15 @@ impl Contexts {
 
     fn chain(&self, number: u64) -> &AtomicPtr<Context> {
         let [first, ..] = &self.chains;
-        self.chains.get(mix(number >> 12) % CHAINS).unwrap_or(first)
+        self.chains.get(chain_index(number)).unwrap_or(first)
+    }
+
+    fn mark_chain(&self, number: u64) {
+        let chain = chain_index(number);
+        if let Some(word) = self.used_chains.get(chain / BITS) {
+            // Release: see `entries`.
+            word.fetch_or(1 << (chain % BITS), Ordering::Release);
+        }
     }
 
     fn entry(&self, number: u64) -> Option<&'static Context> {
@@ -221,7 +232,10 @@ impl Contexts {
             context.next.store(first, Ordering::Relaxed);
             let new = ptr::from_ref(context).cast_mut();
             match chain.compare_exchange_weak(first, new, Ordering::AcqRel, Ordering::Acquire) {
-                Ok(_) => return Ok(context),
+                Ok(_) => {
+                    self.mark_chain(number);
+                    return Ok(context);
+                }
                 Err(now) => first = now,
             }
         }
@@ -285,7 +299,12 @@ impl Contexts {
     }
 
     fn entries(&self) -> impl Iterator<Item = &'static Context> {
-        self.chains.iter().flat_map(walk)
+        // Acquire: an entry is in its chain before that is marked, and a context enters it later.
+        let is_used = |chain: usize| {
+            let word = self.used_chains.get(chain / BITS).map_or(0, |word| word.load(Ordering::Acquire));
+            word & (1 << (chain % BITS)) != 0
+        };
+        self.chains.iter().enumerate().filter(move |(chain, _)| is_used(*chain)).flat_map(|(_, first)| walk(first))
     }
 
     /// What all contexts have in flight.
@@ -313,6 +332,10 @@ impl Context {
     fn give_back(&self) {
         self.number.store(FREE, Ordering::Release);
     }
+}
+
+fn chain_index(number: u64) -> usize {
+    mix(number >> 12) % CHAINS
 }
 
 fn is_number(number: u64) -> bool {

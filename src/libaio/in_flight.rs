@@ -5,17 +5,20 @@
 //! where the last one left off to the tail, and one for which there is no room looks first. There are never more records than
 //! the ring has places, and an event needs a record before it: so the tail never gets round to an event that was not looked at.
 //!
+//! Records lie where their iocb's hash says, in the first few slots of a table that is used as far as needed; a bit map says which
+//! slots have one, so that a scan costs a bit for each of those slots and otherwise only what is in flight.
+//!
 //! No lock: a signal handler may submit in the middle of a submission. A record belongs to whoever claims a free place for it,
 //! and is ended by whoever moves the cursor over its event.
 
 use std::ffi::c_void;
 use std::ptr::NonNull;
-use std::sync::atomic::{AtomicI32, AtomicPtr, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, Ordering};
 
+use self::slot::{CLAIMED, ENDED, FREE, Slot, probe};
+pub use self::slot::{Record, Target, name};
 use super::reaping::Reaping;
 use crate::order::FileKey;
-use crate::sys::aio_abi::iocb;
-use crate::sys::hash::mix;
 
 /// A ring of completions, as far as it matters here.
 pub trait Ring {
@@ -41,6 +44,8 @@ pub struct InFlight {
     id: AtomicU32,
     /// A power of two, at least twice `most`.
     places: &'static [Slot],
+    /// A bit for each place, set while a record is there. Changed by whoever has claimed or ends the record.
+    occupied: &'static [AtomicU64],
     /// Records at a time. 0: the context is gone.
     most: AtomicU32,
     /// The same while a sync is held back; otherwise `NO_LIMIT`.
@@ -62,93 +67,10 @@ pub struct InFlight {
     pub reaping: Reaping,
 }
 
-/// One record. It is told from a later one at the same place by `seq`.
-pub struct Slot {
-    object: AtomicU64,
-    seq: AtomicU64,
-    /// The descriptor; `CLOSED`: it was given up since, and `device` and `inode` say what it was.
-    fd: AtomicI32,
-    device: AtomicU64,
-    inode: AtomicU64,
-    /// The `seq` of the last record here that was listed.
-    listed: AtomicU64,
-}
+/// Bits in a word of the map.
+const BITS: usize = 64;
 
-/// What an iocb is known by: its address, and what it says of itself, for programs that use one for several requests.
-pub fn name(block: *const iocb, data: *const c_void) -> u64 {
-    let part = |pointer: usize| u64::try_from(pointer).unwrap_or(0);
-    let name = part(block.addr()) ^ part(data.addr()).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    if name <= CLAIMED { u64::MAX } else { name }
-}
-
-const FREE: u64 = 0;
-/// Somebody is writing it; no iocb is at that address.
-const CLAIMED: u64 = 1;
-const ENDED: u64 = 0;
 const NO_LIMIT: u32 = u32::MAX;
-const CLOSED: i32 = -1;
-const CLOSING: i32 = -2;
-
-/// Whose file a request is on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Target {
-    Descriptor(i32),
-    File(FileKey),
-    /// Its descriptor is being closed right now: on any.
-    Unknown,
-}
-
-/// A record, as long as it is that one: what a sync waits for.
-#[derive(Clone, Copy)]
-pub struct Record {
-    place: &'static Slot,
-    seq: u64,
-}
-
-impl Record {
-    pub fn seq(&self) -> u64 {
-        self.seq
-    }
-
-    /// Whether it is of this iocb.
-    pub fn names(&self, object: u64) -> bool {
-        self.object() == object
-    }
-
-    fn object(&self) -> u64 {
-        self.place.object.load(Ordering::Relaxed)
-    }
-
-    /// Ends this very record. False: somebody else has.
-    fn end(&self) -> bool {
-        let ended = self.place.seq.compare_exchange(self.seq, ENDED, Ordering::AcqRel, Ordering::Relaxed).is_ok();
-        if ended {
-            self.place.object.store(FREE, Ordering::Release);
-        }
-        ended
-    }
-
-    /// Notes that a deferred sync of its file waits for it, and with it all that are deferred later. False: it was noted before.
-    /// Under the lock of the deferred syncs.
-    pub fn list(&self) -> bool {
-        self.place.listed.swap(self.seq, Ordering::Relaxed) != self.seq
-    }
-
-    /// None of them does any more.
-    pub fn unlist(&self) {
-        self.place.listed.store(ENDED, Ordering::Relaxed);
-    }
-
-    pub fn is_older_than(&self, seq: u64) -> bool {
-        self.seq < seq
-    }
-
-    pub fn has_ended(&self) -> bool {
-        // Acquire: whoever sees it ended sees its event.
-        self.place.seq.load(Ordering::Acquire) != self.seq
-    }
-}
-
 impl InFlight {
     /// The window that a context begins with, unless it has fewer places.
     const NARROW: u32 = 64;
@@ -161,7 +83,8 @@ impl InFlight {
     /// Bytes for so many places.
     pub fn bytes(places: u32) -> usize {
         let places = usize::try_from(places).unwrap_or(usize::MAX);
-        places.saturating_mul(size_of::<Slot>()).saturating_add(size_of::<InFlight>())
+        let bits = places.div_ceil(BITS).saturating_mul(size_of::<AtomicU64>());
+        places.saturating_mul(size_of::<Slot>()).saturating_add(size_of::<InFlight>()).saturating_add(bits)
     }
 
     /// Without a context.
@@ -172,13 +95,19 @@ impl InFlight {
         let in_flight = memory.cast::<InFlight>();
         let len = usize::try_from(places).unwrap_or(0);
         // SAFETY: the places follow the header, whose size is a multiple of their alignment; all zeroes are free ones.
-        let places = unsafe { std::slice::from_raw_parts(in_flight.add(1).cast::<Slot>().as_ptr(), len) };
+        let first = unsafe { in_flight.add(1).cast::<Slot>() };
+        // SAFETY: as above.
+        let places = unsafe { std::slice::from_raw_parts(first.as_ptr(), len) };
+        // SAFETY: the bits follow the places, whose size is a multiple of 8; zeroes are none.
+        let occupied =
+            unsafe { std::slice::from_raw_parts(first.add(len).cast::<AtomicU64>().as_ptr(), len.div_ceil(BITS)) };
         // SAFETY: the caller's promise.
         unsafe {
             in_flight.write(InFlight {
                 address: AtomicU64::new(0),
                 id: AtomicU32::new(0),
                 places,
+                occupied,
                 most: AtomicU32::new(0),
                 count: AtomicU32::new(0),
                 limit: AtomicU32::new(NO_LIMIT),
@@ -197,8 +126,11 @@ impl InFlight {
     /// Begins anew, for a context that was just made or is met for the first time. Nobody else uses it, and it has places for the
     /// ring.
     pub fn begin(&self, address: u64, ring: &impl Ring) {
-        for place in self.used_places() {
-            place.end();
+        for index in self.indices(self.used_places().len()) {
+            if let Some(place) = self.places.get(index) {
+                place.seq.store(ENDED, Ordering::Release);
+                self.free(index, place);
+            }
         }
         self.count.store(0, Ordering::Relaxed);
         self.limit.store(NO_LIMIT, Ordering::Relaxed);
@@ -355,16 +287,19 @@ impl InFlight {
 
     /// Fills a reserved record. None: there is no place for it, which cannot be.
     pub fn enter(&self, object: u64, seq: u64, on: Target) -> Option<Record> {
-        for (distance, place) in (0u32..).zip(probe(self.used_places(), object)) {
+        for (distance, (index, place)) in (0u32..).zip(probe(self.used_places(), object)) {
             if place.object.compare_exchange(FREE, CLAIMED, Ordering::Acquire, Ordering::Relaxed).is_err() {
                 continue;
             }
             place.set(on);
-            // Before it can be found.
+            // Both before it can be found, and ended.
             self.reach.fetch_max(distance, Ordering::Relaxed);
+            if let Some((word, bit)) = self.bit(index) {
+                word.fetch_or(bit, Ordering::Relaxed);
+            }
             place.seq.store(seq, Ordering::Release);
             place.object.store(object, Ordering::Release);
-            return Some(Record { place, seq });
+            return Some(Record { place, seq, index });
         }
         None
     }
@@ -435,6 +370,7 @@ impl InFlight {
         self.ends.fetch_add(1, Ordering::SeqCst);
         let ended = record.end();
         if ended {
+            self.free(record.index, record.place);
             self.release();
         }
         ended
@@ -447,9 +383,9 @@ impl InFlight {
         let mut places = self.used_places();
         // A record is near the place that it had by the window of its time.
         while !places.is_empty() {
-            for place in probe(places, object).take(reach) {
+            for (index, place) in probe(places, object).take(reach) {
                 let seq = place.seq.load(Ordering::Acquire);
-                let found = Record { place, seq };
+                let found = Record { place, seq, index };
                 // In this order: the number tells whether the place was used again while its iocb was read.
                 if seq != ENDED && place.object.load(Ordering::Acquire) == object && !found.has_ended() {
                     tell(found);
@@ -460,18 +396,45 @@ impl InFlight {
         }
     }
 
-    /// What is in flight, and on what.
+    /// What is in flight, and on what. Whatever was entered before is found; what is entered or ended meanwhile, perhaps.
     pub fn records(&self) -> impl Iterator<Item = (Record, Target)> {
-        let places = if self.is_empty() { &[] } else { self.used_places() };
-        places.iter().filter_map(|place| {
+        let all: &'static [Slot] = self.places;
+        let used = if self.is_empty() { 0 } else { self.used_places().len() };
+        self.indices(used).filter_map(move |index| {
+            let place = all.get(index)?;
             let seq = place.seq.load(Ordering::Acquire);
             if seq == ENDED || place.object.load(Ordering::Acquire) <= CLAIMED {
                 return None;
             }
             let on = place.on();
-            let record = Record { place, seq };
+            let record = Record { place, seq, index };
             (!record.has_ended()).then_some((record, on))
         })
+    }
+
+    /// The indices of those of the first places that have a record.
+    fn indices(&self, places: usize) -> impl Iterator<Item = usize> + use<> {
+        let words = places.div_ceil(BITS);
+        let occupied: &'static [AtomicU64] = self.occupied;
+        occupied.iter().take(words).enumerate().flat_map(|(word, bits)| {
+            let rest = |bits: &u64| Some(bits & (bits - 1)).filter(|rest| *rest != 0);
+            let first = Some(bits.load(Ordering::Acquire)).filter(|bits| *bits != 0);
+            let lowest = move |bits: u64| word * BITS + usize::try_from(bits.trailing_zeros()).unwrap_or(0);
+            std::iter::successors(first, rest).map(lowest)
+        })
+    }
+
+    fn bit(&self, index: usize) -> Option<(&AtomicU64, u64)> {
+        Some((self.occupied.get(index / BITS)?, 1 << (index % BITS)))
+    }
+
+    /// Leaves a place, whose record the caller has ended, to other records.
+    fn free(&self, index: usize, place: &Slot) {
+        if let Some((word, bit)) = self.bit(index) {
+            word.fetch_and(!bit, Ordering::Relaxed);
+        }
+        // Release: whoever claims the place next sets the bit again after this.
+        place.object.store(FREE, Ordering::Release);
     }
 
     /// Whether the request with this number is in flight.
@@ -499,49 +462,6 @@ impl InFlight {
                 record.place.set(Target::File(file));
             }
         }
-    }
-}
-
-/// The places where a record may be, nearest first.
-fn probe(places: &'static [Slot], object: u64) -> impl Iterator<Item = &'static Slot> {
-    let start = if places.is_empty() { 0 } else { mix(object) % places.len() };
-    let (before, from) = places.split_at(start);
-    from.iter().chain(before)
-}
-
-impl Slot {
-    fn set(&self, on: Target) {
-        match on {
-            Target::Descriptor(fd) => self.fd.store(fd, Ordering::Relaxed),
-            Target::Unknown => self.fd.store(CLOSING, Ordering::Relaxed),
-            Target::File(FileKey { device, inode }) => {
-                self.device.store(device, Ordering::Relaxed);
-                self.inode.store(inode, Ordering::Relaxed);
-                // Release: whoever finds it closed finds the file.
-                self.fd.store(CLOSED, Ordering::Release);
-            }
-        }
-    }
-
-    /// Whether this is on the descriptor; then nobody else changes that now.
-    fn claim_number(&self, fd: i32) -> bool {
-        self.fd.compare_exchange(fd, CLOSING, Ordering::AcqRel, Ordering::Relaxed).is_ok()
-    }
-
-    fn on(&self) -> Target {
-        match self.fd.load(Ordering::Acquire) {
-            CLOSING => Target::Unknown,
-            CLOSED => {
-                let (device, inode) = (self.device.load(Ordering::Relaxed), self.inode.load(Ordering::Relaxed));
-                Target::File(FileKey { device, inode })
-            }
-            fd => Target::Descriptor(fd),
-        }
-    }
-
-    fn end(&self) {
-        self.seq.store(ENDED, Ordering::Release);
-        self.object.store(FREE, Ordering::Release);
     }
 }
 
@@ -576,5 +496,6 @@ impl Ring for crate::sys::aio_ring::Completions {
     }
 }
 
+mod slot;
 #[cfg(test)]
 mod tests;

@@ -193,6 +193,7 @@ proptest! {
         in_flight.look(&kernel.ring, &AtomicU64::new(0));
         prop_assert!(in_flight.is_empty());
         prop_assert!(in_flight.places.iter().all(|place| place.object.load(Ordering::Relaxed) == FREE));
+        prop_assert!(in_flight.occupied.iter().all(|word| word.load(Ordering::Relaxed) == 0));
     }
 }
 
@@ -262,4 +263,22 @@ fn threads_share_a_context() {
     in_flight.look(&kernel.ring, &AtomicU64::new(0));
     assert!(in_flight.is_empty());
     assert_eq!(in_flight.records().count(), 0);
+}
+
+#[test]
+fn a_scan_visits_what_is_in_flight() {
+    let (mut kernel, in_flight) = made(4096, 0);
+    let mut seq = 0;
+    let objects: Vec<u64> = (0..4000).map(|number| 64 + number * 64).collect();
+    let prepared = prepare(&kernel, in_flight, &objects, &mut seq);
+    submit_as(&mut kernel, in_flight, &prepared);
+    while kernel.in_flight.len() > 1 {
+        kernel.completes(0);
+        in_flight.look(&kernel.ring, &AtomicU64::new(0));
+        kernel.takes(1);
+    }
+    // The table was used to its full width, and one place of it is occupied.
+    assert!(in_flight.used_places().len() > 4000);
+    assert_eq!(in_flight.indices(in_flight.used_places().len()).count(), 1);
+    assert_eq!(in_flight.records().count(), 1);
 }
