@@ -51,7 +51,7 @@ struct Context {
 pub struct Hidden {
     context: &'static Context,
     /// What it has in flight. None: the library has not met the context.
-    pub in_flight: Option<&'static InFlight>,
+    in_flight: Option<&'static InFlight>,
 }
 
 const FREE: u64 = 0;

@@ -50,7 +50,7 @@ pub fn destroy(context: io_context_t) -> Result<()> {
     syncs::finish(state, Some(number));
     let hidden = state.hide(number);
     syncs::abandon(state, number);
-    let read_still = hidden.as_ref().and_then(|hidden| state.ring_still_read(hidden));
+    let read_still = state.ring_still_read(number);
     let done = kernel::destroy(number);
     read_still.into_iter().for_each(|ring| ring.stand_in());
     if let Some(hidden) = hidden {

@@ -166,12 +166,10 @@ impl State {
 
     /// The ring of a hidden context, if a thread still reads it that cannot be waited for: the ring must not be missing when it
     /// is unmapped.
-    pub fn ring_still_read(&self, hidden: &Hidden) -> Option<Completions> {
-        let in_flight = hidden.in_flight?;
-        if self.contexts.submitters.wait_for_readers(in_flight) == Readers::None {
+    pub fn ring_still_read(&self, number: u64) -> Option<Completions> {
+        if self.contexts.submitters.wait_for_readers(number) == Readers::None {
             return None;
         }
-        let number = in_flight.address();
         // SAFETY: the kernel has just said that it is there.
         contexts::exists(number).then(|| unsafe { Completions::of(number) }).flatten()
     }

@@ -81,11 +81,12 @@ impl Submitters {
         })
     }
 
-    /// Waits until no thread reads the ring of a closed context.
-    pub fn wait_for_readers(&self, in_flight: &InFlight) -> Readers {
+    /// Waits until no thread reads the ring at this address, whose context is closed. (By the address, as records that were replaced by
+    /// others of the same context may still be used for reading it.)
+    pub fn wait_for_readers(&self, address: u64) -> Readers {
         let me = thread_identity();
         let patience = clock::now().saturating_add(LONGEST_READ);
-        let reads = |slot: &&Slot| slot.reads.load(Ordering::SeqCst) && slot.uses(in_flight);
+        let reads = |slot: &&Slot| slot.reads.load(Ordering::SeqCst) && slot.uses_ring_at(address);
         let mut pause = Pause::new();
         while let Some(slot) = self.slots.iter().find(reads) {
             if slot.thread.load(Ordering::Relaxed) == me || clock::now() >= patience {
@@ -104,6 +105,12 @@ impl Submitters {
 }
 
 impl Slot {
+    fn uses_ring_at(&self, address: u64) -> bool {
+        // SAFETY: in-flight records are never freed.
+        let in_flight = unsafe { self.in_flight.load(Ordering::SeqCst).as_ref() };
+        in_flight.is_some_and(|in_flight| in_flight.address() == address)
+    }
+
     fn uses(&self, in_flight: &InFlight) -> bool {
         ptr::eq(self.in_flight.load(Ordering::SeqCst), in_flight)
     }
