@@ -73,12 +73,14 @@ pub fn submit(context: io_context_t, count: c_long, list: *const *mut iocb) -> R
     let Some(mut in_flight) = state.find_or_meet(number, &submitter)? else {
         return kernel::submit(number, count, list);
     };
-    if state.has_deferred() {
+    let mut pages = ReadablePages::new(&state.steady);
+    // For a sync alone that is done below.
+    let is_sync = |pages: &mut _| total == 1 && read_entry(pages, list).is_some_and(|entry| entry.is_sync());
+    if state.has_deferred() && !is_sync(&mut pages) {
         in_flight = state.look_closely(number, &submitter, false)?;
     }
     // As the kernel does.
     let total = total.min(in_flight.longest_list());
-    let mut pages = ReadablePages::new(&state.steady);
     let mut looked = false;
     let mut done = 0;
     while done < total {
@@ -147,17 +149,18 @@ impl Run {
         submitter.submits(first_seq, numbers);
         let mut seq = first_seq;
         while len < count {
-            let Some(Entry { block, opcode, fd, name }) = read_entry(pages, list.wrapping_add(len)) else {
+            let Some(entry) = read_entry(pages, list.wrapping_add(len)) else {
                 return Run::plain_or(state, len, first_seq, Run::Unreadable);
             };
-            if matches!(opcode, IO_CMD_FSYNC | IO_CMD_FDSYNC) {
-                let sync = kernel::copy_iocb(block).map_or(Run::Unreadable, |copy| Run::Sync(block, copy));
-                return Run::plain_or(state, len, first_seq, sync);
+            if entry.is_sync() {
+                // SAFETY: `read_entry` has found all of it readable; it need not be aligned.
+                let copy = unsafe { entry.block.read_unaligned() };
+                return Run::plain_or(state, len, first_seq, Run::Sync(entry.block, copy));
             }
             if !in_flight.reserve() {
                 return Run::plain_or(state, len, first_seq, Run::Full);
             }
-            in_flight.enter(name, seq, Target::Descriptor(fd));
+            in_flight.enter(entry.name, seq, Target::Descriptor(entry.fd));
             len += 1;
             seq += 1;
         }
@@ -181,6 +184,12 @@ struct Entry {
     fd: i32,
     /// See `in_flight::name`.
     name: u64,
+}
+
+impl Entry {
+    fn is_sync(&self) -> bool {
+        matches!(self.opcode, IO_CMD_FSYNC | IO_CMD_FDSYNC)
+    }
 }
 
 /// None: the entry, or its iocb, cannot be read.

@@ -341,6 +341,14 @@ impl Scheduler {
     }
 }
 
+impl Drop for Scheduler {
+    fn drop(&mut self) {
+        let syncs = self.locked.deferred.syncs();
+        let own = u32::try_from(syncs.duplicates.len() + syncs.orphans.len()).unwrap_or(u32::MAX);
+        self.state.own_descriptors.store(own, Ordering::Release);
+    }
+}
+
 /// Whether requests of the other interface on a file, up to this one, are unfinished. Signals are blocked.
 fn is_unfinished(file: FileKey, newest: u64) -> bool {
     // Results that nobody has taken may be all there is.

@@ -27,6 +27,8 @@ pub struct State {
     process: AtomicI32,
     /// Deferred syncs and orphans. What they are is under the lock.
     pub deferred: AtomicU32,
+    /// Of the library's descriptors: duplicates for syncs, and orphans'. As it was when the lock was last released.
+    pub own_descriptors: AtomicU32,
     /// "The lock": of the deferred syncs, and of what `contexts` says. Taken with all signals blocked.
     syncs: Mutex<RawLock, DeferredSyncs>,
     /// Taken before `syncs`: while descriptors of the program's are duplicated for syncs, and while it closes a range of them.

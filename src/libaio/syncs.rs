@@ -164,7 +164,8 @@ pub fn abandon(state: &'static State, context: u64) {
 
 /// The lowest of the descriptors that are kept for syncs, from `first` on.
 pub fn lowest_own(state: &'static State, first: c_int) -> Option<c_int> {
-    if !state.has_deferred() || !state.is_of_this_process() {
+    // Acquire: of no use for a descriptor that is being made in this moment, whose number the program cannot know.
+    if state.own_descriptors.load(Ordering::Acquire) == 0 || !state.is_of_this_process() {
         return None;
     }
     let mut scheduler = Scheduler::lock(state);
