@@ -1,8 +1,8 @@
 //! The deferred syncs: which there are, and what each waits for.
 //!
-//! Each file has a queue of them, in the order of their submission. Only the first of a queue is looked at: it is ready when all
-//! that it covers has ended; the one behind it then covers it. What a sync of the queue covers need not be listed for those
-//! behind it again, so that a request is listed once, and to look costs as much as there are files.
+//! Each file has a queue of them, in the order of their submission. A sync depends on the in-flight records of its file that no sync
+//! before it in the queue depends on, and on the sync before it. So only the first of a queue can be ready, a record is listed
+//! once, and a look costs by the number of files, not of syncs.
 //!
 //! All of this is under the lock.
 
@@ -19,10 +19,10 @@ use crate::sys::aio_abi::iocb;
 use crate::sys::clock::Nanos;
 use crate::sys::errno::Result;
 
-/// A sync that waits.
+/// A sync that io_submit has accepted and the kernel does not have yet.
 pub struct Deferred {
     pub in_flight: &'static InFlight,
-    /// Of the context that it was submitted to: another one may have its address by now.
+    /// `Reaping::generation` when it was submitted: the context's. Records that are reused for another context have another.
     pub generation: u64,
     /// The program's iocb, and what it said.
     pub block: *mut iocb,
@@ -31,15 +31,15 @@ pub struct Deferred {
     pub eventfd: Option<Handle>,
     pub file: FileKey,
     pub seq: u64,
-    /// When it was found ready, but not known who takes its event; and `Reaping::calls` then.
+    /// When it was first found ready while it was not known who would take its event; and `Reaping::calls` then.
     pub ready_since: Option<(Nanos, u32)>,
     /// Its context is being destroyed: it waits for what is in the kernel only, and its event is nobody's.
     pub ending: bool,
-    /// There was no room for it in its context.
+    /// The kernel had no room for it in its context (EAGAIN).
     pub full: bool,
-    /// Requests of POSIX's interface up to this number have to end first.
+    /// Requests of the POSIX interface on its file up to this number have to end first.
     posix: Option<u64>,
-    /// The records that have to end first, beside those of the syncs before it.
+    /// The first of its `Dependency`s.
     dependencies: Id,
     queue: Id,
     before: Id,
@@ -49,7 +49,7 @@ pub struct Deferred {
 // SAFETY: the pointers are names for the kernel, or the library's own pages.
 unsafe impl Send for Deferred {}
 
-/// A record in a list.
+/// A record that has to end before a sync is submitted.
 struct Dependency {
     record: Record,
     next: Id,
@@ -60,9 +60,10 @@ struct Queue {
     file: FileKey,
     first: Id,
     last: Id,
-    /// When the first became that.
+    /// Since when its first sync is the first.
     since: Nanos,
-    /// `Contexts::newest_entered` before the last search for what to cover; or `STALE`.
+    /// `Contexts::newest_entered` before the last sync's dependencies were searched for. The same now: nothing was entered since.
+    /// STALE: that says nothing.
     entered: u64,
     before: Id,
     behind: Id,
@@ -70,7 +71,7 @@ struct Queue {
 
 const STALE: u64 = u64::MAX;
 
-/// A sync whose context was destroyed by a raw system call: it is made all the same, and tells nobody.
+/// A sync whose context is gone: the library's thread makes it all the same, and there is no event.
 pub struct Orphan {
     /// The library's own.
     pub descriptor: c_int,
@@ -155,9 +156,9 @@ impl Syncs {
         self.queue_of(file).is_some_and(|id| self.queues[id].entered == entered)
     }
 
-    // ---- what a sync covers ----
+    // ---- dependencies ----
 
-    /// Adds a record to those that have to end first. Error: ENOMEM.
+    /// Adds a record to a list of dependencies. Error: ENOMEM.
     fn depend_on(&mut self, list: &mut Id, record: Record) -> Result<()> {
         self.dependencies.reserve(1)?;
         *list = self.dependencies.insert(Dependency { record, next: *list });
@@ -190,7 +191,7 @@ impl Syncs {
         Ok(complete)
     }
 
-    /// It is not waited for any more, by this sync nor those behind it.
+    /// Neither this sync nor those behind it depend on these records any more.
     pub fn drop_dependencies(&mut self, sync: &mut Deferred) {
         while sync.dependencies != NONE {
             let cover = self.dependencies.remove(sync.dependencies);
@@ -288,7 +289,7 @@ impl Syncs {
         sync
     }
 
-    /// What a sync leaves unfinished concerns the one behind it.
+    /// The sync behind takes over the dependencies of one that is taken out, and depends on its `record`.
     fn hand_on(&mut self, sync: &mut Deferred, record: Option<Record>) {
         let Some(heir) = self.slots.get(sync.behind).map(|heir| heir.dependencies) else {
             if sync.dependencies != NONE {
@@ -413,7 +414,7 @@ impl Deferred {
     }
 }
 
-/// Which descriptors stand for a file; each is asked once.
+/// Tells which descriptors refer to a file. The last ones asked for are remembered, which saves a system call for each record.
 struct SameFile {
     fd: c_int,
     file: FileKey,

@@ -20,27 +20,28 @@ pub use self::slot::{Record, Target, name};
 use super::reaping::Reaping;
 use crate::order::FileKey;
 
-/// A ring of completions, as far as it matters here.
+/// A ring of completions: the kernel's, or a test's.
 pub trait Ring {
     fn id(&self) -> u32;
     /// Places of the ring.
     fn size(&self) -> u32;
     /// The place of the next event. Those before it are stored (Acquire).
     fn tail(&self) -> u32;
-    /// What names the iocb of the event at a place (`name`). It may be a torn or a later one if the tail has gone round since.
+    /// The `name` of the iocb of the event at a place: of another event, or of none, if the tail has gone round since.
     fn object(&self, place: u32) -> u64;
     /// Events that were not taken.
     fn filled(&self) -> u32;
-    /// Whether it was marked since it was made.
+    /// Whether `mark` was called for this ring, not for one that was at its address before.
     fn is_marked(&self) -> bool;
     fn mark(&self);
 }
 
-/// One context's at a time. Never freed, and used again for another context only when nobody refers to it; its places stay the
-/// same, so a scan needs nothing else to be consistent.
+/// The records of one context. Never freed, and given to another context only when no thread uses it (`Submitters::may_use`); its
+/// slots never move, so that a scan needs no lock.
 pub struct InFlight {
-    /// The context's number, and the kernel's for the ring, which stays when the program moves it.
+    /// The context's number.
     address: AtomicU64,
+    /// `Ring::id`, which stays when the program moves the ring and with it the context's number.
     id: AtomicU32,
     /// A power of two, at least twice `most`.
     places: &'static [Slot],
@@ -48,21 +49,21 @@ pub struct InFlight {
     occupied: &'static [AtomicU64],
     /// Records at a time. 0: the context is gone.
     most: AtomicU32,
-    /// The same while a sync is held back; otherwise `NO_LIMIT`.
+    /// As `most`, while a sync of the context is deferred (`limit()`); otherwise `NO_LIMIT`.
     limit: AtomicU32,
     /// Records in use, or reserved.
     count: AtomicU32,
     /// Events seen since the ring was made; modulo its size, the place of the next one.
     cursor: AtomicU64,
-    /// All records are in so many places at the beginning: a power of two that grows with what is in flight.
+    /// Records are hashed into so many slots, the first ones: a power of two that grows with what is in flight.
     window: AtomicU32,
-    /// What the window was when nothing was in flight last: no record has its place by a narrower one.
+    /// The window at the last moment when nothing was in flight: no record was hashed into a smaller one.
     narrowest: AtomicU32,
-    /// How far a record is from its place at most.
+    /// The longest distance of a record from the slot that it was hashed to.
     reach: AtomicU32,
-    /// The next one that nobody uses.
+    /// The next in the pool's list of those that no context has.
     next: AtomicPtr<InFlight>,
-    /// How often somebody was about to end a record.
+    /// Counted up before each attempt to end a record: see `end`.
     ends: AtomicU64,
     pub reaping: Reaping,
 }
@@ -123,7 +124,7 @@ impl InFlight {
         }
     }
 
-    /// Begins anew, for a context that was just made or is met for the first time. Nobody else uses it, and it has places for the
+    /// Begins anew, for a context that the library meets for the first time. No other thread uses this, and it has `places_for` the
     /// ring.
     pub fn begin(&self, address: u64, ring: &impl Ring) {
         for index in self.indices(self.used_places().len()) {
@@ -144,8 +145,8 @@ impl InFlight {
         self.most.store(ring.size() - 1, Ordering::Release);
     }
 
-    /// What `older` knows of requests with numbers from `seq` on goes on here: they turned out to be this context's. As many
-    /// events as that may have come already.
+    /// Takes the records of requests with numbers from `seq` on from `older`: they turned out to be this context's. Their events may
+    /// be in the ring already, so the cursor goes back by as many.
     pub fn take_over(&self, older: &InFlight, seq: u64, ring: &impl Ring) {
         let mut taken = 0;
         for (record, on) in older.records().filter(|(record, _)| record.seq >= seq) {
@@ -169,7 +170,7 @@ impl InFlight {
         self.most.load(Ordering::SeqCst) == 0
     }
 
-    /// Whether the ring is the one of `begin`, not another that the program has made at its address, by raw system calls.
+    /// Whether the ring is the one of `begin`, not of another context that the program has made at its address by raw system calls.
     pub fn is_of(&self, ring: &impl Ring) -> bool {
         ring.is_marked()
     }
@@ -189,7 +190,7 @@ impl InFlight {
         self.id.load(Ordering::Relaxed)
     }
 
-    /// More records than there can ever be.
+    /// A bound for the number of records.
     pub fn capacity(&self) -> usize {
         self.places.len()
     }
@@ -217,7 +218,7 @@ impl InFlight {
         self.address.store(address, Ordering::Release);
     }
 
-    /// Where records are.
+    /// The slots that records are hashed into.
     fn used_places(&self) -> &'static [Slot] {
         // Acquire: a record that the caller has to see was entered after the window was wide enough for it.
         let window = usize::try_from(self.window.load(Ordering::Acquire)).unwrap_or(usize::MAX);
@@ -242,7 +243,7 @@ impl InFlight {
         true
     }
 
-    /// Seven in eight places of the window stay free, as long as there are more, so that records are near their places.
+    /// Keeps seven in eight slots of the window free, as long as there are more, so that records are near where they are hashed to.
     fn widen(&self, count: u32) {
         let wanted = count.saturating_mul(8);
         if wanted > self.window.load(Ordering::Relaxed) {
@@ -274,7 +275,7 @@ impl InFlight {
         self.limit.store(NO_LIMIT, Ordering::Relaxed);
     }
 
-    /// Reserves one where there was one until now.
+    /// Reserves the record again that `withdraw` has released. It cannot fail: there was one until now.
     pub fn reserve_again(&self) {
         let count = self.count.fetch_add(1, Ordering::AcqRel);
         self.widen(count + 1);
@@ -285,7 +286,7 @@ impl InFlight {
         self.count.fetch_sub(1, Ordering::AcqRel);
     }
 
-    /// Fills a reserved record. None: there is no place for it, which cannot be.
+    /// Fills a reserved record. (There is a slot for each reserved record: it is never None.)
     pub fn enter(&self, object: u64, seq: u64, on: Target) -> Option<Record> {
         for (distance, (index, place)) in (0u32..).zip(probe(self.used_places(), object)) {
             if place.object.compare_exchange(FREE, CLAIMED, Ordering::Acquire, Ordering::Relaxed).is_err() {

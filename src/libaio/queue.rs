@@ -1,5 +1,5 @@
 //! What the calls of `<libaio.h>` do. Contexts are the kernel's; reads, writes and polls go to it as they are; syncs, too, unless
-//! something of their file has not completed (`scheduler`).
+//! something submitted before on their file has not completed: those are deferred (`syncs`).
 
 use std::sync::atomic::Ordering;
 
@@ -43,7 +43,7 @@ fn forget_predecessor(state: &'static State, number: u64) -> Option<Hidden> {
     state.contexts.forget_predecessor(number)
 }
 
-/// io_destroy. Syncs that are held back are made first, as the kernel makes all that was submitted. Error: EINVAL.
+/// io_destroy. Deferred syncs are submitted first: the kernel's io_destroy completes all that was submitted. Error: EINVAL.
 pub fn destroy(context: io_context_t) -> Result<()> {
     let number = number(context);
     let Some(state) = state::state() else { return kernel::destroy(number) };
@@ -265,7 +265,7 @@ fn submit_sync(
     submit_plain(state, submitter, in_flight, pages, entry, 1, seq)
 }
 
-/// io_cancel. A sync that is held back is cancelled here and now: its event is stored, and 0 returned. Errors: those of
+/// io_cancel. A deferred sync is cancelled at once: its event is stored, and 0 returned. Errors: those of
 /// io_cancel(2); EINPROGRESS, the kernel has begun to cancel, and the event will come.
 pub fn cancel(context: io_context_t, block: *mut iocb, event: *mut io_event) -> Result<()> {
     let held = state::state().and_then(|state| syncs::cancel(state, number(context), block, event));

@@ -7,11 +7,11 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
 /// Of one context.
 pub struct Reaping {
-    /// How often io_getevents or its like was called, about.
+    /// How often io_getevents or its like was called. Not exact: of two calls at the same time one may be lost.
     calls: AtomicU32,
-    /// What that was when a ready sync had waited long enough for another call.
+    /// `calls` when a ready sync had waited in vain for another call.
     silent: AtomicU32,
-    /// Events were taken by other means.
+    /// The program has taken events by other means.
     by_program: AtomicBool,
     /// Calls of the library's that are in the kernel, or on the way there or back.
     inside: AtomicU32,
@@ -19,7 +19,7 @@ pub struct Reaping {
     taken: AtomicU64,
     /// Where the ring's head was at first.
     base: AtomicU32,
-    /// Which context this is of: one made at the same address later is another.
+    /// Counts the contexts that these records were given to.
     generation: AtomicU64,
     /// Deferred syncs: they have reserved records, but nothing in flight. Under the lock.
     pub deferred: AtomicU32,
@@ -30,7 +30,7 @@ pub struct Reaping {
 pub enum Reaper {
     /// Nobody has taken an event, nor called io_getevents.
     Unknown,
-    /// Those that were taken; but nobody is there for the next one.
+    /// The library took all so far, but no thread is in io_getevents now.
     LibraryBefore,
     Library,
     /// The program itself, at least once.

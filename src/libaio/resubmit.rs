@@ -1,5 +1,5 @@
-//! How a deferred sync comes into the kernel: by a shadow iocb, or, where the program looks for its own in the ring, by that; and
-//! what is submitted instead if the kernel refuses it. Under the lock of the deferred syncs.
+//! How a deferred sync is submitted to the kernel: by a shadow iocb; by the program's own, where the program takes events from the
+//! ring itself and looks for that; and what is submitted in its place if the kernel refuses it. Under the lock.
 
 use std::ptr;
 use std::sync::atomic::AtomicU64;

@@ -1,12 +1,9 @@
-//! Deferred syncs: held back until all that was submitted before them on their file has completed, then submitted to the
-//! kernel, by a shadow iocb: the program may use its own again as soon as io_submit has returned.
+//! When a deferred sync is submitted to the kernel: once all that was submitted before it on its file has completed.
 //!
-//! Nobody tells when that is: the program may take its events behind the library's back. So a thread looks at the rings, after
-//! a quarter of the time that it has waited so far; and every call of the program that comes along looks, too. (An eventfd in
-//! each request would tell a little earlier, but every request would pay for it, whether or not a sync follows: see
-//! benches/README.md. And the program's iocbs are not the library's to change.)
-//!
-//! The lock is taken with all signals blocked.
+//! Nothing tells the library of that, as a program may take its events by raw system calls or from the ring. So a thread looks at the
+//! rings, again after a quarter of the time that the first sync of a queue has waited; and so do io_submit and io_getevents
+//! whenever the program calls them. (An eventfd in each request would tell a little earlier, but every request would pay for it,
+//! whether or not a sync follows: see benches/README.md. And the program's iocbs are not the library's to change.)
 
 use std::ffi::c_void;
 use std::ptr;
@@ -57,8 +54,8 @@ enum Resubmitted {
     Later,
 }
 
-/// How many deferred syncs use a number, modulo: so that `close` of any other takes no lock. (It survives fork; then `close` looks
-/// once too often.)
+/// How many deferred syncs use a descriptor, by its number modulo 256: `close` of others takes no lock. (A child of fork inherits the
+/// counts, and only loses time by it.)
 static USERS: [AtomicU32; 256] = [const { AtomicU32::new(0) }; 256];
 
 pub fn users_of(number: c_int) -> &'static AtomicU32 {
@@ -66,7 +63,7 @@ pub fn users_of(number: c_int) -> &'static AtomicU32 {
     usize::try_from(number).ok().and_then(|number| USERS.get(number % USERS.len())).unwrap_or(first)
 }
 
-/// With so many files callers look only now and then.
+/// With more queues than this, `is_time_to_look` limits how often callers look.
 const MANY: usize = 16;
 
 impl Scheduler {
@@ -79,7 +76,7 @@ impl Scheduler {
         Some(Scheduler { state, locked: state.try_lock()? })
     }
 
-    /// With many files callers look only now and then.
+    /// Whether a caller is to look, too: always, unless there are more than `MANY` queues.
     pub fn is_time_to_look(&self) -> bool {
         let next_look = self.locked.deferred.next_look;
         next_look == 0 || clock::now() >= next_look
@@ -99,7 +96,7 @@ impl Scheduler {
         self.locked.deferred.syncs()
     }
 
-    /// Under the lock a sync is either held or has its record. Errors: ENOMEM; EAGAIN, no thread, no room.
+    /// Defers a sync that depends on something, with a record reserved for it. Errors: ENOMEM; EAGAIN, no thread, no room.
     pub fn defer(&mut self, mut sync: Deferred) -> Result<Fate> {
         self.syncs().reserve()?;
         // Acquire: whatever was entered before it was stored is found by the search.
@@ -163,7 +160,7 @@ impl Scheduler {
         sync
     }
 
-    /// Submits what waits for nothing any more. How long to wait before the next look; None: nothing is held.
+    /// Submits what waits for nothing any more. How long to wait before the next look; None: no sync is deferred.
     pub fn look(&mut self) -> Option<Nanos> {
         let begun = clock::now();
         self.look_at_rings();
@@ -360,7 +357,7 @@ fn numbers_of(sync: &Deferred) -> impl Iterator<Item = c_int> {
     [Some(sync.copy.aio_fildes), sync.copy.eventfd()].into_iter().flatten()
 }
 
-/// Reserves a record, if the context has room for a sync that waits: see `InFlight::limit`.
+/// Reserves a record, if the context has room for a deferred sync: see `InFlight::limit`.
 fn has_room(in_flight: &InFlight) -> bool {
     let address = in_flight.address();
     // SAFETY: the kernel has just said that it is there.
@@ -375,7 +372,7 @@ fn has_room(in_flight: &InFlight) -> bool {
 
 // ---- the thread ----
 
-/// It looks no sooner than this after the last time, and no later.
+/// Bounds of the time between two looks.
 const SOONEST: Nanos = 20_000;
 const LATEST: Nanos = 5 * clock::MILLISECOND;
 

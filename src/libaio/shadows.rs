@@ -1,5 +1,5 @@
-//! Shadow iocbs: the library's own, which deferred syncs are submitted with. The program's may say something else by then, or be
-//! gone. The kernel puts their addresses into the events; io_getevents puts the program's back.
+//! Shadow iocbs: copies in the library's memory by which deferred syncs are submitted, as the program may reuse or free its iocb when
+//! io_submit has returned. The kernel's events name the shadow; io_getevents puts the program's iocb in its place.
 
 use std::cell::UnsafeCell;
 use std::mem::MaybeUninit;

@@ -22,7 +22,7 @@ use crate::sys::thread::Pause;
 use crate::table;
 use crate::threads::threadless;
 
-/// A sync is about to be submitted: holds it back if something of its file has not completed. Errors: EBADF; EAGAIN, no
+/// A sync is about to be submitted: defers it if something submitted before on its file has not completed. Errors: EBADF; EAGAIN, no
 /// memory, no thread, no room in the context.
 pub fn defer(state: &'static State, in_flight: &'static InFlight, block: *mut iocb, copy: &iocb) -> Result<Fate> {
     let posix = posix_has_unfinished();
@@ -37,8 +37,8 @@ pub fn defer(state: &'static State, in_flight: &'static InFlight, block: *mut io
     Scheduler::lock(state).defer(sync).map_err(|_| Errno::AGAIN)
 }
 
-/// The kernel makes what was submitted before the process is gone. It can be noticed that the process exits by exit, or by
-/// returning from main; not by _exit or a signal.
+/// The kernel completes what it was given even if the process exits; so must the library what it has deferred. It notices exit and a
+/// return from main, not _exit or a signal.
 fn finish_at_exit() {
     static REGISTERED: AtomicBool = AtomicBool::new(false);
     if !REGISTERED.load(Ordering::Relaxed) && !REGISTERED.swap(true, Ordering::Relaxed) {
@@ -67,7 +67,7 @@ fn newest_unfinished(file: FileKey) -> Option<u64> {
     let table = caller.lock();
     let newest = table.order.newest_seq();
     let unfinished = table.order.has_unfinished_up_to(file, newest);
-    // What it has just taken in shall run.
+    // `lock` may have admitted requests, which are to be started.
     threadless::unlock_and_wake(&caller, table);
     unfinished.then_some(newest)
 }
@@ -81,7 +81,7 @@ fn file_to_sync(copy: &iocb) -> Result<Option<FileKey>> {
     Ok((!refused && !tells_nobody).then_some(FileKey { device: found.device, inode: found.inode }))
 }
 
-/// Looks whether something can go on, if something is held and nobody else looks.
+/// Submits what is ready, if syncs are deferred and no other thread is at it.
 pub fn look(state: &'static State) {
     if !state.has_deferred() {
         return;
@@ -93,8 +93,8 @@ pub fn look(state: &'static State) {
     }
 }
 
-/// Cancels a sync that is held, and stores its event, which comes by no other way. None: it is not held. Error: EFAULT, the event
-/// cannot be stored, and the sync stays.
+/// Cancels a deferred sync, and stores its event, of which there is none in the ring. None: there is no such sync. Error: EFAULT, the
+/// event cannot be stored, and the sync stays.
 pub fn cancel(state: &'static State, context: u64, block: *mut iocb, place: *mut io_event) -> Option<Result<()>> {
     if !state.has_deferred() {
         return None;
@@ -117,8 +117,8 @@ pub fn cancel(state: &'static State, context: u64, block: *mut iocb, place: *mut
     Some(Ok(()))
 }
 
-/// A context is about to be destroyed: its syncs are made as soon as what they wait for in the kernel has ended, and this returns
-/// when the kernel has them, and waits for them itself. `None`: all contexts, the process exits.
+/// A context is about to be destroyed, or (`None`) all, as the process exits: submits its syncs as soon as what they wait for in the
+/// kernel has ended. Returns when the kernel has all of them; io_destroy(2) then waits for them.
 pub fn finish(state: &'static State, context: Option<u64>) {
     let newest = state.contexts.newest();
     let mut pause = Pause::new();
@@ -149,7 +149,8 @@ fn drop_events(address: u64) {
     let _ = contexts::get_events(address, &wanted);
 }
 
-/// Waits until nobody looks at the ring of a context that nobody finds any more; syncs that came too late are made without it.
+/// Waits until no thread that has found a context under the lock, before it was hidden, uses it. Syncs that were deferred after
+/// `finish` become orphans.
 pub fn abandon(state: &'static State, context: u64) {
     let mut scheduler = Scheduler::lock(state);
     if !state.has_deferred() {
@@ -162,7 +163,7 @@ pub fn abandon(state: &'static State, context: u64) {
     }
 }
 
-/// The lowest of the descriptors that are kept for syncs, from `first` on.
+/// The lowest of the library's own descriptors, duplicates and orphans', from `first` on.
 pub fn lowest_own(state: &'static State, first: c_int) -> Option<c_int> {
     // Acquire: of no use for a descriptor that is being made in this moment, whose number the program cannot know.
     if state.own_descriptors.load(Ordering::Acquire) == 0 || !state.is_of_this_process() {
@@ -173,8 +174,8 @@ pub fn lowest_own(state: &'static State, first: c_int) -> Option<c_int> {
     [duplicates::lowest(&scheduler.syncs().duplicates, first), orphans].into_iter().flatten().min()
 }
 
-/// The program closes descriptors: syncs go on with duplicates. Without a free descriptor for these it has to wait until the syncs
-/// are in the kernel.
+/// The program is about to close descriptors: syncs on them get duplicates. If the process has no descriptor left for these, waits
+/// until the kernel has the syncs.
 pub fn closes(state: &'static State, first: c_uint, last: c_uint) {
     let concerned = || {
         let users = first..=last.min(first.saturating_add(255));

@@ -1,4 +1,4 @@
-//! One place of the table of in-flight records.
+//! A slot of the table of in-flight records, and what a record says.
 
 use std::ffi::c_void;
 use std::sync::atomic::{AtomicI32, AtomicU64, Ordering};
@@ -7,42 +7,50 @@ use crate::order::FileKey;
 use crate::sys::aio_abi::iocb;
 use crate::sys::hash::mix;
 
-/// One record. It is told from a later one at the same place by `seq`.
+/// | object | seq | |
+/// | --- | --- | --- |
+/// | FREE | ENDED | free: whoever stores CLAIMED has it |
+/// | CLAIMED | ENDED, then the request's | being filled |
+/// | the iocb's `name` | the request's | a record: whoever stores ENDED ends it |
+/// | the iocb's `name` | ENDED | ended: whoever did that stores FREE |
 pub struct Slot {
     pub object: AtomicU64,
+    /// The request's number: no two records have the same.
     pub seq: AtomicU64,
-    /// The descriptor; `CLOSED`: it was given up since, and `device` and `inode` say what it was.
+    /// The descriptor. CLOSED: the program has closed it, and `device` and `inode` say what it was. CLOSING: these are being
+    /// written.
     pub fd: AtomicI32,
     pub device: AtomicU64,
     pub inode: AtomicU64,
-    /// The `seq` of the last record here that was listed.
+    /// The `seq` of the last record here that a deferred sync depends on.
     pub listed: AtomicU64,
 }
 
 pub const FREE: u64 = 0;
-/// Somebody is writing it; no iocb is at that address.
+/// No iocb has this name.
 pub const CLAIMED: u64 = 1;
 pub const ENDED: u64 = 0;
 const CLOSED: i32 = -1;
 const CLOSING: i32 = -2;
 
-/// What an iocb is known by: its address, and what it says of itself, for programs that use one for several requests.
+/// What tells an event's request: the iocb's address and its data, as programs use one iocb for several requests at a time that
+/// differ in their data. Neither FREE nor CLAIMED.
 pub fn name(block: *const iocb, data: *const c_void) -> u64 {
     let part = |pointer: usize| u64::try_from(pointer).unwrap_or(0);
     let name = part(block.addr()) ^ part(data.addr()).wrapping_mul(0x9e37_79b9_7f4a_7c15);
     if name <= CLAIMED { u64::MAX } else { name }
 }
 
-/// Whose file a request is on.
+/// The file that a request is on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Target {
     Descriptor(i32),
     File(FileKey),
-    /// Its descriptor is being closed right now: on any.
+    /// Its descriptor is being closed at this moment: any file.
     Unknown,
 }
 
-/// A record, as long as it is that one: what a sync waits for.
+/// A record that was found. Its slot may be another's by now: `seq` tells.
 #[derive(Clone, Copy)]
 pub struct Record {
     pub place: &'static Slot,
@@ -56,7 +64,7 @@ impl Record {
         self.seq
     }
 
-    /// Whether it is of this iocb.
+    /// Whether it is of the iocb with this `name`.
     pub fn names(&self, object: u64) -> bool {
         self.object() == object
     }
@@ -70,13 +78,13 @@ impl Record {
         self.place.seq.compare_exchange(self.seq, ENDED, Ordering::AcqRel, Ordering::Relaxed).is_ok()
     }
 
-    /// Notes that a deferred sync of its file waits for it, and with it all that are deferred later. False: it was noted before.
-    /// Under the lock of the deferred syncs.
+    /// Notes that a deferred sync depends on it: those of its file that are deferred later wait for that sync, and need not list it
+    /// again. False: it was noted before. Under the lock of the deferred syncs.
     pub fn list(&self) -> bool {
         self.place.listed.swap(self.seq, Ordering::Relaxed) != self.seq
     }
 
-    /// None of them does any more.
+    /// No sync depends on it any more.
     pub fn unlist(&self) {
         self.place.listed.store(ENDED, Ordering::Relaxed);
     }
