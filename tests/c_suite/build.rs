@@ -13,7 +13,8 @@ pub fn directory() -> PathBuf {
     let compiler: String = std::env::var("AIO_RS_CC").unwrap_or_default();
     let compiler: String = compiler.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '-' }).collect();
     let profile = if cfg!(debug_assertions) { "debug" } else { "release" };
-    support::target_dir().join("c-suite").join(format!("programs-{profile}-{compiler}"))
+    let build = if cfg!(feature = "portable") { "portable" } else { "c-suite" };
+    support::target_dir().join(build).join(format!("programs-{profile}-{compiler}"))
 }
 
 pub fn compile_object(source: &Path, object: &Path, by_libaio: bool) -> Result<(), String> {

@@ -46,8 +46,9 @@ pub fn target_dir() -> PathBuf {
 /// The directory of libaio_rs.so and libaio_rs.a: `AIO_RS_LIB_DIR`, or built here.
 pub fn library_dir() -> &'static Path {
     static DIR: OnceLock<PathBuf> = OnceLock::new();
-    let features = if cfg!(feature = "portable") { "portable" } else { "" };
-    DIR.get_or_init(|| prebuilt("AIO_RS_LIB_DIR").unwrap_or_else(|| build("c-suite", features)))
+    // A directory for each: another run may be using the other build.
+    let (target, features) = if cfg!(feature = "portable") { ("portable", "portable") } else { ("c-suite", "") };
+    DIR.get_or_init(|| prebuilt("AIO_RS_LIB_DIR").unwrap_or_else(|| build(target, features)))
 }
 
 /// The same of the portable build: `AIO_RS_PORTABLE_LIB_DIR`, or built here.
