@@ -3,7 +3,7 @@
 //! Nothing tells the library of that, as a program may take its events by raw system calls or from the ring. So a thread looks at the
 //! rings, again after a quarter of the time that the first sync of a queue has waited; and so do io_submit and io_getevents
 //! whenever the program calls them. (An eventfd in each request would tell a little earlier, but every request would pay for it,
-//! whether or not a sync follows: see benches/README.md. And the program's iocbs are not the library's to change.)
+//! whether or not a sync follows: see docs/measurements.md. And the program's iocbs are not the library's to change.)
 
 use std::ffi::c_void;
 use std::ptr;
