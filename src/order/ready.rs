@@ -41,6 +41,11 @@ impl<P: Copy> Order<P> {
         self.start_head(self.streams)
     }
 
+    /// What `next_blocking` would start.
+    pub fn first_blocking(&self) -> Option<Id> {
+        some(self.blocking.head)
+    }
+
     /// The next request of a stream for a thread of its own.
     pub fn next_blocking(&mut self) -> Option<Run> {
         self.start_head(self.blocking)

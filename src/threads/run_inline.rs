@@ -1,8 +1,10 @@
 //! Running requests in a thread that has another role, or in a caller's where there are no threads.
 
 use crate::dispatch::wakeups::Wakeups;
-use crate::dispatch::{caller_reap, complete, run};
+use crate::dispatch::{caller_reap, complete, run, stream};
 use crate::engine::Engine;
+use crate::order::Kind;
+use crate::sys::io;
 use crate::threads::{delivery, spawn};
 use crate::worker_slot::Job;
 
@@ -24,10 +26,37 @@ pub fn run_inline(engine: &'static Engine, thread: i32) {
         // This takes a while: whoever waits for what the kernel has sees to it.
         caller_reap::promote_standby();
         delivery::try_pending(engine);
-        if !run_next(engine, thread) {
+        if !run_next(engine, thread) && !run_ready_read(engine, thread) {
             return;
         }
     }
+}
+
+/// Reads from a stream that poll finds ready, although the transfer may block for ever: if others read from it too, and take the
+/// data before. False: there is nothing to read.
+fn run_ready_read(engine: &'static Engine, thread: i32) -> bool {
+    let table = engine.lock();
+    let Some(id) = table.order.first_blocking() else { return false };
+    let (fd, seq, reads) = (table.order.fd(id), table.order.seq(id), table.order.kind(id) == Kind::Read);
+    drop(table);
+    if !reads || !io::is_ready(fd, false) {
+        return false;
+    }
+    let mut table = engine.lock();
+    if table.order.first_blocking() != Some(id) || table.order.seq(id) != seq {
+        return true;
+    }
+    let Some(run) = table.order.next_blocking() else { return false };
+    table.run_again(run.id, thread);
+    let task = table.task(run);
+    drop(table);
+    let result = stream::transfer(engine, &task, thread);
+    let (mut table, ended) = complete::end_task(engine, &task, result);
+    table.stats.counts.route_worker += 1;
+    let wakeups = Wakeups::collect(&mut table);
+    drop(table);
+    complete::tell(engine, [Some(ended)], wakeups);
+    true
 }
 
 /// Runs the next request in a thread that is no worker. False: there is none.

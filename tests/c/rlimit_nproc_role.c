@@ -66,6 +66,19 @@ static void beside_poller(void) {
     check_still_waits(&w);
 }
 
+// While another stream is polled.
+static void ready_beside_poller(void) {
+    static struct waiting first, second;
+    make_waiting(&first);
+    make_waiting(&second);
+    allow_threads(1);
+    if (!ACCEPTED(aio_read(&first.cb)) || !ACCEPTED(aio_read(&second.cb))) return;
+    if (is_library()) WAIT_FOR(threads_named("aio_rs/poller") == 1);
+    check_no_thread_left();
+    check_still_waits(&first);
+    check_still_waits(&second);
+}
+
 // Both come in one call, when nothing has been taken up yet.
 static void with_poller(void) {
     static struct waiting w;
@@ -127,11 +140,13 @@ static void beside_deliverer(void) {
 }
 
 int main(void) {
-    static void (*const cases[])(void) = {beside_poller, with_poller, before_poller, beside_deliverer};
-    static const char *const names[] = {"beside a thread that polls", "together with what needs polling",
+    static void (*const cases[])(void) = {beside_poller, ready_beside_poller, with_poller, before_poller,
+                                          beside_deliverer};
+    static const char *const names[] = {"beside a thread that polls", "when one of two polled streams is ready",
+                                        "together with what needs polling",
                                         "before what needs polling", "beside a thread that delivers a signal"};
     temp_dir();
-    for (int i = 0; i < 4; i++) {
+    for (int i = 0; i < 5; i++) {
         pid_t pid = fork();
         CHECK(pid >= 0);
         if (pid == 0) {
