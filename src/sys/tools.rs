@@ -130,14 +130,18 @@ mod tsan {
 
     pub type Function = unsafe extern "C" fn(*mut c_void);
 
-    std::arch::global_asm!(".weak __tsan_acquire", ".weak __tsan_release");
-
+    // `.weak` stands beside each use: the code may be inlined into another object file than this one's.
     pub fn acquire() -> Option<Function> {
         let address: usize;
         // SAFETY: the symbol's entry of the global offset table is the function's address or 0, and 0 is `None` of such an
         // `Option`.
         unsafe {
-            std::arch::asm!("mov {}, qword ptr [rip + __tsan_acquire@GOTPCREL]", out(reg) address, options(nostack));
+            std::arch::asm!(
+                ".weak __tsan_acquire",
+                "mov {}, qword ptr [rip + __tsan_acquire@GOTPCREL]",
+                out(reg) address,
+                options(nostack)
+            );
             std::mem::transmute(address)
         }
     }
@@ -146,7 +150,12 @@ mod tsan {
         let address: usize;
         // SAFETY: as above.
         unsafe {
-            std::arch::asm!("mov {}, qword ptr [rip + __tsan_release@GOTPCREL]", out(reg) address, options(nostack));
+            std::arch::asm!(
+                ".weak __tsan_release",
+                "mov {}, qword ptr [rip + __tsan_release@GOTPCREL]",
+                out(reg) address,
+                options(nostack)
+            );
             std::mem::transmute(address)
         }
     }
