@@ -94,7 +94,7 @@ pub struct Request {
     /// It was started with a number that its descriptor no longer has.
     pub on_old_number: bool,
     /// An error found at submission, to be reported as the request's; or 0.
-    pub early_error: i32,
+    pub early_error: i16,
     pub fd_kind: FdKind,
     /// When its descriptor was asked for its file. (0: not known.)
     pub asked: Nanos,

@@ -92,7 +92,7 @@ fn transfer(handle: Handle, block: &aiocb, notify: Notify, kind: Kind, engine: &
         list_call: NONE,
         runner: Runner::Nobody,
         on_old_number: false,
-        early_error: early_error.map_or(0, |error| error.0),
+        early_error: early_error.map_or(0, |error| i16::try_from(error.0).unwrap_or(i16::MAX)),
         fd_kind,
         asked,
         nonblocking: flags & libc::O_NONBLOCK != 0,

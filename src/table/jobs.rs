@@ -91,7 +91,7 @@ impl Table {
             unbuffered: request.unbuffered,
             alone: false,
             position: run.position,
-            early_error: request.early_error,
+            early_error: request.early_error.into(),
         }
     }
 
