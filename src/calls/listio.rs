@@ -8,7 +8,7 @@ use libc::c_int;
 
 use crate::abi::{aiocb, lio, sigevent};
 use crate::calls::{parse, submit, suspend};
-use crate::dispatch::{caller_reap, direct};
+use crate::dispatch::{caller_reap, kernel_submit};
 use crate::engine::{Caller, Engine, Locked};
 use crate::notify::Notify;
 use crate::order::Admission;
@@ -153,7 +153,7 @@ unsafe fn submit_group(engine: &'static Engine, group: &[*mut aiocb], list_call:
         }
     }
     threadless::unlock_and_wake(&caller, table);
-    direct::submit(engine, &mut own.into_iter().flatten());
+    kernel_submit::submit(engine, &mut own.into_iter().flatten());
     refused
 }
 

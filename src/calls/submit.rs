@@ -4,7 +4,7 @@
 use crate::abi::aiocb;
 use crate::calls::inline::{self, Inline};
 use crate::calls::parse;
-use crate::dispatch::{deliver, direct};
+use crate::dispatch::{deliver, kernel_submit};
 use crate::engine::{Caller, Engine};
 use crate::lock_free::LockFree;
 use crate::notify::Notify;
@@ -95,7 +95,7 @@ fn admit(caller: &Caller, new: &Admission<Request>) -> Result<()> {
     let own = Own::of(&table, id);
     threadless::unlock_and_wake(caller, table);
     if new.direct {
-        direct::submit(caller.engine, &mut [own].into_iter());
+        kernel_submit::submit(caller.engine, &mut [own].into_iter());
     }
     Ok(())
 }

@@ -2,7 +2,7 @@
 //! this order.
 
 use crate::dispatch::wakeups::Wakeups;
-use crate::dispatch::{deliver, number};
+use crate::dispatch::{confirm_fd, deliver};
 use crate::engine::{Engine, Locked};
 use crate::order::NO_NUMBER;
 use crate::slab::Id;
@@ -58,7 +58,7 @@ fn result_for(engine: &'static Engine, task: &Task, id: Id, result: Result<isize
     if !is_other {
         return result;
     }
-    if !number::is_still(fd, task.identity) {
+    if !confirm_fd::is_still(fd, task.identity) {
         return result;
     }
     result.and_then(|done| io::pending_write_error(fd).map(|()| done))

@@ -1,4 +1,4 @@
-//! Taking the results of the kernel's AIO.
+//! Takes results of the kernel's AIO and ends their requests.
 
 use crate::dispatch::complete::{self, Rest};
 use crate::dispatch::wakeups::Wakeups;

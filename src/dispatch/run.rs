@@ -1,8 +1,8 @@
-//! The transfer itself.
+//! Runs a request on a file: the system call itself.
 
 use libc::off_t;
 
-use crate::dispatch::number;
+use crate::dispatch::confirm_fd;
 use crate::engine::Engine;
 use crate::order::Kind;
 use crate::request::Runner;
@@ -18,13 +18,14 @@ pub struct Ran {
     pub time: Nanos,
 }
 
+/// Runs a request in this thread.
 pub fn run(engine: &'static Engine, task: &Task, thread: i32) -> Ran {
     let begin = clock::now();
     let result = perform(engine, task, thread, begin);
     Ran { result, time: clock::now().saturating_sub(begin) }
 }
 
-/// A read from where the page cache had no more of it.
+/// The rest of a read, of which the page cache had the beginning.
 fn read_on(task: &Task, fd: i32, offset: off_t) -> Result<isize> {
     let begun = task.progress.min(task.count);
     let (Ok(so_far), Ok(skipped)) = (isize::try_from(begun), off_t::try_from(begun)) else {
@@ -48,8 +49,8 @@ pub fn perform(engine: &'static Engine, task: &Task, thread: i32, now: Nanos) ->
         return sync(engine, task, thread);
     }
     let fd = match task.fd_kind {
-        FdKind::File => number::confirm_unless_recent(engine, task, now)?,
-        _ => number::confirm(engine, task)?,
+        FdKind::File => confirm_fd::confirm_unless_recent(engine, task, now)?,
+        _ => confirm_fd::confirm(engine, task)?,
     };
     engine.lock_free.entered.mark(task.id, task.seq, now);
     let (buffer, count) = (task.buffer.0, task.count);
@@ -65,7 +66,7 @@ pub fn perform(engine: &'static Engine, task: &Task, thread: i32, now: Nanos) ->
 fn sync(engine: &'static Engine, task: &Task, thread: i32) -> Result<isize> {
     let mut member = *task;
     loop {
-        let Ok(fd) = number::confirm(engine, &member) else {
+        let Ok(fd) = confirm_fd::confirm(engine, &member) else {
             member = next_member(engine, &member, thread).ok_or(Errno::BADF)?;
             continue;
         };

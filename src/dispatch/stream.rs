@@ -1,6 +1,6 @@
-//! Transfers of a stream.
+//! The transfer of a stream in a thread that it may block for ever.
 
-use crate::dispatch::number;
+use crate::dispatch::confirm_fd;
 use crate::engine::Engine;
 use crate::order::{Kind, NO_NUMBER};
 use crate::request::Buffer;
@@ -12,7 +12,7 @@ use crate::task::Task;
 
 /// The transfer by a thread that may be blocked: of all that is left. An empty one is made, too: it may be a datagram.
 pub fn transfer(engine: &'static Engine, task: &Task, thread: i32) -> Result<isize> {
-    let mut fd = number::confirm(engine, task)?;
+    let mut fd = confirm_fd::confirm(engine, task)?;
     let mut done = task.progress.min(task.count);
     loop {
         engine.lock_free.entered.mark(task.id, task.seq, clock::now());
@@ -40,7 +40,7 @@ pub fn number_for_next_step(engine: &'static Engine, task: &Task, thread: i32) -
     table.run_again(task.id, thread);
     let fd = table.order.fd(task.id);
     drop(table);
-    if number::is_still(fd, task.identity) { fd } else { NO_NUMBER }
+    if confirm_fd::is_still(fd, task.identity) { fd } else { NO_NUMBER }
 }
 
 pub fn at(buffer: Buffer, offset: usize) -> *mut libc::c_void {

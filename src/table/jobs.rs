@@ -1,4 +1,4 @@
-//! What is to be done next, and by whom.
+//! What is to be done next, and by whom: roles first, then requests.
 
 use super::Table;
 use super::roles::{PollerState, ReaperState, StarterState};

@@ -1,9 +1,15 @@
-//! The table: everything that is shared, and its one lock.
+//! The table: everything that the one lock protects.
 //!
-//! Lock order: the table's lock is the innermost; nobody who holds it takes another, allocates, signals, calls back or does
-//! I/O. A caller's thread holds it with all signals blocked (a handler may submit); library threads have theirs blocked for
-//! good. It is held for a short time, whatever the number of requests; but aio_cancel of a whole descriptor, and the end of
-//! a request for which very many others wait, take time for each of them.
+//! Lock order: the table's lock is the innermost. Nobody who holds it takes another, allocates, signals, calls back or does I/O. A
+//! caller's thread holds it with all signals blocked, for a handler may submit; library threads have theirs blocked for good. It is
+//! held for a short time, whatever the number of requests; but aio_cancel of a whole descriptor, and the end of a request for which
+//! very many others wait, take time for each of them.
+//!
+//! * This file: which requests there are, from admission to the end.
+//! * `jobs`: what is to be done next, and by whom. [`pool`]: the workers. [`limit`]: how many of them at a time. [`batch`]: several
+//!   transfers for one worker.
+//! * [`roles`], `reaper`, `starting`: threads with a role. [`in_kernel`]: what the kernel's AIO has.
+//! * [`list_calls`], `list_members`: lio_listio. [`notifications`]: what is due and not delivered yet.
 
 pub mod batch;
 pub mod in_kernel;

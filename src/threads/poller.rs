@@ -11,7 +11,7 @@ use std::sync::atomic::Ordering;
 
 use crate::dispatch::stream::{at, number_for_next_step, so_far, total, transfer};
 use crate::dispatch::wakeups::Wakeups;
-use crate::dispatch::{complete, number};
+use crate::dispatch::{complete, confirm_fd};
 use crate::engine::{Engine, Locked};
 use crate::order::Kind;
 use crate::request::Runner;
@@ -242,7 +242,7 @@ impl Role {
         }
         for (fd, parked) in self.parked.places().filter_map(|place| self.parked.at(place)) {
             let task = parked.read.or(parked.write).map(|waiting| waiting.task);
-            let Some(task) = task.filter(|task| !number::is_still(fd, task.identity)) else { continue };
+            let Some(task) = task.filter(|task| !confirm_fd::is_still(fd, task.identity)) else { continue };
             let mut table = self.engine.lock();
             if table.order.is_current(task.id, task.seq) && table.order.fd(task.id) == fd {
                 table.lose(fd);
@@ -338,7 +338,7 @@ impl Role {
     }
 
     fn step(&self, task: &mut Task) -> Step {
-        match number::confirm(self.engine, task) {
+        match confirm_fd::confirm(self.engine, task) {
             Err(error) => return Step::Ended(so_far(task.progress, error)),
             Ok(fd) => task.fd = fd,
         }

@@ -1,14 +1,12 @@
 //! Workers: an elastic pool of threads that run what may block for a while, but not for ever.
 //!
-//! Work that is ready stays in the table, where it can still be cancelled and overtaken by a higher priority, until a
-//! worker is free to take it. A worker takes its next request in the lock section that ends the last one. An idle worker
-//! sleeps on a mailbox of its own, and gets a job put there by whoever made it ready; the worker that went idle last gets
-//! the first one, so that the others can leave.
+//! Ready work stays in the table, where it can be cancelled and overtaken by a higher priority, until a worker is free to take it. A
+//! worker takes its next request in the lock section that ends the last one. An idle worker sleeps on its slot's mailbox, where
+//! whoever makes a request ready puts a job. The worker that became idle last gets the first job, so that the others can end.
 //!
-//! Workers are made by the starter (`starter`), ahead of time: when one takes a job and nobody is idle any more, a spare is
-//! wanted. So a caller makes a thread only when there is none at all, and every other call is safe in a signal handler. The
-//! spare is not counted among the maximum: it runs no request while that many run. Nor is a worker that a stream may block for
-//! ever.
+//! The starter makes workers ahead of time: when one takes a job and nobody is idle any more, a spare is wanted. So a caller makes a
+//! thread only when there is none at all, and every other call is safe in a signal handler. The spare does not count towards the
+//! maximum, as it runs no request while that many run. Nor does a worker that a stream may block for ever.
 
 use std::ffi::c_void;
 use std::ptr;

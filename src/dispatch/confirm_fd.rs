@@ -1,6 +1,6 @@
-//! The number that a request is run with. A program may have closed its descriptor by a way that the library does not see (a
-//! raw system call, a function of libc's that closes inside), and the number may stand for another file by now: then the
-//! request has no descriptor any more, and must not touch that file.
+//! Whether a descriptor still refers to the file of its request. A program may close it by a way that the library does not see (a raw
+//! system call, a function of libc's that closes inside), and the number may refer to another file by now: then the request has no
+//! descriptor any more, and must not touch that file.
 
 use crate::engine::Engine;
 use crate::order::{FileKey, NO_NUMBER};
