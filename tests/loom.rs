@@ -260,7 +260,7 @@ fn nothing_is_left_in_the_inbox() {
         let callers: Vec<_> = [1, 2]
             .map(|item| {
                 let queue = queue.clone();
-                thread::spawn(move || if queue.put(1, &item, || Some(()), drop, Worker::call) { item } else { 0 })
+                thread::spawn(move || if queue.push(1, &item, || Some(()), drop, Worker::call) { item } else { 0 })
             })
             .into_iter()
             .collect();
@@ -298,7 +298,7 @@ fn a_closed_inbox_is_empty() {
             .map(|items| {
                 let queue = queue.clone();
                 thread::spawn(move || {
-                    items.into_iter().filter(|item| queue.put(1, item, || Some(()), drop, Worker::call)).sum::<u32>()
+                    items.into_iter().filter(|item| queue.push(1, item, || Some(()), drop, Worker::call)).sum::<u32>()
                 })
             })
             .into_iter()

@@ -83,7 +83,7 @@ fn tell(engine: &'static Engine, notify: Notify) -> Option<Result<()>> {
 fn hand_in(engine: &'static Engine, new: &Admission<Request>) -> Option<Result<()>> {
     // A barrier covers what is unfinished now, under the lock: not what is unfinished when the queue is emptied.
     // What goes to the kernel's AIO goes there at once.
-    if !new.kind.is_barrier() && !new.direct && !engine.threadless && post(engine, new) {
+    if !new.kind.is_barrier() && !new.direct && !engine.threadless && push(engine, new) {
         return engine.is_current().then_some(Ok(()));
     }
     Caller::enter(engine).map(|caller| admit(&caller, new))
@@ -101,7 +101,7 @@ fn admit(caller: &Caller, new: &Admission<Request>) -> Result<()> {
 }
 
 /// Pushes a request onto the submission queue. False: its caller has to take the lock.
-fn post(engine: &'static Engine, new: &Admission<Request>) -> bool {
+fn push(engine: &'static Engine, new: &Admission<Request>) -> bool {
     let LockFree { submissions, in_flight, .. } = engine.lock_free;
     let handle = new.payload.handle;
     let key = handle.key();
@@ -113,5 +113,5 @@ fn post(engine: &'static Engine, new: &Admission<Request>) -> bool {
         unsafe { handle.block() }.status.take_back(before);
         in_flight.end(key);
     };
-    submissions.put(key, new, claim, unclaim, WorkerSlot::call)
+    submissions.push(key, new, claim, unclaim, WorkerSlot::call)
 }

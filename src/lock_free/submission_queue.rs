@@ -105,9 +105,9 @@ impl<T: Copy, R> SubmissionQueue<T, R> {
         self.newest.load(Ordering::Acquire) < FIRST
     }
 
-    /// Puts an item in and calls the consumer. False: it is closed, or full, or `claim` says no. From before `claim` to
+    /// Pushes an item and calls the consumer. False: it is closed, or full, or `claim` says no. From before `claim` to
     /// after `unclaim` the item can be found by its key.
-    pub fn put<C>(
+    pub fn push<C>(
         &self,
         key: u64,
         item: &T,
@@ -186,7 +186,7 @@ impl<T: Copy, R> SubmissionQueue<T, R> {
         if self.newest.load(Ordering::Relaxed) < FIRST {
             return emptied;
         }
-        // AcqRel: pairs with `put` and `is_empty`.
+        // AcqRel: pairs with `push` and `is_empty`.
         let newest = self.newest.swap(EMPTY, Ordering::AcqRel);
         let mut at = self.turn_round(newest);
         while let Some((index, slot)) = self.slot(at) {

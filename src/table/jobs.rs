@@ -137,8 +137,8 @@ impl Table {
 
     /// Something is to be done, and every thread has a role: one of those has to help out (`run_inline`).
     pub fn needs_inline_run(&self) -> bool {
-        let owed = self.has_notifications_to_deliver() || self.order.has_blocking_work();
-        self.workers.idle_count == 0 && self.workers.running == 0 && (owed || self.order.ready_count() > 0)
+        let others = self.has_notifications_to_deliver() || self.order.has_blocking_work();
+        self.workers.idle_count == 0 && self.workers.running == 0 && (others || self.order.ready_count() > 0)
     }
 
     /// No thread is left that could take what comes next, but those that have a role.

@@ -8,7 +8,7 @@ use crate::status::Status;
 pub struct ListCall {
     /// Members that have not ended.
     pub pending: u32,
-    /// Members whose own notification is still owed.
+    /// Members whose own notification is still pending.
     pub undelivered: u32,
     /// LIO_WAIT: the calling thread looks at this record.
     pub awaited: bool,

@@ -39,7 +39,7 @@ pub fn is_without_starter(table: &Table) -> bool {
     table.starting.state == StarterState::Absent
 }
 
-/// Tries once to deliver what is owed, unless some thread has that role.
+/// Tries once to deliver what is pending, unless some thread has that role.
 pub fn try_pending(engine: &'static Engine) {
     let left = engine.lock().notifications.len();
     for _ in 0..left {

@@ -7,7 +7,7 @@ use crate::sys::thread;
 use crate::threads::delivery::{deliver_function, is_without_starter};
 use crate::threads::run_inline;
 
-/// Delivers all that is owed, however long it takes. What cannot be delivered holds up only what goes the
+/// Delivers all that is pending, however long it takes. What cannot be delivered holds up only what goes the
 /// same way.
 pub fn deliver_pending(engine: &'static Engine, thread: i32) {
     loop {
