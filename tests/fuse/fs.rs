@@ -239,7 +239,10 @@ impl Control {
         self.changed.notify_all();
     }
 
+    /// Answers the operation there, when it has arrived.
     pub fn release_at(&self, file: u64, offset: u64) {
+        const PATIENCE: Duration = Duration::from_secs(60);
+        self.wait(PATIENCE, |state| state.at(file, offset).is_some());
         let index = self.lock().at(file, offset);
         self.release(index.expect("an operation that has arrived"));
     }
