@@ -165,8 +165,9 @@ pub fn abandon(state: &'static State, context: u64) {
 
 /// The lowest of the library's own descriptors, duplicates and orphans', from `first` on.
 pub fn lowest_own(state: &'static State, first: c_int) -> Option<c_int> {
-    // Acquire: of no use for a descriptor that is being made in this moment, whose number the program cannot know.
-    if state.own_descriptors.load(Ordering::Acquire) == 0 || !state.is_of_this_process() {
+    // With a deferred sync, one may be made in this moment: under the lock.
+    let has_none = state.own_descriptors.load(Ordering::Acquire) == 0 && !state.has_deferred();
+    if has_none || !state.is_of_this_process() {
         return None;
     }
     let mut scheduler = Scheduler::lock(state);

@@ -41,9 +41,22 @@ impl<P: Copy> Order<P> {
         self.start_head(self.streams)
     }
 
-    /// What `next_blocking` would start.
-    pub fn first_blocking(&self) -> Option<Id> {
-        some(self.blocking.head)
+    /// Of the requests that `next_blocking` would start, the one behind `id`; None: the first.
+    pub fn blocking_after(&self, id: Option<Id>) -> Option<Id> {
+        some(id.map_or(self.blocking.head, |id| self.nodes[id].in_queue.next))
+    }
+
+    /// Whether `next_blocking` would start this request some time.
+    pub fn is_blocking(&self, id: Id, seq: u64) -> bool {
+        self.is_current(id, seq) && self.state(id) == State::Ready && self.ready_queue(id) == ListName::Blocking
+    }
+
+    /// Starts that one of them. None: it has been started or cancelled meanwhile.
+    pub fn start_blocking(&mut self, id: Id, seq: u64) -> Option<Run> {
+        self.is_blocking(id, seq).then(|| {
+            self.unqueue_ready(id);
+            self.start(id)
+        })
     }
 
     /// The next request of a stream for a thread of its own.
@@ -57,7 +70,7 @@ impl<P: Copy> Order<P> {
         Some(self.start(id))
     }
 
-    /// A request for the kernel's AIO, which only its submitter owner over. None: it waits, or went another way meanwhile.
+    /// A request for the kernel's AIO, which only its submitter hands over. None: it waits, or went another way meanwhile.
     pub fn start_direct(&mut self, id: Id, seq: u64) -> Option<Run> {
         let is_there =
             self.is_current(id, seq) && self.state(id) == State::Ready && self.ready_queue(id) == ListName::Direct;

@@ -3,7 +3,9 @@
 use crate::dispatch::wakeups::Wakeups;
 use crate::dispatch::{caller_reap, complete, run, stream};
 use crate::engine::Engine;
-use crate::order::Kind;
+use crate::order::{Kind, NO_NUMBER};
+use crate::slab::Id;
+use crate::sys::descriptor::FdKind;
 use crate::sys::io;
 use crate::threads::{delivery, spawn};
 use crate::worker_slot::Job;
@@ -32,21 +34,31 @@ pub fn run_inline(engine: &'static Engine, thread: i32) {
     }
 }
 
-/// Reads from a stream that poll finds ready, although the transfer may block for ever: if others read from it too, and take the
-/// data before. False: there is nothing to read.
+/// Reads from a pipe that poll finds ready, although the transfer may block: if others read from it, too, and take the data before. Not
+/// from other streams: there poll may say so of one that has nothing. False: there is nothing to read.
 fn run_ready_read(engine: &'static Engine, thread: i32) -> bool {
-    let table = engine.lock();
-    let Some(id) = table.order.first_blocking() else { return false };
-    let (fd, seq, reads) = (table.order.fd(id), table.order.seq(id), table.order.kind(id) == Kind::Read);
-    drop(table);
-    if !reads || !io::is_ready(fd, false) {
-        return false;
+    let mut seen = None;
+    loop {
+        let table = engine.lock();
+        if seen.is_some_and(|(id, seq)| !table.order.is_blocking(id, seq)) {
+            // The list has changed. The next pass begins anew.
+            return true;
+        }
+        let Some(id) = table.order.blocking_after(seen.map(|(id, _)| id)) else { return false };
+        let (fd, seq) = (table.order.fd(id), table.order.seq(id));
+        let of_pipe = table.order.kind(id) == Kind::Read && table.order.payload(id).fd_kind == FdKind::Pipe;
+        drop(table);
+        seen = Some((id, seq));
+        // Without a descriptor it ends at once.
+        if of_pipe && (fd == NO_NUMBER || io::is_ready(fd, false)) {
+            return run_blocking(engine, thread, id, seq);
+        }
     }
+}
+
+fn run_blocking(engine: &'static Engine, thread: i32, id: Id, seq: u64) -> bool {
     let mut table = engine.lock();
-    if table.order.first_blocking() != Some(id) || table.order.seq(id) != seq {
-        return true;
-    }
-    let Some(run) = table.order.next_blocking() else { return false };
+    let Some(run) = table.order.start_blocking(id, seq) else { return true };
     table.run_again(run.id, thread);
     let task = table.task(run);
     drop(table);

@@ -224,7 +224,8 @@ impl Context {
     pub fn wake(&self, ready: c_int) -> Result<()> {
         let mut iocb =
             Iocb { data: token_pointer(WAKEUP), aio_lio_opcode: IO_CMD_POLL, aio_fildes: ready, ..Iocb::NONE };
-        iocb.u.poll.events = c_int::from(libc::POLLOUT);
+        // As a whole word, in which the kernel looks for it whatever the order of bytes.
+        iocb.common_mut().buf = ptr::without_provenance_mut(usize::from(libc::POLLOUT.cast_unsigned()));
         if self.submit(&[&raw mut iocb]) == 1 { Ok(()) } else { Err(Errno::AGAIN) }
     }
 }

@@ -218,7 +218,10 @@ impl Stay {
     fn end(&self) {
         put_off(|| {
             let Some(slot) = self.slot.take() else { return };
-            slot.drain();
+            // Their numbers may be the program's by now.
+            if slot.is_ours() {
+                slot.drain();
+            }
             one_less(&WAITING);
             if self.joins.get() {
                 one_less(&slot.waiting);
