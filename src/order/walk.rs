@@ -1,7 +1,7 @@
 //! The requests of a descriptor that is closed or cancelled.
 
 use super::Order;
-use super::node::{Desc, ListName, fd_key};
+use super::node::{ListName, fd_key};
 use super::types::{NO_NUMBER, State};
 use crate::slab::{Id, NONE};
 
@@ -81,8 +81,8 @@ impl<P: Copy> Order<P> {
 
     #[cfg(target_os = "linux")]
     pub(super) fn lowest(&self, first: i32, private: bool) -> Option<i32> {
-        let concerned = |desc: &&Desc| desc.fd >= first && desc.private == private && !desc.of_nothing;
-        self.descs.iter().filter(concerned).map(|desc| desc.fd).min()
+        let descs = self.descs.iter().filter(|desc| desc.private == private && !desc.of_nothing);
+        descs.map(|desc| desc.fd).filter(|fd| *fd >= first).min()
     }
 
     /// The number belongs to somebody else, or will: the descriptor's requests have none any more.
