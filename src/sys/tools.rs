@@ -63,6 +63,16 @@ pub fn taken_over() {
     observed(&raw const PRESENT);
 }
 
+/// The kernel has mapped memory that memcheck may not know, and has written it.
+#[cfg_attr(feature = "portable", allow(dead_code))]
+pub fn is_mapped(address: usize, length: usize) {
+    // Of memcheck's requests; other tools ignore it.
+    const MAKE_MEMORY_DEFINED: usize = 0x4d43_0002;
+    if PRESENT.load(Ordering::Relaxed) & VALGRIND != 0 {
+        ask(MAKE_MEMORY_DEFINED, address, length);
+    }
+}
+
 #[cold]
 fn tell(address: usize, before: bool) {
     let present = PRESENT.load(Ordering::Relaxed);

@@ -8,6 +8,7 @@ use libc::c_long;
 
 use super::aio_abi::io_event;
 use crate::sys::errno::{Errno, Result, check};
+use crate::sys::tools;
 
 /// The kernel's struct aio_ring.
 #[repr(C)]
@@ -56,6 +57,8 @@ impl Completions {
         if !header.is_known() || size < 2 {
             return None;
         }
+        let length = usize::try_from(size).unwrap_or(0).saturating_mul(size_of::<io_event>());
+        tools::is_mapped(start.addr(), length + size_of::<Header>());
         Some(Completions { header, size, events: start.wrapping_add(1).cast() })
     }
 
