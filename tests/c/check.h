@@ -486,6 +486,14 @@ HELPER void need_writes_beside_reads(void) {
     if (fs.f_type == XFS) SKIP("on xfs a read that hangs holds up the writes of its file");
 }
 
+// Btrfs: an fsync waits for a buffered write of its file that runs.
+HELPER bool syncs_beside_writes(void) {
+    enum { BTRFS = 0x9123683e };
+    struct statfs fs;
+    CHECK_EQ(statfs(temp_dir(), &fs), 0);
+    return (unsigned)fs.f_type != (unsigned)BTRFS;
+}
+
 // Puts the file's pages out of the page cache, so that a read of it is never answered at once.
 HELPER void drop_cache(int fd) {
     fdatasync(fd);

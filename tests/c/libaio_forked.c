@@ -5,7 +5,7 @@
 
 enum { COUNT = 8 };
 
-// Reads go to `other`: on some file systems one waits for a write of its file that runs.
+// A child uses `other`: on some file systems a read or a sync waits for a write of its file that runs.
 static int fd, other, ends[2];
 static char data[COUNT];
 
@@ -14,7 +14,7 @@ static void in_child(io_context_t inherited, struct iocb *polls) {
     struct io_event event;
     struct timespec no_time = {0, 0}, some_time = {0, 1000};
     io_prep_pread(&block, other, data, 1, 0);
-    io_prep_fsync(&sync, fd);
+    io_prep_fsync(&sync, other);
     for (int round = 0; round < 2; round++) {
         CHECK_EQ(io_submit(inherited, 1, list), -EINVAL);
         CHECK_EQ(io_submit(inherited, 1, list + 1), -EINVAL);
