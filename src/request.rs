@@ -1,11 +1,13 @@
 //! A request, and what it has of its caller's aiocb.
 
+use std::ptr;
+
 use libc::{c_int, c_void};
 
 use crate::abi::aiocb;
 use crate::notify::Notify;
 use crate::order::Admission;
-use crate::slab::Id;
+use crate::slab::{Id, NONE};
 use crate::sys::clock::{self, Nanos};
 use crate::sys::descriptor::FdKind;
 use crate::sys::errno::{Errno, Result};
@@ -108,6 +110,28 @@ pub struct Request {
 }
 
 impl Request {
+    /// A request of a file, of which nothing else is known yet.
+    pub fn new(handle: Handle, submitted_on: i32, notify: Notify) -> Request {
+        Request {
+            handle,
+            buffer: Buffer(ptr::null_mut()),
+            submitted_on,
+            count: 0,
+            progress: 0,
+            notify,
+            list_call: NONE,
+            runner: Runner::Nobody,
+            on_old_number: false,
+            early_error: 0,
+            fd_kind: FdKind::File,
+            asked: 0,
+            nonblocking: false,
+            unbuffered: false,
+            flags_assumed: false,
+            abandoned: false,
+        }
+    }
+
     /// Notes who runs it, with the number that its descriptor has now.
     pub fn run_by(&mut self, runner: Runner) {
         (self.runner, self.on_old_number) = (runner, false);

@@ -60,10 +60,7 @@ pub fn dup3(old: c_int, new: c_int, flags: c_int) -> Result<c_int> {
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
 pub unsafe fn fclose(stream: *mut libc::FILE) -> c_int {
     // SAFETY: the caller's promise.
-    let fd = unsafe { libc::fileno(stream) };
-    if fd != -1 {
-        let _ = give_up(fd);
-    }
+    give_up_stream(unsafe { libc::fileno(stream) });
     // SAFETY: the caller's promise.
     unsafe { descriptor::fclose(stream) }
 }
@@ -75,10 +72,7 @@ pub unsafe fn fclose(stream: *mut libc::FILE) -> c_int {
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
 pub unsafe fn pclose(stream: *mut libc::FILE) -> c_int {
     // SAFETY: the caller's promise.
-    let fd = unsafe { libc::fileno(stream) };
-    if fd != -1 {
-        let _ = give_up(fd);
-    }
+    give_up_stream(unsafe { libc::fileno(stream) });
     // SAFETY: the caller's promise.
     unsafe { descriptor::pclose(stream) }
 }
@@ -91,11 +85,17 @@ pub unsafe fn pclose(stream: *mut libc::FILE) -> c_int {
 pub unsafe fn closedir(directory: *mut libc::DIR) -> c_int {
     // SAFETY: the caller's promise.
     let fd = if directory.is_null() { -1 } else { unsafe { libc::dirfd(directory) } };
+    give_up_stream(fd);
+    // SAFETY: the caller's promise.
+    unsafe { descriptor::closedir(directory) }
+}
+
+/// Of a stream that libc is going to close, whatever it stands on; -1: on nothing.
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+fn give_up_stream(fd: c_int) {
     if fd != -1 {
         let _ = give_up(fd);
     }
-    // SAFETY: the caller's promise.
-    unsafe { descriptor::closedir(directory) }
 }
 
 /// close_range, which leaves out the library's own descriptors.

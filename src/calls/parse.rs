@@ -8,8 +8,7 @@ use crate::lock_free::LockFree;
 use crate::lock_free::fd_cache::paths::Reads;
 use crate::notify::Notify;
 use crate::order::{Admission, FileKey, Kind, Target};
-use crate::request::{Buffer, Handle, Operation, Request, Runner};
-use crate::slab::NONE;
+use crate::request::{Buffer, Handle, Operation, Request};
 use crate::sys::clock::{self, Nanos};
 use crate::sys::descriptor::{self, Description, FdKind};
 use crate::sys::errno::{Errno, Result};
@@ -55,12 +54,7 @@ fn transfer(handle: Handle, block: &aiocb, notify: Notify, kind: Kind, engine: &
         _ => (Target::Nothing, FdKind::File),
     };
     let flags = found.map_or(0, |found| found.flags);
-    if flags & descriptor::DIRECT != 0 {
-        // Perhaps it was not, once.
-        lock_free.fd_cache.paths.remember(block.aio_fildes, Reads::with_direct(flags));
-    } else if lock_free.fd_cache.paths.reads(block.aio_fildes) == Some(Reads::Direct) {
-        lock_free.fd_cache.paths.forget(block.aio_fildes);
-    }
+    remember_path(lock_free, block.aio_fildes, flags);
     let appends = kind == Kind::Write && flags & libc::O_APPEND != 0 && fd_kind == FdKind::File;
     let (kind, position, length) = match found {
         Ok(found) if appends => (Kind::Append, found.size, u64::MAX),
@@ -71,34 +65,21 @@ fn transfer(handle: Handle, block: &aiocb, notify: Notify, kind: Kind, engine: &
     let unbuffered = flags & bypass != 0 || fd_kind != FdKind::File;
     let queued_write = kind != Kind::Read && !unbuffered && found.is_ok_and(|found| found.serializes_writes());
     let is_direct = flags & descriptor::DIRECT != 0 && fd_kind == FdKind::File && early_error.is_none();
-    let direct = is_direct
-        && engine.kernel.is_possible()
-        && match kind {
-            Kind::Read => true,
-            Kind::Write => kaio::may_write_up_to(position.saturating_add(length)),
-            _ => false,
-        };
+    let direct = is_direct && may_go_to_kernel(engine, kind, position.saturating_add(length));
     if direct || fd_kind != FdKind::File {
         // Without the descriptors threads do what they can.
         let _ = engine.poller.open();
     }
     let payload = Request {
-        handle,
         buffer: Buffer(block.aio_buf),
-        submitted_on: block.aio_fildes,
         count: block.aio_nbytes,
-        progress: 0,
-        notify,
-        list_call: NONE,
-        runner: Runner::Nobody,
-        on_old_number: false,
         early_error: early_error.map_or(0, |error| i16::try_from(error.0).unwrap_or(i16::MAX)),
         fd_kind,
         asked,
         nonblocking: flags & libc::O_NONBLOCK != 0,
         unbuffered,
         flags_assumed: flags == ASSUMED,
-        abandoned: false,
+        ..Request::new(handle, block.aio_fildes, notify)
     };
     Ok(Admission {
         fd: block.aio_fildes,
@@ -112,6 +93,27 @@ fn transfer(handle: Handle, block: &aiocb, notify: Notify, kind: Kind, engine: &
         direct,
         payload,
     })
+}
+
+/// Whether the kernel's AIO may have a transfer of this kind that ends there.
+fn may_go_to_kernel(engine: &Engine, kind: Kind, end: u64) -> bool {
+    engine.kernel.is_possible()
+        && match kind {
+            Kind::Read => true,
+            Kind::Write => kaio::may_write_up_to(end),
+            _ => false,
+        }
+}
+
+/// For the next read of the descriptor.
+fn remember_path(lock_free: &LockFree, fd: c_int, flags: c_int) {
+    let paths = &lock_free.fd_cache.paths;
+    if flags & descriptor::DIRECT != 0 {
+        // Perhaps it was not, once.
+        paths.remember(fd, Reads::with_direct(flags));
+    } else if paths.reads(fd) == Some(Reads::Direct) {
+        paths.forget(fd);
+    }
 }
 
 /// aio_reqprio: 0 to AIO_PRIO_DELTA_MAX.
@@ -168,24 +170,7 @@ fn barrier(handle: Handle, block: &aiocb, notify: Notify, kind: Kind, needs_writ
     if found.fd_kind != FdKind::File {
         return Err(Errno::INVAL);
     }
-    let payload = Request {
-        handle,
-        buffer: Buffer(std::ptr::null_mut()),
-        submitted_on: block.aio_fildes,
-        count: 0,
-        progress: clock::now(),
-        notify,
-        list_call: NONE,
-        runner: Runner::Nobody,
-        on_old_number: false,
-        early_error: 0,
-        fd_kind: FdKind::File,
-        asked: 0,
-        nonblocking: false,
-        unbuffered: false,
-        flags_assumed: false,
-        abandoned: false,
-    };
+    let payload = Request { progress: clock::now(), ..Request::new(handle, block.aio_fildes, notify) };
     Ok(Admission {
         fd: block.aio_fildes,
         target: target(&found),
